@@ -1,0 +1,43 @@
+"""What can go wrong, said so that a radiologist understands it and knows what to do next."""
+
+
+class UpganError(Exception):
+    """A refusal or failure with a machine-readable code, one sentence and a remedy.
+
+    Args:
+        code: Stable identifier in snake_case, e.g. ``out_of_memory``.
+        sentence: What happened, in one sentence without patient data.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, code: str, sentence: str, remedy: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.remedy} [{self.code}]"
+
+
+class InputError(UpganError):
+    """The image, folder or table given by the user cannot be used as it is."""
+
+
+class BundleError(UpganError):
+    """The model is damaged, incomplete, unknown or unsafe."""
+
+
+class DeviceError(UpganError):
+    """The processor asked for is absent or has too little memory."""
+
+
+class OutputError(UpganError):
+    """The results cannot be written where they were asked for."""
+
+
+class Cancelled(UpganError):  # noqa: N818  (nothing went wrong)
+    """The user stopped the work; nothing is wrong and nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled", "The translation was cancelled.", "Start it again when you like.")

@@ -1,0 +1,51 @@
+"""What is said of files that cannot be read as one grey-value image, whatever their format."""
+
+from pathlib import Path
+
+from upgan.errors import InputError
+
+
+def not_an_image(path: Path) -> InputError:
+    """Nothing that can be read says it is an image."""
+    return InputError(
+        "not_an_image",
+        f"'{path.name}' is not an image that can be read.",
+        "Choose a NIfTI, NRRD, MetaImage or DICOM file; a .nhdr needs its data file beside it.",
+    )
+
+
+def truncated(path: Path) -> InputError:
+    """The file begins as an image and ends too early, or its bytes are wrong."""
+    return InputError(
+        "truncated_file", f"'{path.name}' is damaged or incomplete.", "Copy, download or export the file again."
+    )
+
+
+def several_frames(path: Path, frames: int) -> InputError:
+    """There is more than one value at each position: time, channels, vectors."""
+    return InputError(
+        "not_three_dimensional",
+        f"'{path.name}' holds {frames} values or frames at each position instead of one image.",
+        "Extract one frame and choose that.",
+    )
+
+
+def colour(path: Path) -> InputError:
+    """Red, green and blue are no intensities."""
+    return InputError("colour_image", f"'{path.name}' is a colour image.", "Choose the grey-value image.")
+
+
+def complex_valued(path: Path) -> InputError:
+    """Which part of a complex number would be meant is the user's to say."""
+    return InputError(
+        "not_real_valued", f"'{path.name}' holds complex numbers.", "Export the magnitude image and choose that."
+    )
+
+
+def multi_frame(path: Path) -> InputError:
+    """DICOM keeps the places of such frames where ITK does not look."""
+    return InputError(
+        "multi_frame",
+        f"'{path.name}' holds many DICOM frames in one file, whose positions cannot be read safely.",
+        "Load it through Slicer's DICOM module and translate the loaded volume.",
+    )

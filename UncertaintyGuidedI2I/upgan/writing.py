@@ -1,0 +1,128 @@
+"""Images to files, whole or not at all."""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK
+from nibabel.spatialimages import HeaderDataError
+
+from upgan.errors import OutputError
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+# ITK and DICOM count towards the patient's left and back, this project towards right and front.
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# Cosine between two axes above which a grid counts as sheared: 0.03 mm across a head.
+SHEAR_TOLERANCE = 1e-4
+
+
+def write_image(voxels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, dtype: np.dtype) -> None:
+    """Write an image under a temporary name beside its place and move it there when it is complete.
+
+    Args:
+        voxels: Real numbers, [K, J, I].
+        ijk_to_ras: 4x4, mm; shear is kept.
+        path: Ends in one of ``SUFFIXES``.
+        dtype: One of ``DTYPES``; integer types round and clip, and NaN becomes 0.
+
+    Raises:
+        OutputError: ``unsupported_format``, ``unsupported_dtype``, ``not_writable``, ``disk_full`` or ``not_written``.
+    """
+    suffix = _suffix(path)
+    if dtype.name not in DTYPES:
+        raise OutputError(
+            "unsupported_dtype", f"Voxels cannot be written as {dtype.name}.", f"Choose one of {', '.join(DTYPES)}."
+        )
+    # ITK would take foreign byte order for its own.
+    data = _converted(voxels, dtype.newbyteorder("="))
+    # The suffix stays at the end: it tells the libraries which format to write.
+    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
+    try:
+        if suffix.startswith(".nii"):
+            _write_nifti(data, ijk_to_ras, temporary)
+        else:
+            _write_itk(data, ijk_to_ras, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, HeaderDataError) as error:
+        raise _explained(error, path, data.nbytes) from error
+    finally:
+        with contextlib.suppress(OSError):  # It is absent after success, or its folder is.
+            temporary.unlink()
+
+
+def _suffix(path: Path) -> str:
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise OutputError(
+        "unsupported_format",
+        f"Images cannot be written to '{path.name}'.",
+        f"Choose a name that ends in one of {', '.join(SUFFIXES)}.",
+    )
+
+
+def _converted(voxels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the voxels in another type, C-contiguous; slice by slice, as float64 holds every integer type here."""
+    if dtype.kind == "f" or voxels.dtype == dtype:
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(voxels, dtype=dtype)
+    limits = np.iinfo(dtype)
+    result = np.empty(voxels.shape, dtype)
+    for target, part in zip(result, voxels, strict=True):
+        exact = np.nan_to_num(part.astype(np.float64), nan=0.0, posinf=limits.max, neginf=limits.min)
+        target[...] = np.clip(np.rint(exact), limits.min, limits.max)
+    return result
+
+
+def _write_nifti(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
+    image = nibabel.Nifti1Image(data.T, ijk_to_ras, dtype=data.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(ijk_to_ras, code=1)
+    # A quaternion cannot hold shear; code 0 tells readers to leave it alone.
+    image.set_qform(ijk_to_ras, code=0 if _is_sheared(ijk_to_ras) else 1)
+    image.to_filename(path)
+
+
+def _is_sheared(affine: np.ndarray) -> bool:
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(cosines.T @ cosines - np.eye(3)).max()) > SHEAR_TOLERANCE
+
+
+def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
+    lps = LPS_FROM_RAS @ ijk_to_ras
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = SimpleITK.GetImageFromArray(data)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
+
+
+def _explained(error: Exception, path: Path, needed: int) -> OutputError:
+    """Tell a full disk from a forbidden folder, for SimpleITK says neither."""
+    folder = path.parent
+    number = error.errno if isinstance(error, OSError) else None
+    if not os.path.isdir(folder):
+        return OutputError(
+            "not_writable", f"The folder for '{path.name}' does not exist.", "Create it or choose another folder."
+        )
+    if number in FORBIDDEN or not os.access(folder, os.W_OK):
+        return OutputError(
+            "not_writable", f"'{path.name}' may not be written in its folder.", "Choose another folder or name."
+        )
+    if number in FULL or (number is None and shutil.disk_usage(folder).free < needed):
+        return OutputError(
+            "disk_full", f"The disk is full: '{path.name}' was not written.", "Free some space or choose another disk."
+        )
+    return OutputError("not_written", f"'{path.name}' could not be written.", "Choose another folder or format.")
