@@ -1,0 +1,1 @@
+"""The generators, the discriminator and the cascade that chains them."""
