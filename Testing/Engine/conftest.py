@@ -1,0 +1,126 @@
+"""Models for tests: an identity that shows what the engine does around a network, and a tiny real one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from upgan.bundle import Bundle, BundleMetadata, software_versions, write_bundle
+from upgan.distribution import GeneralizedNormal
+from upgan.networks.cascade import Cascade, CascadeArchitecture
+from upgan.tasks import PET_TO_CT, Display, InputScale, OutputScale, Task
+
+IDENTITY_TASK = Task(
+    name="identity",
+    title="nothing is changed",
+    input_modality="MR",
+    output_modality="MR",
+    image_key="image",
+    image_name="image",
+    unit="",
+    input=InputScale(power=1.0),
+    output=OutputScale(relative=True),
+    display=Display(window=1, level=0.5, sigma_threshold=0, sigma_max=1, alpha_max=1),
+)
+
+
+class IdentityCascade(nn.Module):
+    """Hands its input through; α is the image plus one, β is 2; remembers what it saw and may lack memory."""
+
+    def __init__(self, phases: int = 1, largest_batch: int | None = None) -> None:
+        super().__init__()
+        self.phase_count = phases
+        self.largest_batch = largest_batch
+        self.seen: list[torch.Tensor] = []
+
+    def __deepcopy__(self, memo: object) -> "IdentityCascade":
+        return self  # the engine works on a copy; what it sees should be seen here
+
+    def phases(self, a: torch.Tensor) -> Iterator[GeneralizedNormal]:
+        if self.largest_batch is not None and len(a) > self.largest_batch:
+            raise torch.OutOfMemoryError("CUDA out of memory (made up by a test)")
+        self.seen.append(a)
+        for _ in range(self.phase_count):
+            yield GeneralizedNormal(a, a.abs() + 1, torch.full_like(a, 2.0), validate_args=False)
+
+
+@dataclass(frozen=True)
+class IdentityBundle(Bundle):
+    """A bundle without files, for the network above."""
+
+    network: IdentityCascade
+
+    def load_cascade(self):
+        return self.network
+
+
+@pytest.fixture
+def identity_bundle():
+    """Make a bundle of the identity: (spacing_mm, task, phases, largest_batch) → bundle."""
+
+    def make(spacing_mm=(1.0, 1.0), task=IDENTITY_TASK, phases=1, largest_batch=None):
+        metadata = BundleMetadata.model_validate(
+            {
+                "name": "identity",
+                "version": "1",
+                "description": "",
+                "upgan": {
+                    "architecture": {"name": "up-gan", "phases": phases, "width": 1},
+                    "task": task,
+                    "spacing_mm": spacing_mm,
+                    "sha256": {"models/model.safetensors": "0" * 64},
+                },
+            }
+        )
+        return IdentityBundle(Path(), metadata, IdentityCascade(phases, largest_batch))
+
+    return make
+
+
+def seasoned_cascade(phases: int = 2, width: int = 2) -> Cascade:
+    """A small cascade whose parameters and running statistics all matter, as after training."""
+    torch.manual_seed(3)
+    cascade = Cascade(CascadeArchitecture(phases=phases, width=width))
+    with torch.no_grad():
+        for name, tensor in cascade.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(0.1 * torch.randn_like(tensor) + (1.0 if "running_var" in name else 0.0))
+    return cascade.eval()
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path) -> Bundle:
+    """A real bundle on disk with a tiny, untrained cascade."""
+    return write_bundle(
+        _made(tmp_path / "models") / "tiny",
+        seasoned_cascade(),
+        {
+            "name": "tiny",
+            "version": "1.2.3",
+            "changelog": {"1.2.3": "made"},
+            "description": "for tests",
+            "task": "tests",
+            "authors": "tests",
+            "copyright": "none",
+            "network_data_format": {"inputs": {}, "outputs": {}},
+            **software_versions(),
+        },
+        {"task": PET_TO_CT.model_dump(), "spacing_mm": (2.0, 2.0)},
+        card="# tiny",
+        licence="none",
+    )
+
+
+def blob(shape: tuple[int, int, int] = (10, 24, 20)) -> np.ndarray:
+    """A smooth positive bump on a zero background, [K, J, I]."""
+    axes = np.meshgrid(*(np.linspace(-1.5, 1.5, size) for size in shape), indexing="ij")
+    return (100 * np.exp(-4 * sum(axis**2 for axis in axes))).astype(np.float32)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder

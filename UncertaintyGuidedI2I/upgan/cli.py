@@ -1,0 +1,271 @@
+"""The command line: ``upgan translate | train | evaluate | simulate | bundle | info``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import upgan
+from upgan.errors import UpganError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from upgan.inference import Progress as TranslationProgress
+
+# Commands import the engine themselves: `upgan --help` should not wait for torch.
+
+app = typer.Typer(
+    help="Medical image translation that knows where it may be wrong.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+bundle_app = typer.Typer(help="Look into model bundles, make them, import published checkpoints.", no_args_is_help=True)
+simulate_app = typer.Typer(help="Make simulated data.", no_args_is_help=True)
+app.add_typer(bundle_app, name="bundle")
+app.add_typer(simulate_app, name="simulate")
+
+_messages = Console(stderr=True, highlight=False)
+
+
+class Phases(StrEnum):
+    """Which phases' maps are written."""
+
+    last = "last"
+    all = "all"
+
+
+class Planes(StrEnum):
+    """Which way slices are cut."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+
+
+class Formats(StrEnum):
+    """How volumes are written."""
+
+    nrrd = "nrrd"
+    nifti = "nii.gz"
+
+
+class Precisions(StrEnum):
+    """Arithmetic of the networks' bodies."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@app.command()
+def translate(
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI, NRRD, MHA, DICOM file or series folder.")],
+    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    model: Annotated[str, typer.Option(help="Bundled model's name, or a bundle's folder.")] = "pet-ct-phantom",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[Precisions, typer.Option(help="auto takes bfloat16 where it is native.")] = Precisions.auto,
+    phases: Annotated[Phases, typer.Option(help="Write the last phase or all.")] = Phases.last,
+    plane: Annotated[Planes | None, typer.Option(help="The model's own if not given.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Slices at a time.")] = None,
+    file_format: Annotated[Formats, typer.Option("--format", help="Of the written volumes.")] = Formats.nrrd,
+    series: Annotated[str | None, typer.Option(help="Series UID, where a folder holds several.")] = None,
+    replace_nonfinite: Annotated[
+        float | None, typer.Option(help="Put this value in place of NaN and Inf instead of refusing them.")
+    ] = None,
+) -> None:
+    """Translate a volume: image, α, β, σ and their provenance appear in the output folder when all is done."""
+    from upgan.bundle import find_bundle
+    from upgan.inference import InferenceEngine
+    from upgan.saving import OutputFolder, save_translation
+    from upgan.volume import read_volume
+
+    engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
+    volume = read_volume(image, series=series)
+    for sentence in engine.bundle.metadata.upgan.task.misfits(volume):
+        _messages.print(f"[yellow]Warning:[/] {sentence}")
+    with OutputFolder(output) as folder:
+        with _progress("translating") as update:
+            translation = engine.translate(
+                volume,
+                plane=plane.value if plane else None,
+                phases=phases.value,
+                progress=update,
+                replace_nonfinite=replace_nonfinite,
+                source=str(image),
+            )
+        names = save_translation(translation, folder, file_format.value)
+    seconds = translation.provenance["seconds"]
+    _messages.print(f"{seconds:.1f} s on {engine.device} in {translation.provenance['precision']}")
+    for name in names:
+        typer.echo(output / name)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file that describes the run.")],
+    output: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on there.")],
+) -> None:
+    """Train a cascade progressively; finished stages are kept and not repeated."""
+    from upgan.training.config import read_config
+    from upgan.training.progressive import ProgressiveTrainer
+
+    def report(line: dict[str, Any]) -> None:
+        _messages.print("  ".join(f"{key} {value}" for key, value in line.items()))
+
+    ProgressiveTrainer(read_config(config), output, report).run()
+
+
+@app.command()
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="manifest.json of a folder of pairs.")],
+    model: Annotated[str, typer.Option(help="Bundled model's name, or a bundle's folder.")] = "pet-ct-phantom",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    first: Annotated[int, typer.Option(min=0, help="Subjects of the manifest to leave out at its start.")] = 0,
+) -> None:
+    """Print error and coverage of each phase on pairs with a reference, as JSON."""
+    import json
+
+    from upgan.bundle import find_bundle
+    from upgan.evaluation.report import evaluate as measure
+    from upgan.inference import InferenceEngine
+    from upgan.training.dataset import subject_names
+
+    engine = InferenceEngine(find_bundle(model), device)
+    with _counter("evaluating") as update:
+        figures = measure(engine, manifest, subject_names(manifest)[first:], update)
+    typer.echo(json.dumps(figures, indent=2))
+
+
+@app.command()
+def info() -> None:
+    """Show versions, devices with their memory, and the bundled models."""
+    import torch
+
+    from upgan.bundle import bundled_models, problems
+    from upgan.devices import choose_device, choose_precision, devices
+
+    typer.echo(f"upgan {upgan.__version__}, PyTorch {torch.__version__}")
+    for device in devices():
+        memory = (
+            f", {device.free / 2**30:.1f} of {device.total / 2**30:.1f} GiB free"
+            if device.free and device.total
+            else ""
+        )
+        precision = str(choose_precision("auto", choose_device(device.name))).removeprefix("torch.")
+        typer.echo(f"device  {device.name}: {device.description}{memory}; auto precision {precision}")
+    for name, folder in bundled_models().items():
+        found = problems(folder)
+        typer.echo(f"model   {name}: {found[0] if found else folder}")
+
+
+@bundle_app.command("verify")
+def bundle_verify(path: Annotated[Path, typer.Argument(help="A bundle's folder.")]) -> None:
+    """Say what is wrong with a bundle; exit code 2 if anything is."""
+    from upgan.bundle import Bundle, problems
+
+    found = problems(path)
+    for problem in found:
+        _messages.print(f"[red]{problem.code}[/]: {problem.sentence} {problem.remedy}")
+    if found:
+        raise typer.Exit(2)
+    bundle = Bundle.open(path)
+    bundle.load_cascade()
+    typer.echo(f"{bundle.metadata.name} {bundle.metadata.version}: complete, sha256 {bundle.sha256}")
+
+
+@bundle_app.command("import")
+def bundle_import(
+    checkpoints: Annotated[list[Path], typer.Argument(help="The authors' .pth state dicts, one per phase, in order.")],
+    output: Annotated[Path, typer.Option(help="The bundle's folder; its name becomes the model's.")],
+    spacing: Annotated[tuple[float, float], typer.Option(help="Pixel size (rows, columns) in mm of its slices.")],
+    task: Annotated[str, typer.Option(help="pet_to_ct, mri_undersampled or mri_motion.")] = "pet_to_ct",
+    plane: Annotated[Planes, typer.Option(help="Of its slices.")] = Planes.axial,
+) -> None:
+    """Make a bundle of published UP-GAN checkpoints; only tensors are read from them."""
+    from upgan.networks.importing import import_published
+
+    bundle = import_published(checkpoints, output, task, plane.value, spacing)
+    typer.echo(bundle.folder)
+
+
+@bundle_app.command("create")
+def bundle_create(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
+    output: Annotated[Path, typer.Option(help="The bundle's folder.")],
+    licence: Annotated[Path, typer.Option(help="Text file with the model's licence.")],
+    version: Annotated[str, typer.Option(help="Of the model.")] = "0.1.0",
+) -> None:
+    """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
+    from upgan.training.publish import publish
+
+    with _counter("evaluating") as update:
+        bundle = publish(run, output, licence.read_text(encoding="utf-8"), version, update)
+    typer.echo(bundle.folder)
+
+
+@simulate_app.command("pet-ct")
+def simulate_pet_ct(
+    output: Annotated[Path, typer.Option(help="Folder for the pairs and manifest.json.")],
+    subjects: Annotated[int, typer.Option(min=1, help="How many heads.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of the set; subject n does not depend on how many there are.")] = 0,
+) -> None:
+    """Simulate heads: paired NAC-PET and CT as NIfTI."""
+    from upgan.simulation.dataset import simulate_pet_ct_pairs
+
+    with _counter("simulating") as update:
+        typer.echo(simulate_pet_ct_pairs(subjects, output, seed, progress=update))
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_messages,
+    )
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    """Show a bar fed by the engine's progress."""
+    with _bar() as bar:
+        task = bar.add_task(title, total=1.0)
+
+        def update(progress: TranslationProgress) -> None:
+            stage = f"{title}: phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
+            bar.update(task, completed=progress.fraction, description=stage)
+
+        yield update
+
+
+@contextmanager
+def _counter(title: str) -> Iterator[Any]:
+    """Show a bar fed by (done, total)."""
+    with _bar() as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def main() -> None:
+    """Run the command line; a refusal is one sentence with a remedy and exit code 2."""
+    try:
+        app()
+    except UpganError as error:
+        _messages.print(f"[red]Error[/] ({error.code}): {error.sentence}", soft_wrap=True)
+        _messages.print(error.remedy, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The engine: a bundle and a device make translations, slice batch by slice batch."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import upgan
+from upgan.bundle import Bundle
+from upgan.devices import choose_device, choose_precision
+from upgan.distribution import GeneralizedNormal
+from upgan.errors import DeviceError, InputError
+from upgan.networks.folding import fold_batch_norm
+from upgan.tasks import Intensities
+from upgan.translation import PhaseMaps, Translation
+from upgan.volume import Plane, Reorientation, Volume, count_nonfinite
+
+# Four max-pools halve the slice four times; padding to this keeps every level whole.
+_MULTIPLE = 16
+
+# Pixels a batch holds by default: a few slices fill two cores' caches, a GPU wants many more.
+_BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
+
+# Larger than a whole patient: such a field of view comes from a wrong spacing and would exhaust any memory.
+_LARGEST_FIELD_MM = 2500.0
+
+
+class Progress(NamedTuple):
+    """How far a translation is: slices are finished batch by batch, each batch going through all phases."""
+
+    phase: int
+    phases: int
+    slice: int
+    slices: int
+    elapsed_s: float
+    fraction: float
+
+    @property
+    def remaining_s(self) -> float:
+        """Estimated seconds left; infinite before the first batch."""
+        return self.elapsed_s * (1 / self.fraction - 1) if self.fraction else float("inf")
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class InferenceEngine:
+    """Translates volumes with one model on one device; keep it, its start costs more than a translation.
+
+    Args:
+        bundle: The model.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``float32`` or ``bfloat16``; heads, σ and guidance are float32 always.
+        batch: Slices at a time; chosen for the device where None. Halved by itself when memory runs out.
+
+    Raises:
+        BundleError: The weights do not load.
+        DeviceError: The device or precision is not there.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto", batch: int | None = None) -> None:
+        self.bundle = bundle
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.batch = batch
+        network = fold_batch_norm(bundle.load_cascade().eval())
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def translate(
+        self,
+        volume: Volume,
+        *,
+        plane: Plane | None = None,
+        phases: Literal["last", "all"] = "last",
+        progress: ProgressCallback | None = None,
+        replace_nonfinite: float | None = None,
+        source: str = "",
+    ) -> Translation:
+        """Translate a volume; the maps lie on exactly its grid.
+
+        Args:
+            volume: The input, any orientation and spacing.
+            plane: Of the slices; the model's own where None.
+            phases: Whether to keep the maps of the last phase or of all.
+            progress: Called after each batch and phase; may raise ``Cancelled``.
+            replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.
+            source: The input's path or identifier, for the provenance.
+
+        Raises:
+            InputError: ``not_finite``, ``constant_image``, ``no_signal`` or ``absurd_field_of_view``.
+            DeviceError: ``out_of_memory`` when even one slice does not fit.
+        """
+        started = time.monotonic()
+        volume = _finite(volume, replace_nonfinite)
+        metadata = self.bundle.metadata.upgan
+        plane = plane or metadata.plane
+        task = metadata.task
+        intensities = task.calibrate(volume)
+        work = _SliceWork(self, volume, plane, intensities, keep_all=phases == "all")
+        maps = work.run(progress, started)
+        warnings = task.misfits(volume)
+        provenance = {
+            "engine": "upgan",
+            "engine_version": upgan.__version__,
+            "bundle": self.bundle.metadata.name,
+            "bundle_version": self.bundle.metadata.version,
+            "bundle_sha256": self.bundle.sha256,
+            "task": task.name,
+            "phases": metadata.architecture.phases,
+            "plane": plane,
+            "precision": str(self.precision).removeprefix("torch."),
+            "device": str(self.device),
+            "source": source,
+            "input_reference": intensities.reference,
+            "replaced_nonfinite": replace_nonfinite,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - started, 3),
+            "warnings": warnings,
+        }
+        return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance)
+
+
+class _SliceWork:
+    """One translation under way: slices of the reoriented volume in, maps of the original layout filled."""
+
+    def __init__(
+        self, engine: InferenceEngine, volume: Volume, plane: Plane, intensities: Intensities, keep_all: bool
+    ) -> None:
+        self.engine = engine
+        self.intensities = intensities
+        reorientation = Reorientation.of(volume.ijk_to_ras, plane)
+        self.slices = reorientation.apply(volume.voxels)
+        self.phase_count = engine.bundle.metadata.upgan.architecture.phases
+        kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
+        shape = volume.voxels.shape
+        self.maps = {phase: PhaseMaps(*(np.empty(shape, dtype=np.float32) for _ in range(3))) for phase in kept}
+        self.views = {
+            phase: tuple(reorientation.apply(array) for array in (maps.image, maps.alpha, maps.beta))
+            for phase, maps in self.maps.items()
+        }
+        self.grid = _InPlaneGrid.of(self.slices.shape[1:], reorientation.in_plane_spacing, engine)
+
+    def run(self, progress: ProgressCallback | None, started: float) -> dict[int, PhaseMaps]:
+        """Go through all slices, with half the batch again whenever memory runs out."""
+        count = len(self.slices)
+        batch = min(self.engine.batch or self.grid.default_batch(self.engine.device), count)
+        first = 0
+        while first < count:
+            last = min(first + batch, count)
+            try:
+                for phase in self._translate(first, last):
+                    if progress is not None:
+                        fraction = (first + (last - first) * phase / self.phase_count) / count
+                        elapsed = time.monotonic() - started
+                        progress(Progress(phase, self.phase_count, last, count, elapsed, fraction))
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if batch == 1:
+                    raise DeviceError(
+                        "out_of_memory",
+                        f"One slice of {self.grid.inside[0]}×{self.grid.inside[1]} pixels does not fit into the "
+                        f"memory of {self.engine.device}.",
+                        "Use the CPU, or close other programs on that device.",
+                    ) from error
+                batch //= 2
+            else:
+                first = last
+                continue
+            # Outside the handler, whose traceback would keep the batch's tensors alive.
+            if self.engine.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return self.maps
+
+    @torch.inference_mode()
+    def _translate(self, first: int, last: int) -> Iterator[int]:
+        """Translate one batch of slices and yield the number of each finished phase."""
+        device, precision = self.engine.device, self.engine.precision
+        normalised = self.intensities.normalise(self.slices[first:last])
+        a = self.grid.enter(torch.from_numpy(np.ascontiguousarray(normalised))[:, None].to(device))
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            for phase, prediction in enumerate(self.engine.network.phases(a), start=1):
+                if phase in self.views:
+                    self._keep(phase, first, last, prediction)
+                yield phase
+
+    def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal) -> None:
+        stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
+        image, alpha, beta = self.grid.leave(stacked).cpu().numpy().swapaxes(0, 1)
+        converted = (self.intensities.denormalise(image), self.intensities.denormalise_scale(alpha), beta)
+        for view, values in zip(self.views[phase], converted, strict=True):
+            view[first:last] = values
+
+
+class _InPlaneGrid(NamedTuple):
+    """How slices get to the model's pixel size and back.
+
+    Attributes:
+        outside: Rows and columns of the input's slices.
+        inside: Rows and columns at the model's spacing.
+        padding: Pixels added left, right, above and below for the network.
+    """
+
+    outside: tuple[int, int]
+    inside: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], spacing: tuple[float, float], engine: InferenceEngine) -> _InPlaneGrid:
+        fields = [count * step for count, step in zip(shape, spacing, strict=True)]
+        if max(fields) > _LARGEST_FIELD_MM:
+            raise InputError(
+                "absurd_field_of_view",
+                f"The slices measure {fields[1]:.0f}×{fields[0]:.0f} mm, more than a whole patient.",
+                "Check the unit of the image's spacing: it must be millimetres.",
+            )
+        wanted = engine.bundle.metadata.upgan.spacing_mm
+        inside = [max(round(field / step), 1) for field, step in zip(fields, wanted, strict=True)]
+        missing = [-size % _MULTIPLE for size in inside]
+        rows, columns = missing
+        padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        return cls((shape[0], shape[1]), (inside[0], inside[1]), padding)
+
+    def default_batch(self, device: torch.device) -> int:
+        return max(1, _BATCH_PIXELS[device.type] // (self.inside[0] * self.inside[1]))
+
+    def enter(self, slices: Tensor) -> Tensor:
+        """[N, 1, J, I] → [N, 1, H, W] at the model's spacing, padded with zeros."""
+        padded = F.pad(_resize(slices, self.inside), self.padding)
+        return padded.contiguous(memory_format=torch.channels_last)
+
+    def leave(self, maps: Tensor) -> Tensor:
+        """[N, C, H, W] → [N, C, J, I], the inverse."""
+        left, _, top, _ = self.padding
+        rows, columns = self.inside
+        return _resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear over the same field of view, smoothed where pixels are lost; nothing where the size stays."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _finite(volume: Volume, replacement: float | None) -> Volume:
+    not_a_number, infinite = count_nonfinite(volume.voxels)
+    if not not_a_number + infinite:
+        return volume
+    if replacement is None:
+        raise InputError(
+            "not_finite",
+            f"The image holds {not_a_number} NaN and {infinite} infinite voxels.",
+            "Repair it, or have them replaced (--replace-nonfinite 0).",
+        )
+    voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
+    return Volume(voxels, volume.ijk_to_ras, volume.modality)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,206 @@
+"""What a translation is: which modality becomes which, in which units, and how intensities meet the network.
+
+A task is data (it travels inside a model bundle), so that a site declares its own by writing one down: no code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from upgan.errors import InputError
+from upgan.volume import Volume
+
+# Percentiles of a strided sample of this many voxels are stable to a per mille and need no copy of a large volume.
+_SAMPLE = 2_000_000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputScale(_Frozen):
+    """x = (max(v, 0) / v_ref)^power, with v_ref a percentile of the foreground.
+
+    Attributes:
+        percentile: Percentile of the foreground that becomes 1.
+        power: 0.5 compresses the bright uptake of PET; 1 keeps MRI linear.
+    """
+
+    percentile: float = Field(99.0, gt=0, le=100)
+    power: float = Field(1.0, gt=0, le=4)
+
+
+class OutputScale(_Frozen):
+    """v = factor·y + offset; with ``relative`` the factor is multiplied by the input's v_ref.
+
+    Attributes:
+        factor: Output units per network unit (1000 HU in PET→CT).
+        offset: Output value of network zero (−1000 HU, air, in PET→CT: Eq. 3 multiplies by b̂, so its zero must be
+            something the guidance may lose).
+        relative: Whether the output is in the input's own intensity unit.
+    """
+
+    factor: float = Field(1.0, gt=0)
+    offset: float = 0.0
+    relative: bool = False
+
+
+class Display(_Frozen):
+    """How a viewer should show the outputs, in output units (fractions of the input's v_ref where relative).
+
+    Attributes:
+        window: Width of the grey window of the image.
+        level: Centre of that window.
+        sigma_threshold: σ below this is left transparent.
+        sigma_max: σ at the top of its colour scale.
+        alpha_max: α at the top of its colour scale.
+    """
+
+    window: float = Field(gt=0)
+    level: float
+    sigma_threshold: float = Field(ge=0)
+    sigma_max: float = Field(gt=0)
+    alpha_max: float = Field(gt=0)
+
+
+class Task(_Frozen):
+    """A translation from one modality to another.
+
+    Attributes:
+        name: Identifier, e.g. ``pet_to_ct``.
+        title: One line for a model card or a menu.
+        input_modality: DICOM modality code of the input.
+        output_modality: DICOM modality code of what comes out.
+        image_key: File stem and dictionary key of the translated image.
+        image_name: Name of the translated image for people.
+        unit: Unit of image, α and σ; empty for the input's own arbitrary unit.
+        input: Intensities → network.
+        output: Network → intensities.
+        display: Hints for the viewer.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    input_modality: Literal["PT", "MR", "CT"]
+    output_modality: Literal["PT", "MR", "CT"]
+    image_key: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    image_name: str
+    unit: str
+    input: InputScale
+    output: OutputScale
+    display: Display
+
+    def calibrate(self, volume: Volume) -> Intensities:
+        """Measure the volume's foreground and fix the mapping between its intensities and the network's.
+
+        Raises:
+            InputError: ``constant_image`` where there is no contrast, ``no_signal`` where nothing is above zero.
+        """
+        sample = _sample(volume.voxels)
+        lowest, highest = float(sample.min()), float(sample.max())
+        if lowest == highest:
+            raise InputError(
+                "constant_image",
+                f"Every voxel of the image has the same value ({lowest:g}).",
+                "Check that the right volume was chosen and that its file is complete.",
+            )
+        positive = sample[sample > 0]
+        if positive.size == 0:
+            raise InputError(
+                "no_signal",
+                "No voxel of the image is above zero.",
+                f"A {self.input_modality} image in its usual intensities is expected; check units and rescaling.",
+            )
+        foreground = positive[positive > positive.mean() / 2]
+        return Intensities(self, float(np.percentile(foreground, self.input.percentile)))
+
+    def misfits(self, volume: Volume) -> list[str]:
+        """Sentences on why this volume may not be what the task translates; empty where it seems to fit."""
+        found = []
+        if volume.modality is not None and volume.modality != self.input_modality:
+            found.append(
+                f"The image is marked as {volume.modality}, but this model translates {self.input_modality} images."
+            )
+        sample = _sample(volume.voxels)
+        negative = float((sample < -0.05 * sample.max()).mean())
+        if negative > 0.01:
+            found.append(
+                f"{negative:.0%} of the voxels are clearly negative, which {self.input_modality} intensities are not; "
+                "they are taken as zero."
+            )
+        return found
+
+
+class Intensities:
+    """A task's intensity mapping for one volume.
+
+    Args:
+        task: The translation.
+        reference: v_ref, the input intensity that becomes 1.
+    """
+
+    def __init__(self, task: Task, reference: float) -> None:
+        self.task = task
+        self.reference = reference
+        self.factor = task.output.factor * (reference if task.output.relative else 1.0)
+
+    def normalise(self, intensities: np.ndarray) -> np.ndarray:
+        """Input intensities, any shape → network units, float32."""
+        scaled = np.maximum(intensities, 0, dtype=np.float32) / np.float32(self.reference)
+        return scaled if self.task.input.power == 1 else scaled**self.task.input.power
+
+    def normalise_target(self, intensities: np.ndarray) -> np.ndarray:
+        """Output intensities, any shape → network units, float32."""
+        return (intensities.astype(np.float32) - np.float32(self.task.output.offset)) / np.float32(self.factor)
+
+    def denormalise(self, image: np.ndarray) -> np.ndarray:
+        """Network image b̂ → output intensities (HU in PET→CT)."""
+        return image * np.float32(self.factor) + np.float32(self.task.output.offset)
+
+    def denormalise_scale(self, scale: np.ndarray) -> np.ndarray:
+        """Network α or σ → output units; an offset does not move a scale."""
+        return scale * np.float32(self.factor)
+
+
+def _sample(voxels: np.ndarray) -> np.ndarray:
+    """Return at most about two million voxels, evenly strided."""
+    stride = max(1, int(np.ceil((voxels.size / _SAMPLE) ** (1 / 3))))
+    return voxels[::stride, ::stride, ::stride]
+
+
+PET_TO_CT = Task(
+    name="pet_to_ct",
+    title="NAC-PET → pseudo-CT",
+    input_modality="PT",
+    output_modality="CT",
+    image_key="pseudo_ct",
+    image_name="pseudo-CT",
+    unit="HU",
+    input=InputScale(percentile=99.0, power=0.5),
+    output=OutputScale(factor=1000.0, offset=-1000.0),
+    display=Display(window=2000, level=300, sigma_threshold=60, sigma_max=500, alpha_max=500),
+)
+
+
+def _restoration(name: str, title: str) -> Task:
+    return Task(
+        name=name,
+        title=title,
+        input_modality="MR",
+        output_modality="MR",
+        image_key="restored_mr",
+        image_name="restored MR",
+        unit="",
+        input=InputScale(percentile=99.0, power=1.0),
+        output=OutputScale(relative=True),
+        display=Display(window=1.0, level=0.5, sigma_threshold=0.02, sigma_max=0.2, alpha_max=0.2),
+    )
+
+
+MRI_UNDERSAMPLED = _restoration("mri_undersampled", "Undersampled T1 MRI → fully sampled")
+MRI_MOTION = _restoration("mri_motion", "Motion-corrupted T1 MRI → clean")
+
+TASKS: dict[str, Task] = {task.name: task for task in (PET_TO_CT, MRI_UNDERSAMPLED, MRI_MOTION)}
