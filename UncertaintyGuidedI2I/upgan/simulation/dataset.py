@@ -1,0 +1,106 @@
+"""Folders of simulated NAC-PET / CT pairs with a manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upgan import __version__
+from upgan.errors import InputError, OutputError
+from upgan.simulation.pet import Scanner, simulate_nac_pet
+from upgan.simulation.phantom import simulate_head
+from upgan.volume import write_volume
+
+STATEMENT = "Simulated data: no patient was imaged. For software tests and demonstrations, not for clinical use."
+
+
+def simulate_pet_ct_pairs(
+    subjects: int,
+    output: Path,
+    seed: int = 0,
+    scanner: Scanner | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write pairs of NAC-PET (relative uptake, float32) and CT (HU, int16) and a manifest, each file by rename.
+
+    Args:
+        subjects: How many; subject n is the same in a larger set of the same seed.
+        output: Folder; made if it is not there.
+        seed: Of the whole set.
+        scanner: Default scanner if none is given.
+        progress: Called with (done, subjects) after each subject.
+
+    Returns:
+        Path of ``manifest.json``.
+
+    Raises:
+        InputError: If `subjects` is not positive.
+        OutputError: If the folder cannot be written.
+    """
+    if subjects < 1:
+        raise InputError("no_subjects", f"{subjects} subjects cannot be simulated.", "Ask for at least one.")
+    scanner = scanner or Scanner()
+    _make_folder(output)
+    entries = []
+    for index in range(subjects):
+        entries.append(_write_subject(output, index, subject_seed(seed, index), scanner))
+        if progress is not None:
+            progress(index + 1, subjects)
+    manifest = {
+        "statement": STATEMENT,
+        "engine_version": __version__,
+        "seed": seed,
+        "scanner": scanner.model_dump(),
+        "input": "nacpet",
+        "target": "ct",
+        "units": {"nacpet": "relative uptake without attenuation correction", "ct": "HU"},
+        "subjects": entries,
+    }
+    return _write_manifest(output / "manifest.json", manifest)
+
+
+def subject_seed(seed: int, index: int) -> int:
+    """Derive the seed of one subject from that of the set, whatever the size of the set."""
+    return int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)[0])
+
+
+def _write_subject(output: Path, index: int, seed: int, scanner: Scanner) -> dict[str, Any]:
+    name = f"sub-{index + 1:03d}"
+    head = simulate_head(seed)
+    files = {"nacpet": f"{name}_nacpet.nii.gz", "ct": f"{name}_ct.nii.gz"}
+    write_volume(simulate_nac_pet(head, scanner), output / files["nacpet"])
+    write_volume(head.ct, output / files["ct"], dtype=np.int16)
+    return {"subject": name, "seed": seed, **files}
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            "folder_not_made",
+            f"The folder '{output.name}' cannot be made: {error.strerror}.",
+            "Choose a folder in a place where you may write.",
+        ) from error
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any]) -> Path:
+    temporary = path.with_name(f".{uuid.uuid4().hex}.json")
+    try:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(
+            "manifest_not_written",
+            f"The list of the simulated files cannot be written: {error.strerror}.",
+            "Free some space or choose another folder.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,151 @@
+"""What a PET scanner would show of a simulated head when nothing corrects for attenuation and scatter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from upgan.errors import InputError
+from upgan.simulation.phantom import Head
+from upgan.simulation.projector import Projector
+from upgan.volume import Volume
+
+Image = NDArray[np.float32]
+
+CARNEY_2006: dict[int, tuple[float, float, float]] = {
+    80: (3.64e-5, 0.0626, 50.0),
+    100: (4.43e-5, 0.0544, 52.0),
+    110: (4.92e-5, 0.0488, 43.0),
+    120: (5.10e-5, 0.0471, 47.0),
+    130: (5.51e-5, 0.0424, 37.0),
+    140: (5.64e-5, 0.0408, 30.0),
+}
+"""Slope (1/cm per HU), intercept (1/cm) and break point (HU) per tube voltage (kVp); Carney, Med Phys 2006, 33:976."""
+
+WATER_SLOPE = 9.6e-5
+"""Attenuation per HU below the break point, for every voltage (1/cm): water attenuates 0.096/cm at 511 keV."""
+
+SIGMA_PER_FWHM = 1.0 / np.sqrt(8.0 * np.log(2.0))
+
+
+class Scanner(BaseModel):
+    """A PET scanner and the CT beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    angles: int = Field(default=120, ge=8, le=1024, description="Views over 180 degrees.")
+    fwhm_mm: float = Field(default=5.0, ge=0.0, le=30.0, description="Resolution of the finished image.")
+    counts: float = Field(default=1.0e6, gt=0.0, le=1e12, description="Mean coincidences per slice, scatter included.")
+    scatter_fraction: float = Field(default=0.25, ge=0.0, lt=1.0, description="Scattered share of the coincidences.")
+    scatter_fwhm_mm: float = Field(default=120.0, gt=0.0, le=1000.0, description="Width of the scatter kernel.")
+    kilovoltage: int = Field(default=120, description="Tube voltage of the CT (kVp), as tabulated by Carney 2006.")
+
+
+def hu_to_mu(hu: NDArray[np.floating] | float, kilovoltage: int = 120) -> Image:
+    """Convert CT numbers (HU) to linear attenuation at 511 keV (1/cm), as Carney et al. 2006 do.
+
+    Raises:
+        InputError: If the tube voltage is not in the table.
+    """
+    if kilovoltage not in CARNEY_2006:
+        known = ", ".join(str(value) for value in CARNEY_2006)
+        raise InputError(
+            "unknown_kilovoltage",
+            f"The conversion from HU to attenuation is not known for {kilovoltage} kVp.",
+            f"Choose one of {known} kVp.",
+        )
+    slope, intercept, break_point = CARNEY_2006[kilovoltage]
+    values = np.asarray(hu, dtype=np.float64)
+    soft = WATER_SLOPE * (values + 1000.0)
+    bone = slope * (values + 1000.0) + intercept
+    return np.maximum(np.where(values < break_point, soft, bone), 0.0).astype(np.float32)
+
+
+def simulate_nac_pet(head: Head, scanner: Scanner | None = None, seed: int | None = None) -> Volume:
+    """Simulate the PET of a head without attenuation or scatter correction.
+
+    Args:
+        head: CT and uptake on one grid with square pixels.
+        scanner: Default scanner if none is given.
+        seed: Of the counting noise; the head's own seed if none is given.
+
+    Returns:
+        Relative uptake as seen, float32 [K,J,I], never negative, on the grid of the CT.
+
+    Raises:
+        InputError: If pixels are not square or the voltage is unknown.
+    """
+    scanner = scanner or Scanner()
+    spacing = _spacing_mm(head.ct)
+    projector = _projector(head.ct, scanner, spacing)
+    rng = np.random.default_rng(np.random.SeedSequence([head.seed if seed is None else seed, 511]))
+    trues = attenuated_sinogram(head, scanner, projector)
+    scatter = scatter_sinogram(trues, scanner, spacing)
+    counted = add_counting_noise(trues + scatter, scanner.counts, rng)
+    image = projector.filtered_back_projection(counted)
+    blurred = gaussian_filter(image, [scanner.fwhm_mm * SIGMA_PER_FWHM / step for step in spacing])
+    # Iterative reconstructions of the clinic know no negative uptake either.
+    return Volume(np.maximum(blurred, 0.0).astype(np.float32), head.ct.ijk_to_ras)
+
+
+def attenuated_sinogram(head: Head, scanner: Scanner, projector: Projector) -> Image:
+    """Project the uptake and weaken every line of response by exp(-∫μ), [K,angles,bins]."""
+    chords = projector.forward(hu_to_mu(head.ct.voxels, scanner.kilovoltage))
+    sinogram: Image = projector.forward(head.activity.voxels) * np.exp(-chords)
+    return sinogram
+
+
+def scatter_sinogram(trues: Image, scanner: Scanner, spacing_mm: tuple[float, float, float]) -> Image:
+    """Smear the unscattered coincidences broadly over bins, views and slices, scaled to the scatter fraction.
+
+    A convolution model in the spirit of Bailey and Meikle (Phys Med Biol 1994, 39:411); no photon is traced.
+    """
+    if scanner.scatter_fraction == 0.0:
+        return np.zeros_like(trues)
+    sigma_mm = scanner.scatter_fwhm_mm * SIGMA_PER_FWHM
+    smooth = gaussian_filter1d(trues, sigma_mm / spacing_mm[2], axis=-1, mode="constant", truncate=3.0)
+    smooth = gaussian_filter1d(smooth, sigma_mm / spacing_mm[0], axis=0, mode="nearest", truncate=3.0)
+    smooth = _smooth_over_views(smooth)
+    ratio = scanner.scatter_fraction / (1.0 - scanner.scatter_fraction)
+    total = float(smooth.sum())
+    scaled: Image = smooth * np.float32(ratio * float(trues.sum()) / total if total > 0.0 else 0.0)
+    return scaled
+
+
+def _smooth_over_views(sinogram: Image) -> Image:
+    # The view at 180 degrees is the first one seen from behind.
+    views = sinogram.shape[1]
+    margin = max(1, views // 6)
+    behind = sinogram[:, :, ::-1]
+    extended = np.concatenate([behind[:, -margin:], sinogram, behind[:, :margin]], axis=1)
+    smooth: Image = gaussian_filter1d(extended, views / 18.0, axis=1, truncate=3.0)[:, margin:-margin]
+    return smooth
+
+
+def add_counting_noise(sinogram: Image, counts: float, rng: np.random.Generator) -> Image:
+    """Replace expected coincidences by Poisson-distributed ones and keep the unit; `counts` is the mean per slice."""
+    total = float(sinogram.sum(dtype=np.float64))
+    if total <= 0.0:
+        return sinogram
+    per_unit = counts * len(sinogram) / total
+    return (rng.poisson(sinogram * per_unit) / per_unit).astype(np.float32)
+
+
+def _spacing_mm(volume: Volume) -> tuple[float, float, float]:
+    """Voxel size along K, J, I."""
+    i, j, k = (float(value) for value in volume.spacing)
+    return k, j, i
+
+
+def _projector(volume: Volume, scanner: Scanner, spacing_mm: tuple[float, float, float]) -> Projector:
+    _, j, i = spacing_mm
+    if abs(i - j) > 1e-3 * i:
+        raise InputError(
+            "pixels_not_square",
+            f"The pixels of the slices measure {i:g} x {j:g} mm; the simulated scanner needs square ones.",
+            "Resample the CT to square pixels.",
+        )
+    rows, columns = volume.voxels.shape[1:]
+    return Projector(rows, columns, scanner.angles, i / 10.0)
