@@ -1,0 +1,71 @@
+"""Figures of a model on pairs with a reference: error and coverage per phase, per subject, with their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from upgan.evaluation.body import body_mask
+from upgan.evaluation.calibration import coverage
+from upgan.evaluation.metrics import HU_RANGE, image_error
+from upgan.inference import InferenceEngine
+from upgan.training.dataset import Pair, read_pairs
+from upgan.translation import PhaseMaps
+
+# HU limits of the classes in which the error is also given.
+TISSUES = {"air": (-np.inf, -300.0), "soft": (-300.0, 200.0), "bone": (200.0, np.inf)}
+
+
+def evaluate(
+    engine: InferenceEngine,
+    manifest: Path,
+    subjects: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Translate the named subjects of a manifest and compare with their CT, inside the body.
+
+    Returns:
+        ``{"subjects", "data_range", "mask", "phases": {"1": {figure: [mean, standard deviation]}}}`` with MAE in HU
+        (overall and per tissue), PSNR in dB, SSIM, coverage of the central intervals and Spearman's ρ(|error|, σ).
+    """
+    per_phase: dict[int, list[dict[str, float]]] = {}
+    for done, pair in enumerate(read_pairs(manifest, subjects), start=1):
+        translation = engine.translate(pair.source, phases="all")
+        mask = body_mask(pair.target.voxels)
+        for phase, maps in translation.phases.items():
+            per_phase.setdefault(phase, []).append(_figures(maps, pair, mask))
+        if progress is not None:
+            progress(done, len(subjects))
+    return {
+        "subjects": len(subjects),
+        "mask": "body: largest part above -500 HU, closed and filled",
+        "data_range": list(HU_RANGE),
+        "phases": {str(phase): _spread(rows) for phase, rows in sorted(per_phase.items())},
+    }
+
+
+def _figures(maps: PhaseMaps, pair: Pair, mask: np.ndarray) -> dict[str, float]:
+    reference = pair.target.voxels
+    figures = dict(image_error(maps.image, reference, mask)._asdict())
+    error = np.abs(maps.image - reference)
+    for tissue, (low, high) in TISSUES.items():
+        figures[f"mae_{tissue}"] = float(error[mask & (reference > low) & (reference <= high)].mean())
+    held = coverage(maps.image[mask], maps.alpha[mask], maps.beta[mask], reference[mask])
+    figures |= {f"coverage_{level:.0%}": share for level, share in held.items()}
+    sigma = maps.sigma[mask]
+    figures["sigma_rms"] = float(np.sqrt(np.square(sigma, dtype=np.float64).mean()))
+    figures["rmse"] = float(np.sqrt(np.square(error[mask], dtype=np.float64).mean()))
+    figures["spearman_error_sigma"] = float(spearmanr(error[mask], sigma).statistic)
+    return figures
+
+
+def _spread(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {
+        name: [round(float(np.mean(values)), 4), round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)]
+        for name in rows[0]
+        for values in [[row[name] for row in rows]]
+    }
