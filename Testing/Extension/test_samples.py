@@ -1,0 +1,55 @@
+"""The samples that Slicer's Sample Data module offers."""
+
+# Slicer's own names.
+# ruff: noqa: N802
+
+import hashlib
+import sys
+from types import ModuleType
+
+import pytest
+
+from UncertaintyGuidedI2ILib import samples
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    stub = ModuleType("SampleData")
+    sources = []
+
+    class SampleDataLogic:
+        @staticmethod
+        def registerCustomSampleDataSource(**source):
+            sources.append(source)
+
+    stub.SampleDataLogic = SampleDataLogic
+    monkeypatch.setitem(sys.modules, "SampleData", stub)
+    return sources
+
+
+def test_every_sample_is_registered_with_its_checksum_and_works_offline(registered, tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "SAMPLES", tmp_path)
+    (tmp_path / "sample_ct.nrrd").write_bytes(b"voxels")
+    digest = hashlib.sha256(b"voxels").hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  sample_ct.nrrd\n")
+    samples.registerSampleData()
+    (source,) = registered
+    assert source["uris"] == (tmp_path / "sample_ct.nrrd").as_uri()
+    assert source["uris"].startswith("file://")
+    assert source["checksums"] == f"SHA256:{digest}"
+    assert source["fileNames"] == "sample_ct.nrrd"
+
+
+def test_without_samples_nothing_is_registered(registered, tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "SAMPLES", tmp_path)
+    samples.registerSampleData()
+    assert registered == []
+
+
+def test_the_shipped_samples_match_their_checksums():
+    sums = samples.checksums()
+    if not sums:
+        pytest.skip("no samples in this checkout")
+    assert set(sums) == set(samples.TITLES)
+    for name, digest in sums.items():
+        assert hashlib.sha256((samples.SAMPLES / name).read_bytes()).hexdigest() == digest

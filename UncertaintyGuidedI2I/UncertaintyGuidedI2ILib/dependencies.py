@@ -1,0 +1,143 @@
+"""What the engine needs beside Slicer, whether it is there, and how it comes in: asked for, never at import."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "requirements.txt"
+TORCH = "torch>=2.4"
+
+# Slicer's own builds: an installer must leave them as they are.
+KEEP = ("numpy", "scipy", "SimpleITK", "torch", "vtk")
+
+
+def requirements() -> list[str]:
+    """Return the packages from PyPI that the engine needs, as lines of a requirements file; torch is not among them."""
+    lines = (line.strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def missing() -> list[str]:
+    """Return the requirements, torch included, that are not installed or too old; imports none of them."""
+    return [requirement for requirement in (TORCH, *requirements()) if not _isInstalled(requirement)]
+
+
+def ensureInstalled(confirm: Callable[[str], bool]) -> bool:
+    """Install what is missing, after asking.
+
+    Args:
+        confirm: Shows a question to the user and returns the answer.
+
+    Returns:
+        Whether everything is there now; False where the user declined.
+
+    Raises:
+        UpganError: ``pytorch_extension_missing`` or ``installation_failed``.
+    """
+    needed = missing()
+    if not needed:
+        return True
+    if not confirm(
+        "Translating images needs packages that are not installed yet: "
+        + ", ".join(needed)
+        + ". They are downloaded from the internet, which may take several minutes. Install them now?"
+    ):
+        return False
+    if TORCH in needed:
+        _installTorch()
+    others = [requirement for requirement in needed if requirement != TORCH]
+    if others:
+        _installFromPyPI(others)
+    importlib.invalidate_caches()
+    still = missing()
+    if still:
+        raise _failure(f"After the installation these packages are still missing: {', '.join(still)}.")
+    return True
+
+
+def _isInstalled(requirement: str) -> bool:
+    # Slicer ships `packaging`, but a module must not depend on it while being imported.
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(requirement)
+    try:
+        version = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    # Metadata can outlive an interrupted removal, so the package itself must be found too.
+    return wanted.specifier.contains(version, prereleases=True) and importlib.util.find_spec(wanted.name) is not None
+
+
+def _installTorch() -> None:
+    """Let the PyTorch extension choose the build that fits this machine's graphics driver."""
+    from upgan.errors import UpganError
+
+    if importlib.util.find_spec("PyTorchUtils") is None:
+        raise UpganError(
+            "pytorch_extension_missing",
+            "The PyTorch extension of Slicer is not installed.",
+            "Install 'PyTorch' in the Extensions Manager and restart Slicer.",
+        )
+    PyTorchUtils = importlib.import_module("PyTorchUtils")
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    specifier = TORCH.removeprefix("torch")
+    # Asked already: the one question above named torch and its download.
+    if logic.installTorch(askConfirmation=False, torchVersionRequirement=specifier) is None:
+        raise _failure("PyTorch could not be installed.")
+
+
+def _installFromPyPI(needed: list[str]) -> None:
+    import subprocess
+
+    import slicer
+
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("\n".join(_keepAsTheyAre()), encoding="utf-8")
+        try:
+            packaging = _slicerPackaging()
+            if packaging is not None:
+                packaging.pip_ensure(
+                    needed,
+                    constraints=constraints,
+                    prompt_install=False,
+                    requester="UncertaintyGuidedI2I",
+                    skip_in_testing=False,
+                )
+            else:
+                slicer.util.pip_install([*needed, "-c", str(constraints)])
+        except (subprocess.CalledProcessError, RuntimeError) as error:
+            raise _failure("The packages could not be installed.") from error
+
+
+def _slicerPackaging() -> ModuleType | None:
+    """Return slicer.packaging where this Slicer has it (5.12): it shows progress and knows when to restart."""
+    if importlib.util.find_spec("slicer.packaging") is None:
+        return None
+    packaging = importlib.import_module("slicer.packaging")
+    return packaging if hasattr(packaging, "pip_ensure") else None
+
+
+def _keepAsTheyAre() -> list[str]:
+    """Return constraints that pin the packages which Slicer or the PyTorch extension brought."""
+    pins = []
+    for name in KEEP:
+        try:
+            pins.append(f"{name}=={importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return pins
+
+
+def _failure(sentence: str) -> Exception:
+    from upgan.errors import UpganError
+
+    return UpganError(
+        "installation_failed", sentence, "Check the internet connection and the Python console, then try again."
+    )

@@ -1,0 +1,217 @@
+"""Between the MRML scene and the engine: volume nodes in, volume nodes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+
+if TYPE_CHECKING:
+    from upgan.translation import Output
+    from upgan.volume import Volume
+
+ATTRIBUTE_PREFIX = "UncertaintyGuidedI2I."
+INPUT_REFERENCE = "UncertaintyGuidedI2I.Input"
+
+# Coded entries (value, scheme, meaning) as Slicer's own DICOM reader sets them for CT.
+HOUNSFIELD_UNIT = ("[hnsf'U]", "UCUM", "Hounsfield unit")
+NO_UNIT = ("1", "UCUM", "no units")
+CODED_UNITS = {"HU": HOUNSFIELD_UNIT, "1": NO_UNIT}
+ATTENUATION_COEFFICIENT = ("112031", "DCM", "Attenuation Coefficient")
+
+# Labels, vectors, tensors and diffusion series are volume nodes too, but none is an image with one grey value a voxel.
+REFUSED_CLASSES = {
+    "vtkMRMLLabelMapVolumeNode": "a label map",
+    "vtkMRMLVectorVolumeNode": "a colour or vector image",
+    "vtkMRMLTensorVolumeNode": "a tensor image",
+    "vtkMRMLDiffusionImageVolumeNode": "a diffusion image",
+    "vtkMRMLMultiVolumeNode": "a four-dimensional image",
+}
+
+
+def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """Copy a scalar volume node into the engine's form, in the node's own coordinates (parent transforms left out).
+
+    Returns:
+        Voxels float32 [K, J, I], IJK to RAS in mm, and the DICOM modality where the scene knows it.
+
+    Raises:
+        InputError: ``no_input``, ``not_in_scene``, ``not_a_scalar_volume``, ``empty_volume``, and what
+            ``upgan.volume.Volume`` refuses.
+    """
+    from upgan.volume import Volume
+
+    _refuseOtherThanScalarVolume(node)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    # A copy, so that nothing the engine does can reach VTK's memory.
+    voxels = np.array(slicer.util.arrayFromVolume(node), dtype=np.float32, order="C")
+    return Volume(voxels, slicer.util.arrayFromVTKMatrix(matrix), _modality(node))
+
+
+def sourceName(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Return what names the input in the provenance: its DICOM series UID, else the node's name."""
+    item, hierarchy = _subjectHierarchyItem(node)
+    uid = hierarchy.GetItemUID(item, "DICOM") if item else ""
+    return uid or node.GetName()
+
+
+def isInScene(node: slicer.vtkMRMLNode, scene: slicer.vtkMRMLScene) -> bool:
+    """Return whether this very node still lives in the scene; its ID may meanwhile belong to another one."""
+    return bool(node.GetID()) and scene.GetNodeByID(node.GetID()) is node
+
+
+def addOutput(
+    inputNode: slicer.vtkMRMLScalarVolumeNode, output: Output, imageName: str, provenance: Mapping[str, Any]
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add an output to the input's scene: on its grid, under its transform and beside it in the subject hierarchy.
+
+    Args:
+        inputNode: The translated volume.
+        output: Voxels [K, J, I] on the input's grid, with name, quantity, phase and unit.
+        imageName: What people call the translated image, e.g. "pseudo-CT".
+        provenance: Stored on the node as attributes ``UncertaintyGuidedI2I.<Key>``.
+    """
+    scene = inputNode.GetScene()
+    name = scene.GenerateUniqueName(outputNodeName(inputNode.GetName(), output, imageName))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    with slicer.util.NodeModify(node):
+        node.SetAndObserveImageData(_imageLike(inputNode.GetImageData()))
+        slicer.util.arrayFromVolume(node)[:] = output.voxels
+        slicer.util.arrayFromVolumeModified(node)
+        # Copies origin, spacing and directions as they are: no rounding, and shear survives.
+        node.CopyOrientation(inputNode)
+        node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+        _setUnits(node, output)
+        node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
+        for key, value in {**provenance, "quantity": output.quantity, "phase": output.phase}.items():
+            node.SetAttribute(attributeName(key), value if isinstance(value, str) else json.dumps(value))
+    _placeBeside(inputNode, node)
+    return node
+
+
+def outputNodeName(inputName: str, output: Output, imageName: str) -> str:
+    """Return a readable node name, ASCII so that it survives as a file name: "PET sigma (HU)", "PET beta phase 1"."""
+    name = f"{inputName} {imageName if output.quantity == 'image' else output.quantity}"
+    if output.name.endswith(f"_phase_{output.phase}"):
+        name += f" phase {output.phase}"
+    if output.quantity in ("alpha", "sigma") and output.unit:
+        name += f" ({output.unit})"
+    return name
+
+
+def attributeName(key: str) -> str:
+    """Return the node attribute of a provenance key: ``bundle_sha256`` is ``UncertaintyGuidedI2I.BundleSha256``."""
+    return ATTRIBUTE_PREFIX + "".join(word.capitalize() for word in key.split("_"))
+
+
+def provenanceOf(node: slicer.vtkMRMLNode) -> dict[str, str]:
+    """Return what an output node says of its making, by attribute name without the prefix."""
+    names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)]
+    return {name.removeprefix(ATTRIBUTE_PREFIX): node.GetAttribute(name) for name in names}
+
+
+@contextmanager
+def allOrNothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
+    """Remove every node that the block added if the block fails.
+
+    The block must not process events: what the user adds meanwhile would be taken for its own.
+    """
+    before = {node.GetID() for node in _nodes(scene)}
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        if not finished:
+            for node in reversed(_nodes(scene)):
+                if node.GetID() not in before:
+                    _remove(node, scene)
+
+
+def _refuseOtherThanScalarVolume(node: slicer.vtkMRMLNode | None) -> None:
+    from upgan.errors import InputError
+
+    if node is None:
+        raise InputError("no_input", "No input volume is selected.", "Choose the volume to translate.")
+    if node.GetScene() is None:
+        raise InputError("not_in_scene", "The input volume is not in a scene.", "Add it to the scene first.")
+    remedy = "Choose a three-dimensional grey-value volume."
+    kind = next((kind for name, kind in REFUSED_CLASSES.items() if node.IsA(name)), "")
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
+        kind = kind or f"no volume but a {node.GetNodeTagName()}"
+    image = None if kind else node.GetImageData()
+    if image is not None and image.GetNumberOfScalarComponents() > 1:
+        kind = "an image with several values in each voxel"
+    if kind:
+        raise InputError("not_a_scalar_volume", f"The input is {kind}.", remedy)
+    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
+        raise InputError("empty_volume", "The input volume holds no voxels.", "Load the image again.")
+
+
+def _modality(node: slicer.vtkMRMLScalarVolumeNode) -> str | None:
+    """Return the DICOM modality from the subject hierarchy, else from the node's attribute."""
+    key = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix() + "Modality"
+    item, hierarchy = _subjectHierarchyItem(node)
+    modality = hierarchy.GetItemAttribute(item, key) if item else ""
+    return modality or node.GetAttribute(key) or None
+
+
+def _imageLike(image: vtk.vtkImageData) -> vtk.vtkImageData:
+    """Return a float image of the same extent (its first index need not be zero) with voxels not yet set."""
+    like = vtk.vtkImageData()
+    like.SetExtent(image.GetExtent())
+    like.AllocateScalars(vtk.VTK_FLOAT, 1)
+    return like
+
+
+def _setUnits(node: slicer.vtkMRMLScalarVolumeNode, output: Output) -> None:
+    node.SetAttribute(attributeName("unit"), output.unit)
+    if output.unit in CODED_UNITS:
+        node.SetVoxelValueUnits(_codedEntry(CODED_UNITS[output.unit]))
+    if output.quantity == "image" and output.unit == "HU":
+        node.SetVoxelValueQuantity(_codedEntry(ATTENUATION_COEFFICIENT))
+
+
+def _codedEntry(code: tuple[str, str, str]) -> slicer.vtkCodedEntry:
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(*code)
+    return entry
+
+
+def _subjectHierarchyItem(node: slicer.vtkMRMLNode) -> tuple[int, slicer.vtkMRMLSubjectHierarchyNode]:
+    """Return the node's item, 0 where it has none, and the hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    return hierarchy.GetItemByDataNode(node), hierarchy
+
+
+def _placeBeside(inputNode: slicer.vtkMRMLNode, node: slicer.vtkMRMLNode) -> None:
+    """Put the node where its input is, so that patient and study are shared."""
+    inputItem, hierarchy = _subjectHierarchyItem(inputNode)
+    parent = hierarchy.GetItemParent(inputItem) if inputItem else hierarchy.GetSceneItemID()
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        # Outside the Slicer application nodes get no item by themselves.
+        hierarchy.CreateItem(parent, node)
+
+
+def _nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLNode]:
+    return [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
+
+
+def _remove(node: slicer.vtkMRMLNode, scene: slicer.vtkMRMLScene) -> None:
+    """Remove a node together with its subject-hierarchy item."""
+    if not isInScene(node, scene):
+        return
+    item, hierarchy = _subjectHierarchyItem(node)
+    scene.RemoveNode(node)
+    # The application removes the item by itself; the bare scene does not.
+    if item and isInScene(hierarchy, scene) and hierarchy.GetItemByDataNode(node) == item:
+        hierarchy.RemoveItem(item, False)
