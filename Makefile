@@ -1,0 +1,55 @@
+# The commands of the README. Each makes its own .venv from pinned constraints; nothing else is needed but
+# Python ≥ 3.11 with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+MODEL := UncertaintyGuidedI2I/Resources/Models/pet-ct-phantom
+EXPERIMENT := Testing/Experiments/pet-ct-phantom
+
+.PHONY: demo test lint benchmark pictures model clean
+
+demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
+	$(BIN)/python Testing/Demo/demo.py --output build/demo
+
+test: lint  ## Check style, types and behaviour; under 10 minutes on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.test  ## Speed and memory of the engine beside a plain loop
+	$(BIN)/python -m pytest Testing/Benchmarks --benchmark-only -o addopts= -s
+
+pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
+	$(BIN)/python Testing/Pictures/simulator.py Documentation/simulated_heads.png
+	$(BIN)/python Testing/Pictures/phases.py Documentation/phases.png
+	$(BIN)/python Testing/Demo/demo.py --output build/demo
+	cp build/demo/views.png Documentation/views.png
+
+model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
+	$(BIN)/upgan simulate pet-ct --subjects 101 --seed 2021 --output build/phantom-heads
+	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom
+	rm -rf $(MODEL)
+	$(BIN)/upgan bundle create build/pet-ct-phantom --output $(MODEL) --licence LICENSE
+
+clean:
+	rm -rf build $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; point PYTHON at one: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV); the first time takes a few minutes"
+	$(INSTALL) ".[slicer,report]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV); the first time takes a few minutes"
+	$(INSTALL) ".[test]"
+	@touch $@ $(VENV)/.demo
