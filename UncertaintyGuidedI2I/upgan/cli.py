@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import sys
 from contextlib import contextmanager
 from enum import StrEnum
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import upgan
@@ -33,6 +36,12 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(simulate_app, name="simulate")
 
 _messages = Console(stderr=True, highlight=False)
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a finite number itself.")
+    return value
 
 
 class Phases(StrEnum):
@@ -78,7 +87,8 @@ def translate(
     file_format: Annotated[Formats, typer.Option("--format", help="Of the written volumes.")] = Formats.nrrd,
     series: Annotated[str | None, typer.Option(help="Series UID, where a folder holds several.")] = None,
     replace_nonfinite: Annotated[
-        float | None, typer.Option(help="Put this value in place of NaN and Inf instead of refusing them.")
+        float | None,
+        typer.Option(callback=_finite, help="Put this value in place of NaN and Inf instead of refusing them."),
     ] = None,
 ) -> None:
     """Translate a volume: image, α, β, σ and their provenance appear in the output folder when all is done."""
@@ -90,7 +100,7 @@ def translate(
     engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
     volume = read_volume(image, series=series)
     for sentence in engine.bundle.metadata.upgan.task.misfits(volume):
-        _messages.print(f"[yellow]Warning:[/] {sentence}")
+        _messages.print(f"[yellow]Warning:[/] {escape(sentence)}", soft_wrap=True)
     with OutputFolder(output) as folder:
         with _progress("translating") as update:
             translation = engine.translate(
@@ -173,7 +183,7 @@ def bundle_verify(path: Annotated[Path, typer.Argument(help="A bundle's folder."
 
     found = problems(path)
     for problem in found:
-        _messages.print(f"[red]{problem.code}[/]: {problem.sentence} {problem.remedy}")
+        _messages.print(f"[red]{problem.code}[/]: {escape(f'{problem.sentence} {problem.remedy}')}", soft_wrap=True)
     if found:
         raise typer.Exit(2)
     bundle = Bundle.open(path)
@@ -200,7 +210,7 @@ def bundle_import(
 def bundle_create(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
     output: Annotated[Path, typer.Option(help="The bundle's folder.")],
-    licence: Annotated[Path, typer.Option(help="Text file with the model's licence.")],
+    licence: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Text file with the model's licence.")],
     version: Annotated[str, typer.Option(help="Of the model.")] = "0.1.0",
 ) -> None:
     """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
@@ -259,11 +269,14 @@ def _counter(title: str) -> Iterator[Any]:
 
 def main() -> None:
     """Run the command line; a refusal is one sentence with a remedy and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A console or pipe without Greek letters must not end the work.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UpganError as error:
-        _messages.print(f"[red]Error[/] ({error.code}): {error.sentence}", soft_wrap=True)
-        _messages.print(error.remedy, soft_wrap=True)
+        _messages.print(f"[red]Error[/] ({error.code}): {escape(error.sentence)}", soft_wrap=True)
+        _messages.print(escape(error.remedy), soft_wrap=True)
         sys.exit(2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class DeviceInfo(NamedTuple):
-    """A processor for people: its torch name, description and memory in bytes (None where not its own)."""
+    """A processor for people: its torch name, description and memory in bytes (None where the system does not tell)."""
 
     name: str
     description: str
@@ -73,6 +74,16 @@ def devices() -> list[DeviceInfo]:
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             found.append(DeviceInfo(f"cuda:{index}", torch.cuda.get_device_name(index), free, total))
-    description = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    found.append(DeviceInfo("cpu", description, None, None))
+    native = " with bfloat16" if computes_in_bfloat16(torch.device("cpu")) else ""
+    description = f"CPU, {torch.get_num_threads()} thread(s), {torch.backends.cpu.get_cpu_capability()}{native}"
+    found.append(DeviceInfo("cpu", description, *_host_memory()))
     return found
+
+
+def _host_memory() -> tuple[int | None, int | None]:
+    """Free and total bytes, where the system tells (macOS and Windows do not tell all)."""
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_AVPHYS_PAGES", "SC_PHYS_PAGES"} <= set(names):
+        return None, None
+    page = os.sysconf("SC_PAGE_SIZE")
+    return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")

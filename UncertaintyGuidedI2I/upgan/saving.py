@@ -12,6 +12,7 @@ from typing import Any, Self
 from upgan.errors import OutputError
 from upgan.translation import Translation
 from upgan.volume import Volume, write_volume
+from upgan.writing import FULL
 
 
 class OutputFolder:
@@ -56,26 +57,56 @@ class OutputFolder:
         write_volume(volume, self.path(name))
 
     def add_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file."""
+        """Write a JSON file.
+
+        Raises:
+            OutputError: ``disk_full`` or ``not_writable``.
+        """
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-        self.path(name).write_text(text, encoding="utf-8")
+        try:
+            # A file name's undecodable bytes are lone surrogates in Python; this writes them as JSON's escapes.
+            self.path(name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise _explained(error, name) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        complete = False
         try:
             if kind is None:
-                for path in sorted(self._draft.iterdir()):
-                    path.replace(self.folder / path.name)
+                self._move()
+                complete = True
         finally:
             shutil.rmtree(self._draft, ignore_errors=True)
-            if kind is not None:
+            if not complete:
                 self._remove_made()
+
+    def _move(self) -> None:
+        names = sorted(path.name for path in self._draft.iterdir())
+        for name in names:  # Before the first is moved, so that results of two runs are not mixed.
+            if (self.folder / name).is_dir():
+                raise OutputError(
+                    "not_writable", f"{self.folder / name} is a folder.", "Remove it or choose another output folder."
+                )
+        for name in names:
+            try:
+                self.path(name).replace(self.folder / name)
+            except OSError as error:
+                raise _explained(error, name) from error
 
     def _remove_made(self) -> None:
         for path in self._made:
             if not any(path.iterdir()):
                 path.rmdir()
+
+
+def _explained(error: OSError, name: str) -> OutputError:
+    if error.errno in FULL:
+        return OutputError(
+            "disk_full", f"The disk is full: '{name}' was not written.", "Free some space or choose another disk."
+        )
+    return OutputError("not_writable", f"'{name}' cannot be written: {error.strerror}.", "Choose another folder.")
 
 
 def save_translation(translation: Translation, folder: OutputFolder, suffix: str) -> list[str]:

@@ -114,7 +114,7 @@ class Task(_Frozen):
                 "No voxel of the image is above zero.",
                 f"A {self.input_modality} image in its usual intensities is expected; check units and rescaling.",
             )
-        foreground = positive[positive > positive.mean() / 2]
+        foreground = positive[positive > positive.mean(dtype=np.float64) / 2]
         return Intensities(self, float(np.percentile(foreground, self.input.percentile)))
 
     def misfits(self, volume: Volume) -> list[str]:
@@ -181,7 +181,7 @@ PET_TO_CT = Task(
     unit="HU",
     input=InputScale(percentile=99.0, power=0.5),
     output=OutputScale(factor=1000.0, offset=-1000.0),
-    display=Display(window=2000, level=300, sigma_threshold=60, sigma_max=500, alpha_max=500),
+    display=Display(window=2000, level=300, sigma_threshold=100, sigma_max=500, alpha_max=500),
 )
 
 
