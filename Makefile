@@ -26,12 +26,14 @@ benchmark: $(VENV)/.test  ## Speed and memory of the engine beside a plain loop
 
 pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	$(BIN)/python Testing/Pictures/simulator.py Documentation/simulated_heads.png
-	$(BIN)/python Testing/Pictures/phases.py Documentation/phases.png
+	$(BIN)/python Testing/Pictures/phases.py build/phases.png
+	$(BIN)/python Testing/Pictures/compress.py build/phases.png Documentation/phases.png
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
-	cp build/demo/views.png Documentation/views.png
+	$(BIN)/python Testing/Pictures/compress.py build/demo/views.png Resources/Screenshots/views.png
 
 model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
 	$(BIN)/upgan simulate pet-ct --subjects 101 --seed 2021 --output build/phantom-heads
+	$(BIN)/python $(EXPERIMENT)/sample.py build/phantom-heads UncertaintyGuidedI2I/Resources/SampleData
 	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom
 	rm -rf $(MODEL)
 	$(BIN)/upgan bundle create build/pet-ct-phantom --output $(MODEL) --licence LICENSE

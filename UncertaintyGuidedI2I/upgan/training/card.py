@@ -97,5 +97,7 @@ def _table(phases: dict[str, dict[str, list[float]]]) -> str:
     header = "| | " + " | ".join(f"phase {phase}" for phase in phases) + " |"
     lines = [header, "|---" * (len(phases) + 1) + "|"]
     for title, key, form in _ROWS:
+        if not all(key in figures for figures in phases.values()):
+            continue
         lines.append(f"| {title} | " + " | ".join(form.format(*figures[key]) for figures in phases.values()) + " |")
     return "\n".join(lines)

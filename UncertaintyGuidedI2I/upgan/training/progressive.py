@@ -14,7 +14,9 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from upgan.devices import devices
 from upgan.distribution import GeneralizedNormal
+from upgan.errors import InputError
 from upgan.losses import discriminator_loss, generalized_gaussian_loss, generator_adversarial_loss
 from upgan.networks.cascade import Cascade
 from upgan.networks.patchgan import PatchDiscriminator
@@ -53,11 +55,17 @@ class ProgressiveTrainer:
         self.cascade = Cascade(config.architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self) -> Cascade:
-        """Train all stages and return the cascade in eval mode."""
+        """Train all stages and return the cascade in eval mode.
+
+        Raises:
+            InputError: ``other_run`` where the folder holds stages of another configuration.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_other_run()
         data = self.config.data
         split = split_subjects(data.manifest, data.train, data.validation, data.test)
         (self.folder / "config.json").write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
+        (self.folder / "machine.txt").write_text(devices()[0].description, encoding="utf-8")
         (self.folder / "split.json").write_text(json.dumps(split._asdict(), indent=2), encoding="utf-8")
         task = TASKS[data.task]
         train, validation = (load_slices(data.manifest, part, task) for part in (split.train, split.validation))
@@ -77,6 +85,22 @@ class ProgressiveTrainer:
                 save_file(state, kept.with_suffix(".tmp"))
                 kept.with_suffix(".tmp").replace(kept)
         return self.cascade.eval()
+
+    def _refuse_other_run(self) -> None:
+        """Kept stages belong to the configuration beside them; only where the data lie may have changed."""
+        kept = self.folder / "config.json"
+        if not kept.exists() or not list(self.folder.glob("stage_*.safetensors")):
+            return
+        ours = self.config.model_dump(mode="json")
+        theirs = json.loads(kept.read_text(encoding="utf-8"))
+        for config in (ours, theirs):
+            config["data"].pop("manifest", None)
+        if ours != theirs:
+            raise InputError(
+                "other_run",
+                f"{self.folder} holds stages of a run with another configuration.",
+                "Choose another folder, or empty this one.",
+            )
 
 
 class _Stage:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 
 from upgan.bundle import Bundle, software_versions, write_bundle
@@ -56,7 +54,7 @@ def publish(
         figures = evaluate(InferenceEngine(draft, device="auto"), config.data.manifest, split.test, progress)
     training = {
         "hours": round(_seconds(run) / 3600, 2),
-        "machine": f"{os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})",
+        "machine": (run / "machine.txt").read_text(encoding="utf-8"),
         "subjects": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "data": json.loads(config.data.manifest.read_text(encoding="utf-8")).get("statement", "user's own"),
     }

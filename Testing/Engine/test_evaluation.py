@@ -1,0 +1,280 @@
+"""Figures of merit against scikit-image, scipy and arithmetic; the body against the anatomy that was simulated."""
+
+import json
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
+
+from Engine.conftest import IdentityBundle
+from upgan.distribution import GeneralizedNormal
+from upgan.errors import InputError
+from upgan.evaluation.body import body_mask
+from upgan.evaluation.calibration import LEVELS, coverage
+from upgan.evaluation.metrics import image_error
+from upgan.evaluation.report import evaluate
+from upgan.inference import InferenceEngine
+from upgan.networks.cascade import Cascade
+from upgan.simulation.pet import Scanner, simulate_nac_pet
+from upgan.simulation.phantom import simulate_head
+from upgan.volume import Volume, read_volume, write_volume
+
+SHAPE, SPACING_MM = (16, 56, 48), (12.0, 4.0, 4.0)
+
+
+@pytest.fixture
+def compared(rng):
+    """A CT, a worse one that leaves the range of intensities, and a mask, [K, J, I]."""
+    reference = rng.uniform(-1000, 2900, (3, 20, 18)).astype(np.float32)
+    image = reference + rng.normal(0, 300, reference.shape).astype(np.float32)
+    image[1, 4:8, 4:8] = 5000  # metal: far over the range
+    image[1, 12:15, 4:8] = -3000
+    mask = np.zeros(reference.shape, dtype=bool)
+    mask[:2, 3:17, 2:15] = True  # nothing in the last slice
+    return image, reference, mask
+
+
+def test_the_absolute_error_counts_what_lies_in_the_mask_and_clips_nothing(compared):
+    image, reference, mask = compared
+    by_hand = sum(abs(float(a) - float(b)) for a, b in zip(image[mask], reference[mask], strict=True)) / mask.sum()
+    assert image_error(image, reference, mask).mae == pytest.approx(by_hand, rel=1e-6)
+    image[2] = 1e6  # outside the mask
+    assert image_error(image, reference, mask).mae == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_psnr_is_that_of_scikit_image_on_clipped_intensities_of_the_mask(compared):
+    image, reference, mask = compared
+    clipped, truth = (np.clip(array[mask].astype(float), -1024, 3000) for array in (image, reference))
+    expected = peak_signal_noise_ratio(truth, clipped, data_range=4024)
+    assert image_error(image, reference, mask).psnr == pytest.approx(expected, rel=1e-6)
+
+
+def test_ssim_is_the_map_of_scikit_image_averaged_over_the_mask(compared):
+    image, reference, mask = compared
+    clipped, truth = (np.clip(array, -1024, 3000) for array in (image, reference))
+    maps = [
+        structural_similarity(*slices, data_range=4024, full=True)[1] for slices in zip(clipped, truth, strict=True)
+    ]
+    assert image_error(image, reference, mask).ssim == pytest.approx(np.stack(maps)[mask].mean(), rel=1e-5)
+
+
+def test_ssim_of_one_pixel_is_the_formula_of_wang_on_its_seven_by_seven_window(compared):
+    image, reference, mask = compared
+    mask[...] = False
+    mask[0, 9, 9] = True
+    x, y = (np.clip(array[0, 6:13, 6:13].astype(float), -1024, 3000).ravel() for array in (image, reference))
+    (var_x, covariance), (_, var_y) = np.cov(x, y)
+    c1, c2 = (0.01 * 4024) ** 2, (0.03 * 4024) ** 2
+    luminance = (2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1)
+    expected = luminance * (2 * covariance + c2) / (var_x + var_y + c2)
+    assert image_error(image, reference, mask).ssim == pytest.approx(expected, rel=1e-4)
+
+
+def test_identical_images_have_no_error(compared):
+    _, reference, mask = compared
+    error = image_error(reference, reference, mask)
+    assert error.mae == 0
+    assert error.ssim == pytest.approx(1)
+    assert error.psnr > 150
+    assert np.isfinite(error.psnr)
+
+
+@lru_cache(maxsize=1)
+def ct() -> np.ndarray:
+    return simulate_head(5).ct.voxels
+
+
+def enclosed_and_outside_air(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Air that touches the edge of no slice, and air that touches one, by labelling each slice."""
+    enclosed, outside = (np.zeros(voxels.shape, dtype=bool) for _ in range(2))
+    for plane, inner, outer in zip(voxels <= -500, enclosed, outside, strict=True):
+        labels, _ = ndimage.label(plane)
+        rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        outer[...] = np.isin(labels, rim[rim > 0])
+        inner[...] = plane & ~outer
+    return enclosed, outside
+
+
+def test_the_body_contains_all_tissue_and_the_air_of_sinuses_and_airways():
+    mask = body_mask(ct())
+    tissue = ct() > -500
+    assert (mask & tissue).sum() > 0.999 * tissue.sum()
+    enclosed, _ = enclosed_and_outside_air(ct())
+    assert enclosed.sum() * 2 * 2 * 3 / 1000 > 20  # millilitres: the head does have sinuses and airways
+    assert mask[enclosed].all()
+
+
+def test_the_body_ends_at_the_skin():
+    mask = body_mask(ct())
+    _, outside = enclosed_and_outside_air(ct())
+    # Only gaps as narrow as a nostril (7 pixels) are closed.
+    away_from_skin = np.stack([ndimage.distance_transform_edt(plane) for plane in outside]) > 7
+    assert away_from_skin.sum() > 0.3 * ct().size
+    assert not mask[away_from_skin].any()
+    assert (mask & outside).sum() < 0.02 * mask.sum()
+
+
+def test_a_table_beside_the_head_is_no_body():
+    alone = np.pad(ct(), ((0, 0), (0, 16), (0, 0)), constant_values=-1000)
+    on_a_table = alone.copy()
+    on_a_table[:, -6:, :] = 150
+    np.testing.assert_array_equal(body_mask(on_a_table), body_mask(alone))
+
+
+def test_a_scan_of_nothing_has_no_body():
+    mask = body_mask(np.full((3, 8, 9), -1000.0))
+    assert mask.shape == (3, 8, 9)
+    assert mask.dtype == bool
+    assert not mask.any()
+
+
+@pytest.fixture
+def drawn(rng):
+    """Predictions of many shapes and references that scipy draws from exactly them: image, α, β, reference."""
+    size = 100_000
+    image, alpha, beta = rng.normal(0, 500, size), rng.uniform(5, 300, size), rng.uniform(0.4, 7, size)
+    return image, alpha, beta, stats.gennorm.rvs(beta, image, alpha, random_state=rng)
+
+
+def test_coverage_is_nominal_when_the_distributions_are_true(drawn):
+    image, alpha, beta, reference = drawn
+    for level, share in coverage(image, alpha, beta, reference).items():
+        four_standard_errors = 4 * np.sqrt(level * (1 - level) / image.size)
+        assert share == pytest.approx(level, abs=four_standard_errors)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_coverage_tells_overconfidence_from_underconfidence(drawn, factor):
+    image, alpha, beta, reference = drawn
+    found = coverage(image, factor * alpha, beta, reference)
+    assert list(found) == list(LEVELS)
+    for level, share in found.items():
+        # What truly lies within the interval of a distribution of the wrong width.
+        half_width = stats.gennorm.ppf((1 + level) / 2, beta, scale=factor * alpha)
+        expected = 1 - 2 * stats.gennorm.sf(half_width, beta, scale=alpha).mean()
+        assert share == pytest.approx(expected, abs=0.01)
+        assert (share < level - 0.03) if factor < 1 else (share > level + 0.03)
+
+
+def write_pairs(folder, seeds):
+    """Small simulated heads as ``upgan simulate`` writes them."""
+    entries = []
+    for number, seed in enumerate(seeds, start=1):
+        head = simulate_head(seed, SHAPE, SPACING_MM)
+        name = f"sub-{number:03d}"
+        entry = {"subject": name, "nacpet": f"{name}_nacpet.nii.gz", "ct": f"{name}_ct.nii.gz"}
+        write_volume(simulate_nac_pet(head, Scanner(angles=60)), folder / entry["nacpet"])
+        write_volume(head.ct, folder / entry["ct"], dtype=np.int16)
+        entries.append(entry)
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({"input": "nacpet", "target": "ct", "subjects": entries}), encoding="utf-8")
+    return manifest
+
+
+@pytest.fixture
+def engine(tiny_bundle) -> InferenceEngine:
+    """The tiny model with weights whose answer follows the image: as initialised, but for heads that say something."""
+    torch.manual_seed(4)
+    cascade = Cascade(tiny_bundle.metadata.upgan.architecture).eval()
+    for generator in cascade.generators:
+        for head in (generator.image_head, generator.scale_head, generator.concentration_head):
+            nn.init.normal_(head.weight, 0.3)
+    return InferenceEngine(IdentityBundle(tiny_bundle.folder, tiny_bundle.metadata, cascade), "cpu", "float32")
+
+
+def by_hand(engine, folder, name):
+    """Every figure of one subject and both phases, from its translation, with numpy and scipy alone."""
+    truth = read_volume(folder / f"{name}_ct.nii.gz").voxels
+    translation = engine.translate(read_volume(folder / f"{name}_nacpet.nii.gz"), phases="all")
+    mask = body_mask(truth)
+    figures = {}
+    for phase, maps in translation.phases.items():
+        true, error = truth[mask], np.abs(maps.image - truth)[mask].astype(float)
+        alpha, beta, sigma = (array[mask].astype(float) for array in (maps.alpha, maps.beta, maps.sigma))
+        ranks = [stats.rankdata(values) for values in (error, sigma)]
+        figures[str(phase)] = {
+            **image_error(maps.image, truth, mask)._asdict(),
+            "mae_air": error[true <= -300].mean(),
+            "mae_soft": error[(true > -300) & (true <= 200)].mean(),
+            "mae_bone": error[true > 200].mean(),
+            "rmse": np.sqrt((error**2).mean()),
+            "sigma_rms": np.sqrt((sigma**2).mean()),
+            "spearman_error_sigma": np.corrcoef(*ranks)[0, 1],
+        }
+        for level in LEVELS:
+            half_width = stats.gennorm.ppf((1 + level) / 2, beta, scale=alpha)
+            figures[str(phase)][f"coverage_{level:.0%}"] = (error <= half_width).mean()
+    return figures
+
+
+def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase(engine, tmp_path):
+    manifest = write_pairs(tmp_path, [1, 2])
+    done = []
+    found = evaluate(engine, manifest, ["sub-001", "sub-002"], lambda *progress: done.append(progress))
+    assert done == [(1, 2), (2, 2)]
+    assert found["subjects"] == 2
+    assert found["data_range"] == [-1024, 3000]
+    assert json.loads(json.dumps(found)) == found
+    assert list(found["phases"]) == ["1", "2"]
+    first, second = (by_hand(engine, tmp_path, name) for name in ("sub-001", "sub-002"))
+    for phase, figures in found["phases"].items():
+        assert set(figures) == set(first[phase])
+        for name, (mean, spread) in figures.items():
+            one, other = first[phase][name], second[phase][name]
+            assert mean == pytest.approx((one + other) / 2, abs=1e-3, rel=1e-5), name
+            assert spread == pytest.approx(abs(one - other) / np.sqrt(2), abs=1e-3, rel=1e-3), name
+
+
+def test_one_subject_has_no_spread(engine, tmp_path):
+    found = evaluate(engine, write_pairs(tmp_path, [3]), ["sub-001"])
+    assert found["subjects"] == 1
+    assert {spread for _, spread in found["phases"]["1"].values()} == {0.0}
+
+
+def test_a_sigma_that_is_the_same_everywhere_and_a_tissue_that_is_nowhere_leave_valid_json(identity_bundle, tmp_path):
+    manifest = write_pairs(tmp_path, [3])
+    path = tmp_path / "sub-001_ct.nii.gz"
+    scan = read_volume(path)
+    write_volume(Volume(np.minimum(scan.voxels, 100), scan.ijk_to_ras), path, dtype=np.int16)
+    bundle = identity_bundle((4.0, 4.0))
+    bundle.network.phases = lambda a: iter([GeneralizedNormal(a, torch.ones_like(a), torch.full_like(a, 2.0))])
+    found = evaluate(InferenceEngine(bundle, "cpu", "float32"), manifest, ["sub-001"])
+    figures = found["phases"]["1"]
+    assert figures["spearman_error_sigma"] == [0, 0]
+    assert "mae_bone" not in figures
+    assert "mae_soft" in figures
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_reference_without_a_body_is_refused(engine, tmp_path):
+    manifest = write_pairs(tmp_path, [3])
+    path = tmp_path / "sub-001_ct.nii.gz"
+    scan = read_volume(path)
+    write_volume(Volume(scan.voxels / 1000 - 1000, scan.ijk_to_ras), path)
+    with pytest.raises(InputError, match="sub-001") as refusal:
+        evaluate(engine, manifest, ["sub-001"])
+    assert refusal.value.code == "no_body"
+
+
+def test_a_pair_on_different_grids_is_refused(engine, tmp_path):
+    manifest = write_pairs(tmp_path, [1])
+    path = tmp_path / "sub-001_ct.nii.gz"
+    shifted = read_volume(path)
+    affine = shifted.ijk_to_ras.copy()
+    affine[0, 3] += 8
+    write_volume(Volume(shifted.voxels, affine), path)
+    with pytest.raises(InputError, match="sub-001") as refusal:
+        evaluate(engine, manifest, ["sub-001"])
+    assert refusal.value.code == "unequal_pair"
+
+
+def test_a_manifest_that_is_none_is_refused(engine, tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        evaluate(engine, path, ["sub-001"])
+    assert refusal.value.code == "manifest_unreadable"
