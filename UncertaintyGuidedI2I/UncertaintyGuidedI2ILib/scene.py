@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -111,9 +112,14 @@ def attributeName(key: str) -> str:
 
 
 def provenanceOf(node: slicer.vtkMRMLNode) -> dict[str, str]:
-    """Return what an output node says of its making, by attribute name without the prefix."""
+    """Return what an output node says of its making, by provenance key; everything as the text it is stored as."""
     names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)]
-    return {name.removeprefix(ATTRIBUTE_PREFIX): node.GetAttribute(name) for name in names}
+    return {_provenanceKey(name): node.GetAttribute(name) for name in names}
+
+
+def _provenanceKey(attribute: str) -> str:
+    """Undo ``attributeName``: ``UncertaintyGuidedI2I.BundleSha256`` is ``bundle_sha256``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", attribute.removeprefix(ATTRIBUTE_PREFIX)).lower()
 
 
 @contextmanager
