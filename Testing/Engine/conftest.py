@@ -81,15 +81,25 @@ def identity_bundle():
     return make
 
 
-def seasoned_cascade(phases: int = 2, width: int = 2) -> Cascade:
-    """A small cascade whose parameters and running statistics all matter, as after training."""
+def seasoned(network: nn.Module) -> nn.Module:
+    """Give every parameter and running statistic a value that matters, as training would; eval mode."""
     torch.manual_seed(3)
-    cascade = Cascade(CascadeArchitecture(phases=phases, width=width))
     with torch.no_grad():
-        for name, tensor in cascade.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.copy_(0.1 * torch.randn_like(tensor) + (1.0 if "running_var" in name else 0.0))
-    return cascade.eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.7, 1.3)
+                module.bias.normal_(0, 0.2)
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+            elif isinstance(module, nn.Conv2d):
+                module.weight.normal_(0, (2 / module.weight[0].numel()) ** 0.5)
+                module.bias.normal_(0, 0.1)
+    return network.eval()
+
+
+def seasoned_cascade(phases: int = 2, width: int = 2) -> Cascade:
+    """A small cascade that does something to every pixel."""
+    return seasoned(Cascade(CascadeArchitecture(phases=phases, width=width)))
 
 
 @pytest.fixture

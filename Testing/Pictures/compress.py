@@ -1,4 +1,4 @@
-"""Writes a picture with 256 colours, a third of the size: what goes into the repository."""
+"""Writes a picture as small as it stays legible and true in colour: what goes into the repository."""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,13 @@ from PIL import Image
 
 
 def main(source: Path, target: Path, width: int) -> None:
-    """Reduce a picture to a width in pixels (if it is wider) and to a palette."""
+    """Reduce a picture to a width in pixels, if it is wider; a palette would put steps into its colour bars."""
     target.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.open(source).convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-    picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    picture.save(target, optimize=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), 1400)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), 1200)

@@ -7,7 +7,7 @@ import pytest
 
 from Scene.conftest import SLICER_IS_ABSENT
 from Scene.fake_engine import FakeBundle, FakeEngine
-from upgan.tasks import MRI_MOTION
+from upgan.tasks import MRI_MOTION, PET_TO_CT
 
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 
@@ -66,7 +66,7 @@ def test_sigma_is_transparent_only_where_it_is_low(add_volume, logic):
     nodes = logic.translate(add_volume())
     display = nodes["sigma"].GetDisplayNode()
     assert display.GetApplyThreshold()
-    assert display.GetLowerThreshold() == 60
+    assert display.GetLowerThreshold() == PET_TO_CT.display.sigma_threshold
     assert display.GetUpperThreshold() == 500
     assert not nodes["pseudo_ct"].GetDisplayNode().GetApplyThreshold()
 

@@ -179,17 +179,22 @@ class _SliceWork:
                 torch.cuda.empty_cache()
         return self.maps
 
-    @torch.inference_mode()
     def _translate(self, first: int, last: int) -> Iterator[int]:
-        """Translate one batch of slices and yield the number of each finished phase."""
+        """Translate one batch of slices and yield the number of each finished phase.
+
+        Both modes are entered anew for each phase: held across a ``yield`` they would reach the caller, and leaving
+        inference mode there (as its decorator does) silently ends autocast, so that later phases ran in float32.
+        """
         device, precision = self.engine.device, self.engine.precision
         normalised = self.intensities.normalise(self.slices[first:last])
         a = self.grid.enter(torch.from_numpy(np.ascontiguousarray(normalised))[:, None].to(device))
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            for phase, prediction in enumerate(self.engine.network.phases(a), start=1):
+        predictions = self.engine.network.phases(a)
+        for phase in range(1, self.phase_count + 1):
+            with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                prediction = next(predictions)
                 if phase in self.views:
                     self._keep(phase, first, last, prediction)
-                yield phase
+            yield phase
 
     def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal) -> None:
         stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
