@@ -43,9 +43,9 @@ def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tup
     from UncertaintyGuidedI2ILib.logic import UncertaintyGuidedI2ILogic
     from UncertaintyGuidedI2ILib.scene import provenanceOf, volumeFromNode
 
+    app = SlicerApp()
     # Slicer's archive tells every file that it packs; what fails raises here.
     vtk.vtkOutputWindow.GetInstance().SetDisplayModeToNever()
-    app = SlicerApp()
     (pet,) = app.io_manager.load_volumes(str(SAMPLES / "sample_nacpet.nrrd"))
     (ct,) = app.io_manager.load_volumes(str(SAMPLES / "sample_ct.nrrd"))
     pet.SetName("NAC-PET")

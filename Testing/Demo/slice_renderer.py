@@ -32,7 +32,8 @@ def render(request: dict[str, Any]) -> dict[str, np.ndarray]:
     """Render every column of every orientation.
 
     Args:
-        request: ``scene`` (path), ``columns`` (a list of background, foreground and opacity; node IDs), ``centre``
+        request: ``scene`` (path), ``columns`` (a list of background, foreground and opacity; node IDs),
+            ``middle`` of the views and ``centre``, where the slices meet
             (RAS, mm), ``sizes_mm`` (width and height of the views by orientation) and ``pixels_per_mm``.
 
     Returns:
@@ -55,7 +56,8 @@ def render(request: dict[str, Any]) -> dict[str, np.ndarray]:
         view = app.view_manager.create_view(definition)
         # Each change would otherwise be rendered at once.
         view.set_render_blocked(True)
-        place(view, request["sizes_mm"][orientation], request["pixels_per_mm"], request["centre"])
+        place(view, request["sizes_mm"][orientation], request["pixels_per_mm"], request["middle"])
+        view.get_view_node().JumpSliceByOffsetting(*request["centre"])
         pictures[f"{orientation}/axes"] = screen_axes(view)
         for column, (background, foreground, opacity) in enumerate(request["columns"]):
             view.set_background_volume_id(background)
@@ -65,7 +67,7 @@ def render(request: dict[str, Any]) -> dict[str, np.ndarray]:
     return pictures
 
 
-def place(view: Any, size_mm: tuple[float, float], pixels_per_mm: float, centre: tuple[float, float, float]) -> None:
+def place(view: Any, size_mm: tuple[float, float], pixels_per_mm: float, middle: tuple[float, float, float]) -> None:
     """Let a view show a rectangle of a size in mm around a point in RAS."""
     width, height = (max(1, round(length * pixels_per_mm)) for length in size_mm)
     view.render_window().SetSize(width, height)
@@ -73,7 +75,7 @@ def place(view: Any, size_mm: tuple[float, float], pixels_per_mm: float, centre:
     node.SetDimensions(width, height, 1)
     node.SetFieldOfView(width / pixels_per_mm, height / pixels_per_mm, node.GetFieldOfView()[2])
     node.SetXYZOrigin(0, 0, 0)
-    node.JumpSliceByCentering(*centre)
+    node.JumpSliceByCentering(*middle)
 
 
 def screen_axes(view: Any) -> np.ndarray:

@@ -121,6 +121,7 @@ def render_slices(app: Any, nodes: DemoNodes, centre: Point | None = None) -> Ma
         columns.append((nodes.truth.GetID(), None, 0.0))
     request = {
         "columns": columns,
+        "middle": list((low + high) / 2),
         "centre": list(centre or (low + high) / 2),
         "sizes_mm": {name: (width, extent[vertical]) for name, vertical in VERTICAL_AXIS.items()},
         "pixels_per_mm": TILE_PIXELS / width,
