@@ -33,8 +33,8 @@ def render(request: dict[str, Any]) -> dict[str, np.ndarray]:
 
     Args:
         request: ``scene`` (path), ``columns`` (a list of background, foreground and opacity; node IDs),
-            ``middle`` of the views and ``centre``, where the slices meet
-            (RAS, mm), ``sizes_mm`` (width and height of the views by orientation) and ``pixels_per_mm``.
+            ``middle`` of the views and ``centre``, where the slices meet (RAS, mm), ``sizes_mm`` (width and height
+            of the views by orientation) and ``pixels_per_mm``.
 
     Returns:
         Pictures [H, W, 3] uint8 as ``<orientation>/<column>``, and ``<orientation>/axes``: [2, 3], where the

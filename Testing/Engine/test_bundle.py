@@ -114,6 +114,19 @@ def test_weights_of_another_architecture_are_refused_on_loading(tiny_bundle):
     assert refusal.value.code == "weights_mismatch"
 
 
+def test_weights_that_half_precision_cannot_hold_are_refused_on_loading(tiny_bundle):
+    cascade = tiny_bundle.load_cascade()
+    with torch.no_grad():
+        cascade.generators[0].image_head.weight.fill_(1e6)
+    content = json.loads((tiny_bundle.folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    section = {key: content["upgan"][key] for key in ("task", "spacing_mm")}
+    metadata = {"name": "overflown", "version": "1", "description": ""}
+    bundle = write_bundle(tiny_bundle.folder.with_name("overflown"), cascade, metadata, section, "", "")
+    with pytest.raises(BundleError) as refusal:
+        bundle.load_cascade()
+    assert refusal.value.code == "weights_not_finite"
+
+
 def test_an_existing_folder_is_not_overwritten(tiny_bundle):
     with pytest.raises(OutputError) as refusal:
         write_bundle(tiny_bundle.folder, tiny_bundle.load_cascade(), {}, {}, "", "")

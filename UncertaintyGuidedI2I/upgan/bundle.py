@@ -114,7 +114,8 @@ class Bundle:
         """Build the networks and load the weights as float32, in eval mode.
 
         Raises:
-            BundleError: ``weights_mismatch`` if they are not those of the architecture.
+            BundleError: ``weights_mismatch`` if they are not those of the architecture, ``weights_not_finite`` if
+                some are NaN or infinite.
         """
         architecture = self.metadata.upgan.architecture
         cascade: Cascade | PublishedCascade = _NETWORKS[type(architecture)](architecture)
@@ -129,6 +130,12 @@ class Bundle:
                 f"The weights of '{self.metadata.name}' are not those of its architecture.",
                 "Get the model again from where it came from.",
             ) from error
+        if not all(tensor.isfinite().all() for tensor in state.values()):
+            raise BundleError(
+                "weights_not_finite",
+                f"Some weights of '{self.metadata.name}' are not numbers.",
+                "Train it again with a lower learning rate, or get another copy.",
+            )
         return cascade.eval()
 
 
