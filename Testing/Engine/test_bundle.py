@@ -58,6 +58,9 @@ DAMAGE = {
     "metadata_invalid": lambda folder: edit_metadata(
         folder, lambda content: content["upgan"].update(spacing_mm=[0, 2])
     ),
+    "metadata_invalid ": lambda folder: edit_metadata(
+        folder, lambda content: content["upgan"]["architecture"].update(concentration_range=[2.0, 3.0])
+    ),
     "checksum_missing": lambda folder: edit_metadata(folder, lambda content: content["upgan"].update(sha256={})),
     "bundle_incomplete": lambda folder: (folder / "LICENSE").unlink(),
     "holds_pickle": lambda folder: (folder / "models" / "extra.pt").write_bytes(b"PK\x03\x04"),
@@ -69,7 +72,7 @@ DAMAGE = {
 @pytest.mark.parametrize("code", DAMAGE)
 def test_each_damage_is_named(tiny_bundle, code):
     DAMAGE[code](tiny_bundle.folder)
-    assert code in codes(tiny_bundle.folder)
+    assert code.strip() in codes(tiny_bundle.folder)
     with pytest.raises(BundleError) as refusal:
         Bundle.open(tiny_bundle.folder)
     assert refusal.value.remedy
@@ -165,10 +168,10 @@ def test_the_card_of_the_bundled_model_states_what_its_metadata_measured():
     assert "Not for patients" in card
 
 
-def test_the_error_of_the_bundled_model_falls_from_phase_to_phase_and_its_intervals_hold():
+def test_the_bundled_model_errs_least_in_its_last_phase_and_its_intervals_hold():
     phases = find_bundle(BUNDLED).metadata.upgan.figures["test"]["phases"]
     errors = [phases[str(phase)]["mae"][0] for phase in (1, 2, 3)]
-    assert errors[2] < errors[0]
+    assert errors[0] > errors[1] >= errors[2]
     for level in (50, 80, 90, 95):
         assert phases["3"][f"coverage_{level}%"][0] == pytest.approx(level / 100, abs=0.07)
     assert phases["3"]["spearman_error_sigma"][0] > 0.5

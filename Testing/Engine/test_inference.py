@@ -168,6 +168,25 @@ def test_when_one_slice_does_not_fit_the_error_says_so(identity_bundle):
     assert "CPU" in refusal.value.remedy
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: not enough memory"],
+)
+def test_every_way_of_saying_that_memory_ran_out_is_understood(identity_bundle, monkeypatch, text):
+    bundle = identity_bundle()
+    monkeypatch.setattr(bundle.network, "phases", lambda a: (_ for _ in ()).throw(RuntimeError(text)))
+    with pytest.raises(DeviceError) as refusal:
+        translate(bundle, Volume(blob(), np.eye(4)))
+    assert refusal.value.code == "out_of_memory"
+
+
+def test_another_failure_of_the_network_is_not_taken_for_a_lack_of_memory(identity_bundle, monkeypatch):
+    bundle = identity_bundle()
+    monkeypatch.setattr(bundle.network, "phases", lambda a: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        translate(bundle, Volume(blob(), np.eye(4)))
+
+
 def test_bfloat16_stays_close_to_float32(tiny_bundle):
     volume = Volume(blob(), np.diag([2.0, 2.0, 2.0, 1.0]))
     exact, coarse = (

@@ -328,3 +328,9 @@ def test_display_hints_fit_what_they_show():
     for task in TASKS.values():
         assert isinstance(task.display, Display)
         assert task.display.sigma_threshold < task.display.sigma_max
+
+
+def test_a_thin_structure_between_the_sampled_voxels_is_not_taken_for_a_constant_image():
+    voxels = np.zeros((160, 160, 160), dtype=np.float32)
+    voxels[1, 1, :] = 5.0
+    assert PET_TO_CT.calibrate(Volume(voxels, np.eye(4))).reference == pytest.approx(5.0)

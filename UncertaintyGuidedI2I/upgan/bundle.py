@@ -143,6 +143,14 @@ def problems(folder: Path) -> list[BundleError]:
     """List everything that is wrong with a bundle; empty when it may be used."""
     if not folder.is_dir():
         return [BundleError("bundle_not_found", f"There is no model folder {folder}.", "Check the name or path.")]
+    try:
+        return _problems(folder)
+    except OSError as error:
+        sentence = f"The model in {folder} cannot be read: {error.strerror}."
+        return [BundleError("bundle_unreadable", sentence, "Change its permissions or get it again.")]
+
+
+def _problems(folder: Path) -> list[BundleError]:
     found = _foreign_files(folder)
     try:
         metadata = _read_metadata(folder)
@@ -190,6 +198,7 @@ def write_bundle(
             for name, tensor in cascade.state_dict().items()
         }
         save_file(state, draft / WEIGHTS)
+        (draft / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
         section = {
             **section,
             "architecture": cascade.architecture.model_dump(mode="json"),

@@ -40,7 +40,7 @@ def choose_device(name: str = "auto") -> torch.device:
         raise DeviceError(
             "no_cuda",
             f"The device '{name}' was asked for, but PyTorch finds {count} usable CUDA device(s).",
-            "Use --device cpu, or install a GPU driver and a CUDA build of PyTorch that fit each other.",
+            "Use the CPU, or install a GPU driver and a CUDA build of PyTorch that fit each other.",
         )
     return device
 
@@ -62,7 +62,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is native: Ampere and later, or a CPU with AMX or AVX-512 BF16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 

@@ -70,8 +70,11 @@ class InferenceEngine:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.batch = batch
-        network = fold_batch_norm(bundle.load_cascade().eval())
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = fold_batch_norm(bundle.load_cascade())
+        try:
+            self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            raise _explained(error, f"The networks do not fit into the memory of {self.device}.") from error
 
     def translate(
         self,
@@ -94,7 +97,7 @@ class InferenceEngine:
             source: The input's path or identifier, for the provenance.
 
         Raises:
-            InputError: ``not_finite``, ``constant_image``, ``no_signal`` or ``absurd_field_of_view``.
+            InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal`` or ``absurd_field_of_view``.
             DeviceError: ``out_of_memory`` when even one slice does not fit.
         """
         started = time.monotonic()
@@ -140,7 +143,14 @@ class _SliceWork:
         self.phase_count = engine.bundle.metadata.upgan.architecture.phases
         kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
         shape = volume.voxels.shape
-        self.maps = {phase: PhaseMaps(*(np.empty(shape, dtype=np.float32) for _ in range(3))) for phase in kept}
+        try:
+            self.maps = {phase: PhaseMaps(*(np.empty(shape, dtype=np.float32) for _ in range(3))) for phase in kept}
+        except MemoryError as error:
+            raise InputError(
+                "too_large",
+                f"The maps of {shape[2]}×{shape[1]}×{shape[0]} voxels do not fit into this computer's memory.",
+                "Keep the last phase only, crop the image, or use a computer with more memory.",
+            ) from error
         self.views = {
             phase: tuple(reorientation.apply(array) for array in (maps.image, maps.alpha, maps.beta))
             for phase, maps in self.maps.items()
@@ -161,15 +171,10 @@ class _SliceWork:
                         elapsed = time.monotonic() - started
                         progress(Progress(phase, self.phase_count, last, count, elapsed, fraction))
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                if batch == 1:
-                    raise DeviceError(
-                        "out_of_memory",
-                        f"One slice of {self.grid.inside[0]}×{self.grid.inside[1]} pixels does not fit into the "
-                        f"memory of {self.engine.device}.",
-                        "Use the CPU, or close other programs on that device.",
-                    ) from error
+                if batch == 1 or not _is_out_of_memory(error):
+                    size = f"{self.grid.inside[0]}×{self.grid.inside[1]}"
+                    sentence = f"One slice of {size} pixels does not fit into the memory of {self.engine.device}."
+                    raise _explained(error, sentence) from error
                 batch //= 2
             else:
                 first = last
@@ -263,11 +268,23 @@ def _finite(volume: Volume, replacement: float | None) -> Volume:
         raise InputError(
             "not_finite",
             f"The image holds {not_a_number} NaN and {infinite} infinite voxels.",
-            "Repair it, or have them replaced (--replace-nonfinite 0).",
+            "Repair it, or have them replaced by a number such as 0 (--replace-nonfinite, replaceNonfinite).",
         )
     voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
     return Volume(voxels, volume.ijk_to_ras, volume.modality)
 
 
+# What CUDA, cuBLAS, cuDNN and the host's allocators say besides torch.OutOfMemoryError.
+_NO_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in _NO_MEMORY)
+
+
+def _explained(error: Exception, sentence: str) -> Exception:
+    """Say a lack of memory in words; hand on anything else as it is, for it is a defect."""
+    if not _is_out_of_memory(error):
+        return error
+    return DeviceError("out_of_memory", sentence, "Use the CPU, or close other programs on that device.")

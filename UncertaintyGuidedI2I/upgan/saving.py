@@ -41,11 +41,7 @@ class OutputFolder:
             self._draft = Path(tempfile.mkdtemp(prefix=".upgan-", dir=self.folder))
         except OSError as error:
             self._remove_made()
-            raise OutputError(
-                "not_writable",
-                f"The output folder {self.folder} cannot be written: {error.strerror}.",
-                "Choose another folder or change its permissions.",
-            ) from error
+            raise _explained(error, str(self.folder)) from error
         return self
 
     def path(self, name: str) -> Path:
@@ -106,11 +102,15 @@ def _explained(error: OSError, name: str) -> OutputError:
         return OutputError(
             "disk_full", f"The disk is full: '{name}' was not written.", "Free some space or choose another disk."
         )
-    return OutputError("not_writable", f"'{name}' cannot be written: {error.strerror}.", "Choose another folder.")
+    return OutputError(
+        "not_writable",
+        f"'{name}' cannot be written: {error.strerror}.",
+        "Choose another folder or change its permissions.",
+    )
 
 
 def save_translation(translation: Translation, folder: OutputFolder, suffix: str) -> list[str]:
-    """Write every map of a translation and its provenance; return the file names.
+    """Write every map of a translation and its provenance, which names them; return the file names.
 
     Args:
         translation: What the engine made.
@@ -121,5 +121,5 @@ def save_translation(translation: Translation, folder: OutputFolder, suffix: str
     for output in translation.outputs():
         names.append(f"{output.name}.{suffix}")
         folder.add_volume(names[-1], translation.volume(output))
-    folder.add_json("provenance.json", translation.provenance)
+    folder.add_json("provenance.json", {**translation.provenance, "files": names})
     return [*names, "provenance.json"]

@@ -100,6 +100,8 @@ class Task(_Frozen):
             InputError: ``constant_image`` where there is no contrast, ``no_signal`` where nothing is above zero.
         """
         sample = _sample(volume.voxels)
+        if sample.min() == sample.max() or not (sample > 0).any():
+            sample = volume.voxels  # something thin may lie between the sampled voxels
         lowest, highest = float(sample.min()), float(sample.max())
         if lowest == highest:
             raise InputError(

@@ -7,11 +7,11 @@ from itertools import islice
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from upgan.distribution import GeneralizedNormal
-from upgan.networks.unet import Generator
+from upgan.networks.unet import STARTING_CONCENTRATION, Generator
 
 
 class CascadeArchitecture(BaseModel):
@@ -36,6 +36,14 @@ class CascadeArchitecture(BaseModel):
     attention: bool = True
     concentration_range: tuple[float, float] = (0.3, 8.0)
     scale_floor: float = Field(0.01, gt=0)
+
+    @field_validator("concentration_range")
+    @classmethod
+    def _holds_the_start(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if not 0 < low < STARTING_CONCENTRATION < high <= 100:
+            raise ValueError(f"must be positive and hold {STARTING_CONCENTRATION:g}, where training starts")
+        return value
 
 
 def attention(sigma: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,8 +39,8 @@ class PublishedArchitecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["published-up-gan"] = "published-up-gan"
-    chains: tuple[int, ...] = Field((2, 1, 1), min_length=1)
-    width: int = Field(64, ge=1)
+    chains: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 1, 1), min_length=1, max_length=16)
+    width: int = Field(64, ge=1, le=512)
 
     @property
     def phases(self) -> int:

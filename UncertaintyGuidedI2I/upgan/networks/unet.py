@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from upgan.distribution import GeneralizedNormal
 
+# β of a new generator: between Laplace and Gaussian.
+STARTING_CONCENTRATION = 1.5
+
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
@@ -109,7 +112,9 @@ class Generator(nn.Module):
         biases = {
             self.image_head: 0.0,
             self.scale_head: math.log(math.expm1(0.1)),  # softplus of this is 0.1
-            self.concentration_head: math.log((1.5 - low) / (high - 1.5)),  # as far up the sigmoid as β = 1.5 lies
+            self.concentration_head: math.log(
+                (STARTING_CONCENTRATION - low) / (high - STARTING_CONCENTRATION)
+            ),  # as far up the sigmoid as the start lies
         }
         with torch.no_grad():
             for head, bias in biases.items():
