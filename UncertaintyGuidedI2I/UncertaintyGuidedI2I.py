@@ -27,6 +27,7 @@ from UncertaintyGuidedI2ILib.display import showOverlay  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode  # noqa: E402
 from UncertaintyGuidedI2ILib.run_state import Run, RunState, progressText  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
+from UncertaintyGuidedI2ILib.scene import provenanceOf  # noqa: E402
 
 if TYPE_CHECKING:
     from upgan.inference import Progress
@@ -190,7 +191,8 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         else:
             image = next(node for name, node in nodes.items() if name not in ("alpha", "beta", "sigma"))
             self._shownIDs = (image.GetID(), nodes["sigma"].GetID())
-            self.ui.statusLabel.text = _("Done: {name}").format(name=image.GetName())
+            done = _("Done: {name}.").format(name=image.GetName())
+            self.ui.statusLabel.text = " ".join([done, *provenanceOf(image).get("warnings", [])])
 
     def _onProgress(self, progress: Progress) -> None:
         self.ui.progressBar.value = round(100 * progress.fraction)

@@ -34,7 +34,7 @@ console = Console(highlight=False)
 Update = Callable[[Any], None]
 
 
-def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, str]]:
+def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, Any]]:
     """Run the module's own logic in a MRML scene; write the scene and the slice views into ``folder``."""
     import vtk
     from slicer_views import DemoNodes, ViewsNotRenderedError, render_views, write_scene
@@ -62,7 +62,7 @@ def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tup
     return volumes, provenanceOf(nodes["pseudo_ct"])
 
 
-def translate_alone(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, str]]:
+def translate_alone(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, Any]]:
     """Run the engine where slicer-core is not to be had: no scene, and matplotlib draws the views."""
     from upgan.bundle import find_bundle
     from upgan.inference import InferenceEngine

@@ -6,9 +6,11 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 from UncertaintyGuidedI2ILib import dependencies
 from upgan.errors import UpganError
@@ -46,7 +48,8 @@ def slicer(monkeypatch, installed):
     stub.util.pip_install = pip_install
     monkeypatch.setitem(sys.modules, "slicer", stub)
     monkeypatch.setitem(sys.modules, "slicer.util", stub.util)
-    monkeypatch.delitem(sys.modules, "slicer.packaging", raising=False)
+    for name in ("slicer.packaging", "slicer.pydeps"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return stub
 
 
@@ -118,7 +121,7 @@ def test_only_what_is_missing_is_installed_and_slicers_packages_are_pinned(insta
 def test_torch_comes_through_the_pytorch_extension(installed, slicer, pytorch_extension):
     del installed["torch"]
     assert dependencies.ensureInstalled(lambda question: True)
-    assert pytorch_extension.asked == [(False, ">=2.4")]
+    assert pytorch_extension.asked == [(False, ">=2.5")]
     assert slicer.asked == []
 
 
@@ -130,23 +133,51 @@ def test_without_the_pytorch_extension_the_remedy_names_it(installed, slicer):
     assert "Extensions Manager" in error.value.remedy
 
 
-def test_newer_slicers_install_through_their_packaging_module(installed, slicer, monkeypatch):
-    packaging = ModuleType("slicer.packaging")
+def packaging_module(name, installed, calls):
+    """Slicer 5.12's installer: it takes parsed requirements, not text."""
+    packaging = ModuleType(name)
+
+    def load_requirements(path):
+        lines = (line.strip() for line in Path(path).read_text().splitlines())
+        return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+    def pip_ensure(
+        requirements,
+        constraints=None,
+        skip_packages=None,
+        prompt_install=True,
+        prompt_restart=True,
+        requester=None,
+        skip_in_testing=True,
+        show_progress=True,
+    ):
+        wanted = [requirement for requirement in requirements if not requirement.marker]
+        calls.append(([str(requirement) for requirement in wanted], Path(constraints).read_text(), prompt_install))
+        installed.update({requirement.name: "99" for requirement in wanted})
+
+    packaging.load_requirements, packaging.pip_ensure = load_requirements, pip_ensure
+    return packaging
+
+
+@pytest.mark.parametrize("name", ["slicer.packaging", "slicer.pydeps"])
+def test_newer_slicers_install_through_their_packaging_module(name, installed, slicer, monkeypatch):
     calls = []
-
-    def pip_ensure(requirements, constraints=None, **options):
-        calls.append((requirements, options))
-        installed["pydantic"] = "2.12"
-
-    packaging.pip_ensure = pip_ensure
-    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setitem(sys.modules, name, packaging_module(name, installed, calls))
     del installed["pydantic"]
     assert dependencies.ensureInstalled(lambda question: True)
-    ((requirements, options),) = calls
-    assert requirements == ["pydantic>=2.7"]
+    ((requirements, constraints, prompt),) = calls
+    assert requirements == dependencies.requirements()
+    assert "numpy==2.1.0" in constraints
     # The question was asked already.
-    assert options["prompt_install"] is False
+    assert prompt is False
     assert slicer.asked == []
+
+
+def test_a_packaging_module_without_the_installer_is_not_used(installed, slicer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "slicer.packaging", ModuleType("slicer.packaging"))
+    del installed["pydantic"]
+    assert dependencies.ensureInstalled(lambda question: True)
+    assert slicer.asked[0][0] == "pydantic>=2.7"
 
 
 def test_a_failed_installation_is_an_error_with_a_remedy(installed, slicer, monkeypatch):

@@ -1,5 +1,9 @@
 """The module in a stub of Slicer, without torch: it loads, and its panel behaves at any click."""
 
+# Slicer's own names.
+# ruff: noqa: N802
+
+import json
 import sys
 from types import SimpleNamespace
 
@@ -34,7 +38,27 @@ def widget(front_door, slicer, monkeypatch):
     return panel
 
 
-def run_of(widget, monkeypatch, during=lambda: None):
+class OutputNode:
+    """A volume node as far as the panel looks at it."""
+
+    def __init__(self, node_id, name, warnings):
+        self.node_id, self.name = node_id, name
+        self.attributes = {"UncertaintyGuidedI2I.Warnings": json.dumps(warnings), "UncertaintyGuidedI2I.Phase": "3"}
+
+    def GetID(self):
+        return self.node_id
+
+    def GetName(self):
+        return self.name
+
+    def GetAttributeNames(self):
+        return tuple(self.attributes)
+
+    def GetAttribute(self, name):
+        return self.attributes.get(name)
+
+
+def run_of(widget, monkeypatch, during=lambda: None, warnings=()):
     """Let the logic report progress twice and return nodes; ``during`` happens while events are processed."""
     runs = []
 
@@ -45,7 +69,7 @@ def run_of(widget, monkeypatch, during=lambda: None):
                 SimpleNamespace(fraction=fraction, phase=1, phases=3, slice=1, slices=4, remaining_s=3.0)
             )
         named = {"pseudo_ct": "PET pseudo-CT", "alpha": "a", "beta": "b", "sigma": "s"}
-        return {k: SimpleNamespace(GetID=lambda k=k: k, GetName=lambda v=v: v) for k, v in named.items()}
+        return {k: OutputNode(k, v, list(warnings)) for k, v in named.items()}
 
     monkeypatch.setattr(widget.logic, "translate", translate)
     sys.modules["slicer"].app.processEvents = during
@@ -100,6 +124,18 @@ def test_apply_runs_with_the_choices_and_says_what_came_out(widget, monkeypatch)
     assert widget.ui.progressBar.value == 100
     assert "PET pseudo-CT" in widget.ui.statusLabel.text
     assert widget.ui.showOverlayButton.enabled
+
+
+def test_the_warnings_of_a_run_are_shown_after_it(widget, monkeypatch):
+    run_of(widget, monkeypatch, warnings=["The image is an MR.", "The head is cut off."])
+    widget.ui.applyButton.click()
+    assert widget.ui.statusLabel.text == "Done: PET pseudo-CT. The image is an MR. The head is cut off."
+
+
+def test_without_warnings_only_the_result_is_named(widget, monkeypatch):
+    run_of(widget, monkeypatch)
+    widget.ui.applyButton.click()
+    assert widget.ui.statusLabel.text == "Done: PET pseudo-CT."
 
 
 def test_a_second_click_during_a_run_starts_nothing(widget, monkeypatch):

@@ -1,7 +1,7 @@
 """The samples that Slicer's Sample Data module offers."""
 
 # Slicer's own names.
-# ruff: noqa: N802
+# ruff: noqa: N802, N803
 
 import hashlib
 import sys
@@ -18,9 +18,22 @@ def registered(monkeypatch):
     sources = []
 
     class SampleDataLogic:
+        # Slicer's own signature: an argument that it does not know must fail here too.
         @staticmethod
-        def registerCustomSampleDataSource(**source):
-            sources.append(source)
+        def registerCustomSampleDataSource(
+            category=None,
+            sampleName=None,
+            uris=None,
+            fileNames=None,
+            nodeNames=None,
+            customDownloader=None,
+            thumbnailFileName=None,
+            loadFileType="VolumeFile",
+            loadFiles=None,
+            loadFileProperties={},  # noqa: B006
+            checksums=None,
+        ):
+            sources.append(dict(locals()))
 
     stub.SampleDataLogic = SampleDataLogic
     monkeypatch.setitem(sys.modules, "SampleData", stub)
@@ -38,6 +51,9 @@ def test_every_sample_is_registered_with_its_checksum_and_works_offline(register
     assert source["uris"].startswith("file://")
     assert source["checksums"] == f"SHA256:{digest}"
     assert source["fileNames"] == "sample_ct.nrrd"
+    assert source["category"] == "UncertaintyGuidedI2I"
+    assert source["sampleName"] == "Simulated head: CT"
+    assert source["nodeNames"] == "sample_ct"
 
 
 def test_without_samples_nothing_is_registered(registered, tmp_path, monkeypatch):

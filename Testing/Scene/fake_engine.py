@@ -52,9 +52,11 @@ class FakeEngine:
         plane: str | None = None,
         phases: str = "last",
         progress: Callable[[Progress], None] | None = None,
+        replace_nonfinite: float | None = None,
         source: str = "",
     ) -> Translation:
         self.asked.append({"plane": plane, "phases": phases, "source": source, "modality": volume.modality})
+        self.asked[-1]["replace_nonfinite"] = replace_nonfinite
         for done in range(1, 5):
             if progress is not None:
                 progress(Progress(PHASES, PHASES, done, 4, 1.0, done / 4))

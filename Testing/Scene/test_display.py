@@ -1,6 +1,7 @@
 """How outputs look, and that nothing else on the screen changes."""
 
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -122,6 +123,19 @@ def test_a_saved_scene_brings_units_provenance_and_its_colour_table(app, add_vol
     assert node.GetVoxelValueUnits().GetCodeValue() == "[hnsf'U]"
     assert "beware: of ; and : and 100 %" in node.GetAttribute("UncertaintyGuidedI2I.Warnings")
     assert node.GetNodeReference("UncertaintyGuidedI2I.Input").GetName() == "PET"
+
+
+def test_after_the_scene_was_closed_the_colour_table_is_still_saved(app, mrml_scene, tmp_path):
+    from UncertaintyGuidedI2ILib.colors import colorNode
+
+    colorNode(mrml_scene, "Inferno")
+    mrml_scene.Clear(0)
+    table = colorNode(mrml_scene, "Inferno")
+    assert table.GetStorageNode() is not None
+    assert table.GetStorageNode() is colorNode(mrml_scene, "Inferno").GetStorageNode()
+    assert app.io_manager.write_scene(tmp_path / "scene.mrb")
+    with zipfile.ZipFile(tmp_path / "scene.mrb") as archive:
+        assert any(name.endswith(".ctbl") for name in archive.namelist())
 
 
 def test_translating_changes_no_view(add_volume, logic, views):

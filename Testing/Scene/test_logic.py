@@ -57,10 +57,12 @@ def test_the_choices_reach_the_engine(add_volume):
     logic = UncertaintyGuidedI2ILogic(findBundle=FakeBundle, makeEngine=make)
     pet = add_volume()
     pet.SetAttribute("DICOM.Modality", "PT")
-    logic.translate(pet, model="m", device="cpu", precision="bf16", plane="coronal", phases="all", batch=2)
+    choices = {"device": "cpu", "precision": "bf16", "plane": "coronal", "phases": "all", "batch": 2}
+    logic.translate(pet, model="m", replaceNonfinite=7.0, **choices)
     (engine,) = engines
     assert (engine.bundle.name, engine.device, engine.precision, engine.batch) == ("m", "cpu", "bf16", 2)
-    assert engine.asked == [{"plane": "coronal", "phases": "all", "source": "PET", "modality": "PT"}]
+    asked = {"plane": "coronal", "phases": "all", "source": "PET", "modality": "PT", "replace_nonfinite": 7.0}
+    assert engine.asked == [asked]
 
 
 def test_a_second_run_uses_the_warm_engine_and_another_device_does_not(add_volume):

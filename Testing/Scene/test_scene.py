@@ -120,6 +120,34 @@ def test_every_output_carries_its_provenance(add_volume, logic):
         assert node.GetNodeReference("UncertaintyGuidedI2I.Input") is pet
 
 
+def test_the_provenance_of_a_node_is_what_was_given_to_it(add_volume):
+    from UncertaintyGuidedI2ILib.scene import addOutput, provenanceOf
+    from upgan.translation import Output
+
+    pet = add_volume()
+    provenance = {
+        "engine": "upgan",
+        "engine_version": "1.0",
+        "bundle": "true",
+        "bundle_version": "2",
+        "bundle_sha256": "12e5",
+        "task": "pet-to-ct",
+        "phases": 3,
+        "plane": "axial",
+        "precision": "float32",
+        "device": "cpu",
+        "input_reference": 1.5,
+        "replaced_nonfinite": None,
+        "created": "2026-01-01T00:00:00+00:00",
+        "seconds": 0.125,
+        "warnings": ["The head is cut off: 100 % \u2013 really."],
+    }
+    output = Output("sigma", "sigma", 3, "HU", slicer.util.arrayFromVolume(pet).astype("float32"))
+    for source in ("12", ""):
+        provenance["source"] = source
+        assert provenanceOf(addOutput(pet, output, "pseudo-CT", provenance)) == provenance
+
+
 def test_outputs_appear_under_the_study_of_the_input(add_volume, logic, mrml_scene):
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(mrml_scene)
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Phantom")

@@ -19,7 +19,12 @@ def colorNode(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLColorTable
     # A singleton: a scene loaded on top of this one brings the same table, not a second one.
     tag = f"UncertaintyGuidedI2I{name}"
     node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
-    return node if node is not None else _load(scene, name, tag)
+    if node is None:
+        node = _load(scene, name, tag)
+    # Closing the scene keeps the singleton but not its storage node, without which the table would not be saved.
+    if node.GetStorageNode() is None:
+        _addStorage(scene, node)
+    return node
 
 
 def _load(scene: slicer.vtkMRMLScene, name: str, tag: str) -> slicer.vtkMRMLColorTableNode:
@@ -34,9 +39,11 @@ def _load(scene: slicer.vtkMRMLScene, name: str, tag: str) -> slicer.vtkMRMLColo
     table.SetName(f"Uncertainty {name}")
     table.SetSingletonTag(tag)
     table.SetHideFromEditors(False)
-    table = scene.AddNode(table)
+    return scene.AddNode(table)
+
+
+def _addStorage(scene: slicer.vtkMRMLScene, table: slicer.vtkMRMLColorTableNode) -> None:
     storage = slicer.vtkMRMLColorTableStorageNode()
     # Every Slicer reads .ctbl; the .csv that newer ones write by default is not known to older ones.
     storage.SetDefaultWriteFileExtension("ctbl")
     table.SetAndObserveStorageNodeID(scene.AddNode(storage).GetID())
-    return table

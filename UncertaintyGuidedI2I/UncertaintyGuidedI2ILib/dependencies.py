@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "requirements.txt"
-TORCH = "torch>=2.4"
+# torch.OutOfMemoryError, which the engine catches, exists from 2.5.
+TORCH = "torch>=2.5"
 
 # Slicer's own builds: an installer must leave them as they are.
 KEEP = ("numpy", "scipy", "SimpleITK", "torch", "vtk")
@@ -103,8 +104,9 @@ def _installFromPyPI(needed: list[str]) -> None:
         try:
             packaging = _slicerPackaging()
             if packaging is not None:
+                # It checks for itself what of the whole file is missing.
                 packaging.pip_ensure(
-                    needed,
+                    packaging.load_requirements(REQUIREMENTS),
                     constraints=constraints,
                     prompt_install=False,
                     requester="UncertaintyGuidedI2I",
@@ -118,10 +120,15 @@ def _installFromPyPI(needed: list[str]) -> None:
 
 def _slicerPackaging() -> ModuleType | None:
     """Return slicer.packaging where this Slicer has it (5.12): it shows progress and knows when to restart."""
-    if importlib.util.find_spec("slicer.packaging") is None:
-        return None
-    packaging = importlib.import_module("slicer.packaging")
-    return packaging if hasattr(packaging, "pip_ensure") else None
+    # Some previews of Slicer call it pydeps; what it can do counts, not the version.
+    for name in ("slicer.packaging", "slicer.pydeps"):
+        try:
+            packaging = importlib.import_module(name)
+        except ImportError:
+            continue
+        if hasattr(packaging, "pip_ensure") and hasattr(packaging, "load_requirements"):
+            return packaging
+    return None
 
 
 def _keepAsTheyAre() -> list[str]:

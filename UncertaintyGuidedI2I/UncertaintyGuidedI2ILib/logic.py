@@ -51,6 +51,7 @@ class UncertaintyGuidedI2ILogic:
         plane: Plane | None = None,
         progress: ProgressCallback | None = None,
         batch: int | None = None,
+        replaceNonfinite: float | None = None,
     ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
         """Translate a volume and add the outputs to its scene: all of them, or none if anything fails.
 
@@ -64,6 +65,8 @@ class UncertaintyGuidedI2ILogic:
             plane: Slice plane; by default the model's.
             progress: Called as the work goes on; may raise ``upgan.errors.Cancelled``.
             batch: Slices at a time; by default the engine chooses.
+            replaceNonfinite: Value to put in place of NaN and Inf in what the engine sees; a volume that holds any
+                is refused where None.
 
         Returns:
             New volume nodes by output name: "pseudo_ct", "alpha", "beta", "sigma", "sigma_phase_1", ...
@@ -78,7 +81,12 @@ class UncertaintyGuidedI2ILogic:
         mrmlScene = inputVolumeNode.GetScene()
         bundle = self._findBundle(model)
         translation = self._engine(bundle, device, precision, batch).translate(
-            volume, plane=plane, phases=phases, progress=progress, source=scene.sourceName(inputVolumeNode)
+            volume,
+            plane=plane,
+            phases=phases,
+            progress=progress,
+            replace_nonfinite=replaceNonfinite,
+            source=scene.sourceName(inputVolumeNode),
         )
         # Progress may have let the user delete the input or close the scene.
         if not scene.isInScene(inputVolumeNode, mrmlScene):

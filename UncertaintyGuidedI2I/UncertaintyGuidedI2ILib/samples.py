@@ -24,8 +24,7 @@ def registerSampleData() -> None:
         path = SAMPLES / fileName
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
-            sampleName=path.stem,
-            sampleDescription=TITLES.get(fileName, path.stem),
+            sampleName=TITLES.get(fileName, path.stem),
             thumbnailFileName=thumbnail,
             uris=path.as_uri(),
             fileNames=fileName,

@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 ATTRIBUTE_PREFIX = "UncertaintyGuidedI2I."
 INPUT_REFERENCE = "UncertaintyGuidedI2I.Input"
 
+# What an output node says of itself beside the provenance that all outputs of a run share.
+NODE_KEYS = {"quantity", "unit", "phase"}
+# Names and identifiers stay text even where they look like JSON: a digest of digits only, a volume called "12".
+TEXT_KEYS = {
+    "engine",
+    "engine_version",
+    "bundle",
+    "bundle_version",
+    "bundle_sha256",
+    "task",
+    "plane",
+    "precision",
+    "device",
+    "source",
+    "created",
+}
+
 # Coded entries (value, scheme, meaning) as Slicer's own DICOM reader sets them for CT.
 HOUNSFIELD_UNIT = ("[hnsf'U]", "UCUM", "Hounsfield unit")
 NO_UNIT = ("1", "UCUM", "no units")
@@ -111,15 +128,24 @@ def attributeName(key: str) -> str:
     return ATTRIBUTE_PREFIX + "".join(word.capitalize() for word in key.split("_"))
 
 
-def provenanceOf(node: slicer.vtkMRMLNode) -> dict[str, str]:
-    """Return what an output node says of its making, by provenance key; everything as the text it is stored as."""
-    names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)]
-    return {_provenanceKey(name): node.GetAttribute(name) for name in names}
+def provenanceOf(node: slicer.vtkMRMLNode) -> dict[str, Any]:
+    """Return the provenance of the run that made an output node, as it was given to ``addOutput``."""
+    names = {_provenanceKey(name): name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)}
+    return {key: _provenanceValue(key, node.GetAttribute(name)) for key, name in names.items() if key not in NODE_KEYS}
 
 
 def _provenanceKey(attribute: str) -> str:
     """Undo ``attributeName``: ``UncertaintyGuidedI2I.BundleSha256`` is ``bundle_sha256``."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", attribute.removeprefix(ATTRIBUTE_PREFIX)).lower()
+
+
+def _provenanceValue(key: str, text: str) -> Any:
+    if key in TEXT_KEYS:
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 @contextmanager
