@@ -37,9 +37,10 @@ def main(path: Path) -> None:
     pet, ct = (read_volume(SAMPLES / f"sample_{name}.nrrd") for name in ("nacpet", "ct"))
     translation = InferenceEngine(find_bundle("pet-ct-phantom")).translate(pet, phases="all")
     inside = body_mask(ct.voxels)
-    figure = Figure(figsize=(13.5, 9.2), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(13.5, 9.6), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(translation.phases), len(COLUMNS) + 1)
+    rows = len(translation.phases)
+    grid = figure.subplots(rows + 1, len(COLUMNS) + 1, height_ratios=[*([1] * rows), 0.05])
     for axes in grid.ravel():
         axes.set_axis_off()
     for axes, title, volume, limits in (
@@ -55,12 +56,13 @@ def main(path: Path) -> None:
         for axes, (title, colours, low, high), voxels in zip(grid[row, 1:], COLUMNS, panels, strict=True):
             shown = axes.imshow(axial_slice(voxels, ct), cmap=colours, vmin=low, vmax=high)
             axes.set_title(f"phase {phase}: {title}" if axes is grid[row, 1] else title, fontsize=11)
-            if row == len(translation.phases) - 1:
-                figure.colorbar(shown, ax=list(grid[:, list(grid[row]).index(axes)]), location="bottom", shrink=0.9)
+            if row == rows - 1:
+                bar = grid[rows, list(grid[row]).index(axes)]
+                bar.set_axis_on()
+                figure.colorbar(shown, cax=bar, orientation="horizontal")
         lines.append(f"phase {phase}: |error| {error[inside].mean():.0f} HU, σ {maps.sigma[inside].mean():.0f} HU")
     grid[2, 0].text(0.0, 0.5, "\n".join(lines), fontsize=9, va="center", transform=grid[2, 0].transAxes)
     figure.suptitle("A simulated head that the bundled model never saw; patient's right on the left", fontsize=11)
-    figure.get_layout_engine().set(h_pad=0.06)
     figure.savefig(path, dpi=100)
 
 
