@@ -1,15 +1,17 @@
 """Models for tests: an identity that shows what the engine does around a network, and a tiny real one."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from Engine.command_line import Outcome
 from upgan.bundle import Bundle, BundleMetadata, software_versions, write_bundle
+from upgan.cli import main
 from upgan.distribution import GeneralizedNormal
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.tasks import PET_TO_CT, Display, InputScale, OutputScale, Task
@@ -125,12 +127,34 @@ def tiny_bundle(tmp_path) -> Bundle:
     )
 
 
-def blob(shape: tuple[int, int, int] = (10, 24, 20)) -> np.ndarray:
-    """A smooth positive bump on a zero background, [K, J, I]."""
-    axes = np.meshgrid(*(np.linspace(-1.5, 1.5, size) for size in shape), indexing="ij")
-    return (100 * np.exp(-4 * sum(axis**2 for axis in axes))).astype(np.float32)
-
-
 def _made(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command line in this process, where torch is loaded already."""
+
+    def upgan_command(*arguments) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["upgan", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return Outcome(code, said.out, said.err)
+
+    return upgan_command
+
+
+@pytest.fixture
+def translate(run, tiny_bundle, tmp_path):
+    """Translate with the tiny bundle; into ``tmp_path / "out"`` unless told otherwise."""
+
+    def command(image, *options, output=tmp_path / "out", model=tiny_bundle.folder) -> Outcome:
+        fixed = ("--model", model, "--device", "cpu", "--precision", "float32")
+        return run("translate", image, "--output", output, *fixed, *options)
+
+    return command

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from Engine.bomb import Bomb
 from upgan.bundle import Bundle, bundled_models, find_bundle, problems, write_bundle
 from upgan.errors import BundleError, OutputError
 
@@ -81,14 +82,6 @@ def test_each_damage_is_named(tiny_bundle, code):
 def test_a_bundle_of_another_kind_is_not_a_up_gan(tiny_bundle):
     edit_metadata(tiny_bundle.folder, lambda content: content.pop("upgan"))
     assert codes(tiny_bundle.folder) == ["unknown_architecture"]
-
-
-class Bomb:
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return (open, (str(self.target), "w"))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "notes.txt", "model.json"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from scipy.spatial.transform import Rotation
 
-from Engine.conftest import blob
+from Engine.images import blob
 from upgan.errors import Cancelled, DeviceError, InputError
 from upgan.inference import InferenceEngine, Progress
 from upgan.tasks import PET_TO_CT

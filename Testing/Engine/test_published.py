@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from Engine.bomb import Bomb
 from upgan.bundle import Bundle
 from upgan.errors import BundleError
 from upgan.networks.importing import import_published
@@ -129,16 +130,6 @@ def test_a_first_generator_without_a_chain_loads_too(checkpoints, tmp_path):
         one = load_published_cascade([tmp_path / "one.pth", paths[1]])(a)
         bare = load_published_cascade([tmp_path / "bare.pth", paths[1]])(a)
     torch.testing.assert_close(one[1].loc, bare[1].loc)
-
-
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return (open, (str(self.target), "w"))
 
 
 def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from Engine.conftest import blob
+from Engine.images import blob
 from upgan.errors import InputError
 from upgan.tasks import MRI_MOTION, MRI_UNDERSAMPLED, PET_TO_CT, TASKS, Display, InputScale, OutputScale, Task
 from upgan.volume import Volume
