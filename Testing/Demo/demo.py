@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 MODULE = Path(__file__).parents[2] / "UncertaintyGuidedI2I"
@@ -24,6 +23,7 @@ from plain_views import draw_views  # noqa: E402
 from upgan.evaluation.body import body_mask  # noqa: E402
 from upgan.evaluation.calibration import coverage  # noqa: E402
 from upgan.evaluation.metrics import HU_RANGE, image_error  # noqa: E402
+from upgan.progress_bar import translation_bar  # noqa: E402
 from upgan.saving import OutputFolder  # noqa: E402
 from upgan.volume import Volume, read_volume  # noqa: E402
 
@@ -108,22 +108,8 @@ def main() -> None:
     started = time.monotonic()
     has_slicer = importlib.util.find_spec("slicer") and importlib.util.find_spec("trame_slicer")
     work = translate_in_scene if has_slicer else translate_alone
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     with OutputFolder(options.output) as folder:
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("translating", total=1.0)
-
-            def update(progress: Any) -> None:
-                stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
-                bar.update(task, completed=progress.fraction, description=stage)
-
+        with translation_bar(console) as update:
             volumes, provenance = work(folder, options.device, update)
         for name, volume in volumes.items():
             folder.add_volume(f"{name}.nrrd", volume)

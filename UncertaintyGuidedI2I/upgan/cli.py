@@ -5,23 +5,17 @@ from __future__ import annotations
 import io
 import math
 import sys
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import upgan
 from upgan.errors import UpganError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from upgan.inference import Progress as TranslationProgress
+from upgan.progress_bar import counting_bar, translation_bar
 
 # Commands import the engine themselves: `upgan --help` should not wait for torch.
 
@@ -102,7 +96,7 @@ def translate(
     for sentence in engine.bundle.metadata.upgan.task.misfits(volume):
         _messages.print(f"[yellow]Warning:[/] {escape(sentence)}", soft_wrap=True)
     with OutputFolder(output) as folder:
-        with _progress("translating") as update:
+        with translation_bar(_messages) as update:
             translation = engine.translate(
                 volume,
                 plane=plane.value if plane else None,
@@ -149,7 +143,7 @@ def evaluate(
     from upgan.training.dataset import subject_names
 
     engine = InferenceEngine(find_bundle(model), device)
-    with _counter("evaluating") as update:
+    with counting_bar(_messages, "evaluating") as update:
         figures = measure(engine, manifest, subject_names(manifest)[first:], update)
     typer.echo(json.dumps(figures, indent=2))
 
@@ -216,7 +210,7 @@ def bundle_create(
     """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
     from upgan.training.publish import publish
 
-    with _counter("evaluating") as update:
+    with counting_bar(_messages, "evaluating") as update:
         bundle = publish(run, output, licence.read_text(encoding="utf-8"), version, update)
     typer.echo(bundle.folder)
 
@@ -230,41 +224,8 @@ def simulate_pet_ct(
     """Simulate heads: paired NAC-PET and CT as NIfTI."""
     from upgan.simulation.dataset import simulate_pet_ct_pairs
 
-    with _counter("simulating") as update:
+    with counting_bar(_messages, "simulating") as update:
         typer.echo(simulate_pet_ct_pairs(subjects, output, seed, progress=update))
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=_messages,
-    )
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Any]:
-    """Show a bar fed by the engine's progress."""
-    with _bar() as bar:
-        task = bar.add_task(title, total=1.0)
-
-        def update(progress: TranslationProgress) -> None:
-            stage = f"{title}: phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
-            bar.update(task, completed=progress.fraction, description=stage)
-
-        yield update
-
-
-@contextmanager
-def _counter(title: str) -> Iterator[Any]:
-    """Show a bar fed by (done, total)."""
-    with _bar() as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def main() -> None:
