@@ -21,3 +21,11 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """Return the same random numbers for every test."""
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture(autouse=True)
+def models_home(tmp_path_factory, monkeypatch) -> Path:
+    """Keep every test, and the processes it starts, away from the models that this computer's user has installed."""
+    home = tmp_path_factory.mktemp("models")
+    monkeypatch.setenv("UPGAN_MODELS", str(home))
+    return home

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from Engine.bomb import Bomb
-from upgan.bundle import Bundle, bundled_models, find_bundle, problems, write_bundle
+from upgan.bundle import Bundle, find_bundle, problems, write_bundle
 from upgan.errors import BundleError, OutputError
+from upgan.library import installed_models
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = "pet-ct-phantom"
@@ -146,7 +147,7 @@ def test_an_unknown_name_lists_the_bundled_models():
 
 def test_the_bundled_model_is_found_by_name_small_and_whole():
     bundle = find_bundle(BUNDLED)
-    assert bundle.folder == bundled_models()[BUNDLED]
+    assert (BUNDLED, "bundled", bundle.folder) in [(m.name, m.origin, m.folder) for m in installed_models()]
     assert sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file()) < 10e6
     assert bundle.metadata.upgan.architecture.phases == 3
     bundle.load_cascade()
@@ -176,7 +177,7 @@ def test_monai_verifies_our_metadata(tiny_bundle, monkeypatch):
 
     logging.getLogger("monai").setLevel(logging.ERROR)
     schema = Path(__file__).with_name("monai_schema.json")
-    for folder in (tiny_bundle.folder, bundled_models()[BUNDLED]):
+    for folder in (tiny_bundle.folder, find_bundle(BUNDLED).folder):
         verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(schema))
     edit_metadata(tiny_bundle.folder, lambda content: content.pop("network_data_format"))
     with pytest.raises(ValueError, match="network_data_format"):

@@ -34,7 +34,7 @@ from Engine.command_line import (
     series_folder,
 )
 from Engine.images import blob
-from upgan.bundle import bundled_models
+from upgan.bundle import find_bundle
 from upgan.networks.cascade import Cascade
 
 
@@ -222,9 +222,7 @@ def test_info_names_the_devices_and_the_bundled_models(run):
     assert outcome.code == 0
     assert f"upgan {upgan.__version__}, PyTorch {torch.__version__}" in outcome.out
     assert "device  cpu: " in outcome.out
-    assert "model   pet-ct-phantom: " in outcome.out
-    for name, folder in bundled_models().items():
-        assert f"model   {name}: {folder}" in outcome.out
+    assert f"model   pet-ct-phantom (bundled): {find_bundle('pet-ct-phantom').folder}" in outcome.out
 
 
 def test_verify_names_a_whole_model_with_its_checksum(run, tiny_bundle):

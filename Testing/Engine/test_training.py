@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from Engine.test_evaluation import SHAPE, write_pairs
 from upgan.bundle import Bundle, problems
+from upgan.domain import Domain
 from upgan.errors import InputError
 from upgan.evaluation.body import body_mask
 from upgan.evaluation.report import evaluate
@@ -319,7 +320,10 @@ def test_a_published_model_verifies_and_states_what_was_measured(bundle, home, c
     figures = metadata.upgan.figures
     assert figures["test"] == measured
     assert figures["training"]["subjects"] == {"train": 3, "validation": 1, "test": 1}
+    inputs = [read_volume(home / "pairs" / f"sub-{number:03}_nacpet.nii.gz") for number in (1, 2, 3)]
+    assert metadata.upgan.domain == Domain.measure(inputs, "axial")
     card = (bundle.folder / "docs" / "README.md").read_text(encoding="utf-8")
+    assert metadata.upgan.domain.describe() in " ".join(card.split())
     rows = {line.split(" | ")[0].strip("| "): line for line in card.splitlines() if line.startswith("|")}
     for phase in measured["phases"].values():
         assert f"{phase['mae'][0]:.1f} ± " in rows["MAE (HU)"]

@@ -24,16 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from upgan.domain import Domain
 from upgan.errors import BundleError, OutputError
+from upgan.library import CARD, LICENCE, METADATA, WEIGHTS, installed_models, no_such_model, read_metadata
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.tasks import Task
 from upgan.volume import Plane
-
-METADATA = Path("configs/metadata.json")
-WEIGHTS = Path("models/model.safetensors")
-CARD = Path("docs/README.md")
-LICENCE = Path("LICENSE")
 
 # MONAI's published schema of metadata.json (mb_specification, MONAI documentation).
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -56,6 +53,7 @@ class ModelSection(BaseModel):
         task: The translation, whole: a bundle may bring a task of its own.
         plane: Of the slices it was trained on.
         spacing_mm: Pixel size (rows, columns) it was trained on.
+        domain: What its training inputs were like; unknown in imported and older bundles.
         sha256: Checksums of the weight files, by path within the bundle.
         figures: What was measured, on what; shown on the card.
     """
@@ -66,6 +64,7 @@ class ModelSection(BaseModel):
     task: Task
     plane: Plane = "axial"
     spacing_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    domain: Domain | None = None
     sha256: dict[str, str]
     figures: dict[str, Any] = {}
 
@@ -118,11 +117,14 @@ class Bundle:
                 some are NaN or infinite.
         """
         architecture = self.metadata.upgan.architecture
-        cascade: Cascade | PublishedCascade = _NETWORKS[type(architecture)](architecture)
+        # Without memory of its own: metadata may claim any size, but only the weights that are there are loaded.
+        with torch.device("meta"):
+            cascade: Cascade | PublishedCascade = _NETWORKS[type(architecture)](architecture)
         try:
             state = load_file(self.folder / WEIGHTS)
             cascade.load_state_dict(
-                {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+                {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
+                assign=True,
             )
         except (SafetensorError, OSError, RuntimeError) as error:
             raise BundleError(
@@ -219,56 +221,25 @@ def write_bundle(
     return Bundle.open(folder)
 
 
-def bundled_models() -> dict[str, Path]:
-    """Models that came with the engine, by name: beside the module (Slicer, checkout) or in the wheel."""
-    package = Path(__file__).parent
-    homes = (package.parent / "Resources" / "Models", package / "models")
-    return {
-        folder.name: folder
-        for home in homes
-        if home.is_dir()
-        for folder in sorted(home.iterdir())
-        if (folder / METADATA).is_file()
-    }
-
-
 def find_bundle(name_or_path: str | Path) -> Bundle:
-    """Open a bundled model by name, or any bundle by path.
+    """Open an installed model by name, or any bundle by path.
 
     Raises:
-        BundleError: ``bundle_not_found`` naming the bundled models, or what is wrong with the bundle.
+        BundleError: ``bundle_not_found`` naming the installed models, or what is wrong with the bundle.
     """
-    bundled = bundled_models()
-    if str(name_or_path) in bundled:
-        return Bundle.open(bundled[str(name_or_path)])
+    models = installed_models()
+    for model in models:
+        if model.name == str(name_or_path):
+            return Bundle.open(model.folder)
     if not Path(name_or_path).is_dir():
-        names = ", ".join(bundled) or "none"
-        raise BundleError(
-            "bundle_not_found",
-            f"There is no model '{name_or_path}'.",
-            f"Give the path of a model folder or the name of a bundled model ({names}).",
-        )
+        raise no_such_model(str(name_or_path), models)
     return Bundle.open(name_or_path)
 
 
 def _read_metadata(folder: Path) -> BundleMetadata:
     again = "Get the model again from where it came from."
-    try:
-        content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(
-            "metadata_missing", f"The model has no {METADATA.as_posix()}.", "A MONAI bundle folder is expected."
-        ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BundleError("metadata_unreadable", f"The model's {METADATA.as_posix()} is not JSON.", again) from error
-    section = content.get("upgan") if isinstance(content, dict) else None
-    if not isinstance(section, dict):
-        raise BundleError(
-            "unknown_architecture",
-            "The bundle is not a UP-GAN: its metadata has no section 'upgan'.",
-            "Choose a model made by this software, or import published checkpoints with `upgan bundle import`.",
-        )
-    architecture = section.get("architecture")
+    content = read_metadata(folder)
+    architecture = content["upgan"].get("architecture")
     name = architecture.get("name") if isinstance(architecture, dict) else None
     known = [model.model_fields["name"].default for model in _NETWORKS]
     if name not in known:
@@ -322,7 +293,7 @@ def _is_plain(path: Path) -> bool:
 def _checksum_problems(folder: Path, expected: dict[str, str]) -> list[BundleError]:
     found = []
     for name, sha256 in expected.items():
-        path = folder / name
+        path = folder / name.replace("\0", "")  # which no file name holds, and no system call takes
         if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
             found.append(BundleError("weights_missing", f"The model has no {name}.", "Get the model again, complete."))
         elif _sha256(path) != sha256:

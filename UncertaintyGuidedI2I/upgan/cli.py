@@ -1,4 +1,4 @@
-"""The command line: ``upgan translate | train | evaluate | simulate | bundle | info``."""
+"""The command line: ``upgan translate | train | evaluate | simulate | bundle | info | worker``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-bundle_app = typer.Typer(help="Look into model bundles, make them, import published checkpoints.", no_args_is_help=True)
+bundle_app = typer.Typer(help="List, install, remove, verify and make models.", no_args_is_help=True)
 simulate_app = typer.Typer(help="Make simulated data.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(simulate_app, name="simulate")
@@ -72,7 +72,7 @@ class Precisions(StrEnum):
 def translate(
     image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI, NRRD, MHA, DICOM file or series folder.")],
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="Bundled model's name, or a bundle's folder.")] = "pet-ct-phantom",
+    model: Annotated[str, typer.Option(help="An installed model's name, or a bundle's folder.")] = "pet-ct-phantom",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[Precisions, typer.Option(help="auto takes bfloat16 where it is native.")] = Precisions.auto,
     phases: Annotated[Phases, typer.Option(help="Write the last phase or all.")] = Phases.last,
@@ -93,7 +93,7 @@ def translate(
 
     engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
     volume = read_volume(image, series=series)
-    for sentence in engine.bundle.metadata.upgan.task.misfits(volume):
+    for sentence in engine.warnings(volume, plane.value if plane else None):
         _messages.print(f"[yellow]Warning:[/] {escape(sentence)}", soft_wrap=True)
     with OutputFolder(output) as folder:
         with translation_bar(_messages) as update:
@@ -130,7 +130,7 @@ def train(
 @app.command()
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="manifest.json of a folder of pairs.")],
-    model: Annotated[str, typer.Option(help="Bundled model's name, or a bundle's folder.")] = "pet-ct-phantom",
+    model: Annotated[str, typer.Option(help="An installed model's name, or a bundle's folder.")] = "pet-ct-phantom",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     first: Annotated[int, typer.Option(min=0, help="Subjects of the manifest to leave out at its start.")] = 0,
 ) -> None:
@@ -150,11 +150,12 @@ def evaluate(
 
 @app.command()
 def info() -> None:
-    """Show versions, devices with their memory, and the bundled models."""
+    """Show versions, devices with their memory, and the installed models."""
     import torch
 
-    from upgan.bundle import bundled_models, problems
-    from upgan.devices import choose_device, choose_precision, devices
+    from upgan.bundle import problems
+    from upgan.devices import choose_precision, devices
+    from upgan.library import installed_models
 
     typer.echo(f"upgan {upgan.__version__}, PyTorch {torch.__version__}")
     for device in devices():
@@ -163,11 +164,48 @@ def info() -> None:
             if device.free and device.total
             else ""
         )
-        precision = str(choose_precision("auto", choose_device(device.name))).removeprefix("torch.")
+        if device.problem:
+            typer.echo(f"device  {device.name}: {device.description}: {device.problem}")
+            continue
+        precision = str(choose_precision("auto", torch.device(device.name))).removeprefix("torch.")
         typer.echo(f"device  {device.name}: {device.description}{memory}; auto precision {precision}")
-    for name, folder in bundled_models().items():
-        found = problems(folder)
-        typer.echo(f"model   {name}: {found[0] if found else folder}")
+    for model in installed_models():
+        found = problems(model.folder)
+        typer.echo(f"model   {model.name} ({model.origin}): {found[0] if found else model.folder}")
+
+
+@app.command()
+def worker(scratch: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Removed at the end.")]) -> None:
+    """Serve a viewer: one JSON object a line on stdin and stdout (Documentation/Worker.md)."""
+    from upgan.worker import main as serve
+
+    serve(scratch)
+
+
+@bundle_app.command("list")
+def bundle_list() -> None:
+    """List the installed models with their origin, version and folder, and what is wrong with them."""
+    from upgan.library import installed_models
+
+    for model in installed_models():
+        version = model.metadata.get("version", "")
+        typer.echo(f"{model.name}\t{model.origin}\t{version}\t{model.folder}\t{model.problem}".rstrip())
+
+
+@bundle_app.command("install")
+def bundle_install(path: Annotated[Path, typer.Argument(help="A bundle's folder, or a zip of one.")]) -> None:
+    """Verify a finished model and copy it to your models; print its name there."""
+    from upgan.library import import_model
+
+    typer.echo(import_model(path).name)
+
+
+@bundle_app.command("remove")
+def bundle_remove(name: Annotated[str, typer.Argument(help="Of a model that you installed or trained.")]) -> None:
+    """Delete one of your models from the disk; its folder is printed."""
+    from upgan.library import remove_model
+
+    typer.echo(remove_model(name).folder)
 
 
 @bundle_app.command("verify")
@@ -193,7 +231,7 @@ def bundle_import(
     task: Annotated[str, typer.Option(help="pet_to_ct, mri_undersampled or mri_motion.")] = "pet_to_ct",
     plane: Annotated[Planes, typer.Option(help="Of its slices.")] = Planes.axial,
 ) -> None:
-    """Make a bundle of published UP-GAN checkpoints; only tensors are read from them."""
+    """Make a bundle of the authors' published checkpoints; to add a finished bundle, use `install`."""
     from upgan.networks.importing import import_published
 
     bundle = import_published(checkpoints, output, task, plane.value, spacing)

@@ -16,6 +16,7 @@ import upgan
 from upgan.bundle import Bundle
 from upgan.devices import choose_device, choose_precision
 from upgan.distribution import GeneralizedNormal
+from upgan.domain import misfits
 from upgan.errors import DeviceError, InputError
 from upgan.networks.folding import fold_batch_norm
 from upgan.tasks import Intensities
@@ -67,7 +68,7 @@ class InferenceEngine:
 
     def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto", batch: int | None = None) -> None:
         self.bundle = bundle
-        self.device = choose_device(device)
+        self.device, self._device_warning = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.batch = batch
         network = fold_batch_norm(bundle.load_cascade())
@@ -108,7 +109,6 @@ class InferenceEngine:
         intensities = task.calibrate(volume)
         work = _SliceWork(self, volume, plane, intensities, keep_all=phases == "all")
         maps = work.run(progress, started)
-        warnings = task.misfits(volume)
         provenance = {
             "engine": "upgan",
             "engine_version": upgan.__version__,
@@ -125,9 +125,15 @@ class InferenceEngine:
             "replaced_nonfinite": replace_nonfinite,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 3),
-            "warnings": warnings,
+            "warnings": self.warnings(volume, plane),
         }
         return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance)
+
+    def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
+        """Sentences on what is not as it should be: the device, and the volume (see ``upgan.domain.misfits``)."""
+        model = self.bundle.metadata.upgan
+        found = misfits(model.task, model.domain, volume, plane)
+        return [self._device_warning, *found] if self._device_warning else found
 
 
 class _SliceWork:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from upgan.distribution import GeneralizedNormal
-from upgan.tasks import Task
+from upgan.tasks import Display, Task
 from upgan.volume import Volume
 
 Quantity = Literal["image", "alpha", "beta", "sigma"]
@@ -83,6 +83,14 @@ class Translation:
     def last(self) -> PhaseMaps:
         """The maps of the last phase: the result."""
         return self.phases[max(self.phases)]
+
+    @property
+    def display(self) -> Display:
+        """The task's display hints in output units, scaled to the input where its unit is arbitrary."""
+        hints = self.task.display
+        if not self.task.output.relative:
+            return hints
+        return Display(**{name: value * self.reference for name, value in hints})
 
     def outputs(self, quantities: Iterable[Quantity] = QUANTITIES) -> Iterator[Output]:
         """Yield the asked-for volumes one at a time, the last phase first; σ is computed when its turn comes."""

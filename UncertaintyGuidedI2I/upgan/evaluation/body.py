@@ -1,9 +1,12 @@
-"""Where the patient is in a CT."""
+"""Where the patient is in a CT, and of what."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+
+# HU limits (exclusive, inclusive) of the classes in which the error is also given.
+TISSUES = {"air": (-np.inf, -300.0), "soft": (-300.0, 200.0), "bone": (200.0, np.inf)}
 
 
 def body_mask(ct: np.ndarray, threshold: float = -500.0) -> np.ndarray:

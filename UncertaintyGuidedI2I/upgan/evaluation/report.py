@@ -10,15 +10,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from upgan.errors import InputError
-from upgan.evaluation.body import body_mask
+from upgan.evaluation.body import TISSUES, body_mask
 from upgan.evaluation.calibration import coverage
 from upgan.evaluation.metrics import HU_RANGE, image_error
 from upgan.inference import InferenceEngine
 from upgan.training.dataset import Pair, read_pairs
 from upgan.translation import PhaseMaps
-
-# HU limits of the classes in which the error is also given.
-TISSUES = {"air": (-np.inf, -300.0), "soft": (-300.0, 200.0), "bone": (200.0, np.inf)}
 
 
 def evaluate(

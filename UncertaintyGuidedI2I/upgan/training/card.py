@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from upgan.domain import Domain
 from upgan.tasks import Task
 from upgan.training.config import TrainingConfig
 
@@ -33,6 +34,7 @@ def model_card(
     version: str,
     figures: dict[str, Any],
     training: dict[str, Any],
+    domain: Domain,
     cascade: nn.Module,
 ) -> str:
     """Render docs/README.md of a bundle."""
@@ -44,6 +46,10 @@ def model_card(
         f"{training['data']} {subjects['train']} subjects to train on, {subjects['validation']} to watch, "
         f"{subjects['test']} held out for the figures below; split by subject. A real scanner differs in anatomy, "
         "tracer, physics and reconstruction from what was simulated, and this model knows none of that."
+    )
+    seen = (
+        f"The training inputs are {task.input_modality} images in {domain.describe()}. The software warns of an image "
+        "that lies clearly outside."
     )
     model = (
         f"UP-GAN with {architecture.phases} phases and {parameters:.2f} million parameters (width "
@@ -74,6 +80,8 @@ def model_card(
 ## Data
 
 {_wrap(data)}
+
+{_wrap(seen)}
 
 ## Model
 

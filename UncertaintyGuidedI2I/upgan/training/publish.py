@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from upgan.bundle import Bundle, software_versions, write_bundle
+from upgan.domain import Domain
 from upgan.errors import InputError
 from upgan.evaluation.report import evaluate
 from upgan.inference import InferenceEngine
@@ -42,10 +43,12 @@ def publish(
     task = TASKS[config.data.task]
     split = split_subjects(config.data.manifest, config.data.train, config.data.validation, config.data.test)
     first = next(read_pairs(config.data.manifest, split.train[:1])).source
+    domain = Domain.measure((pair.source for pair in read_pairs(config.data.manifest, split.train)), PLANE)
     section = {
         "task": task.model_dump(mode="json"),
         "plane": PLANE,
         "spacing_mm": [round(step, 4) for step in Reorientation.of(first.ijk_to_ras, PLANE).in_plane_spacing],
+        "domain": domain.model_dump(mode="json"),
     }
     metadata = _metadata(config, task, version)
     with tempfile.TemporaryDirectory() as scratch:
@@ -59,7 +62,7 @@ def publish(
         "data": json.loads(config.data.manifest.read_text(encoding="utf-8")).get("statement", "user's own"),
     }
     section["figures"] = {"test": figures, "training": training}
-    card = model_card(config, task, version, figures, training, cascade)
+    card = model_card(config, task, version, figures, training, domain, cascade)
     return write_bundle(folder, cascade, metadata, section, card, licence)
 
 

@@ -1,0 +1,191 @@
+"""What the worker can do: arguments as JSON in, a result as JSON out; voxels travel as .npy files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from upgan.errors import InputError, OutputError, UpganError
+from upgan.worker import Command, Report
+from upgan.writing import FULL
+
+if TYPE_CHECKING:
+    from upgan.inference import InferenceEngine, Progress
+
+
+class TranslateArguments(BaseModel):
+    """What to translate and how; see ``InferenceEngine.translate``.
+
+    Attributes:
+        voxels: .npy file, [K, J, I], any real type.
+        ijk_to_ras: 4x4, mm.
+        modality: DICOM modality code where the viewer knows it.
+        source: What names the input in the provenance.
+        folder: Where the outputs are written, as <name>.npy.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    voxels: Path
+    ijk_to_ras: list[list[float]]
+    modality: str | None = None
+    source: str = ""
+    folder: Path
+    model: str
+    device: str = "auto"
+    precision: str = "auto"
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    phases: Literal["last", "all"] = "last"
+    outputs: list[Literal["image", "alpha", "beta", "sigma"]]
+    replace_nonfinite: float | None = None
+
+
+def commands() -> Mapping[str, Command]:
+    """Return the commands of one worker, which share its warm engine."""
+    engines = _WarmEngine()
+    return {
+        "info": _info,
+        "translate": lambda arguments, report: _translate(engines, arguments, report),
+        "check": _check,
+        "import_model": _import_model,
+        "remove_model": _remove_model,
+    }
+
+
+class _WarmEngine:
+    """The engine of the last translation: the next one with the same choices pays for no loading."""
+
+    def __init__(self) -> None:
+        self._engine: InferenceEngine | None = None
+        self._choice: tuple[str, str] | None = None
+
+    def get(self, model: str, device: str, precision: str) -> InferenceEngine:
+        from upgan.bundle import find_bundle
+        from upgan.inference import InferenceEngine
+
+        # Opened every time: the model may have been replaced or removed since.
+        bundle = find_bundle(model)
+        choice = (device, precision)
+        if self._engine is None or self._choice != choice or self._engine.bundle != bundle:
+            # First, so that two models are never in the graphics card's memory.
+            self._engine = None
+            self._engine = InferenceEngine(bundle, device, precision)
+            self._choice = choice
+        return self._engine
+
+
+def _translate(engines: _WarmEngine, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    from upgan.volume import Volume
+
+    request = _validated(TranslateArguments, arguments)
+    report("loading the model", 0.0, None)
+    engine = engines.get(request.model, request.device, request.precision)
+    report("reading the image", 0.0, None)
+    voxels = np.asarray(_load(request.voxels), dtype=np.float32)
+
+    def update(progress: Progress) -> None:
+        stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
+        report(stage, progress.fraction, progress.remaining_s)
+
+    translation = engine.translate(
+        Volume(voxels, np.asarray(request.ijk_to_ras), request.modality),
+        plane=request.plane,
+        phases=request.phases,
+        progress=update,
+        replace_nonfinite=request.replace_nonfinite,
+        source=request.source,
+    )
+    outputs = []
+    for output in translation.outputs(request.outputs):
+        report("handing over the results", 1.0, 0.0)
+        path = request.folder / f"{output.name}.npy"
+        _save(path, output.voxels)
+        outputs.append(
+            {
+                "name": output.name,
+                "quantity": output.quantity,
+                "phase": output.phase,
+                "unit": output.unit,
+                "file": str(path),
+                "maximum": float(output.voxels.max()),
+            }
+        )
+    return {
+        "outputs": outputs,
+        "image_name": translation.task.image_name,
+        "display": translation.display.model_dump(),
+        "provenance": translation.provenance,
+    }
+
+
+def _check(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    from upgan.evaluation.check import run_check
+
+    return run_check(arguments, lambda fraction, stage: report(stage, fraction, None))
+
+
+def _import_model(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    from upgan.library import import_model
+
+    report("verifying the model", 0.0, None)
+    return import_model(Path(arguments["path"])).to_json()
+
+
+def _remove_model(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    from upgan.library import remove_model
+
+    remove_model(arguments["name"])
+    return {}
+
+
+def _info(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    import torch
+
+    import upgan
+    from upgan.devices import devices
+
+    return {
+        "engine_version": upgan.__version__,
+        "torch_version": torch.__version__,
+        "devices": [device._asdict() for device in devices()],
+    }
+
+
+def _validated(model: type[TranslateArguments], arguments: dict[str, Any]) -> TranslateArguments:
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UpganError(
+            "bad_request",
+            f"The request is wrong at {where}: {first['msg']}.",
+            "Use the viewer's and the engine's code of the same version.",
+        ) from error
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "transfer_failed", "The image did not reach the engine.", "Try again; check the temporary folder's disk."
+        ) from error
+
+
+def _save(path: Path, voxels: np.ndarray) -> None:
+    try:
+        np.save(path, voxels, allow_pickle=False)
+    except OSError as error:
+        full = error.errno in FULL
+        raise OutputError(
+            "disk_full" if full else "not_writable",
+            "The disk of the temporary folder is full."
+            if full
+            else f"The temporary folder cannot be written: {error.strerror}.",
+            "Free some space there, or choose another temporary folder in the application's settings.",
+        ) from error

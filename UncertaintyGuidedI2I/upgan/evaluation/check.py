@@ -1,0 +1,144 @@
+"""The comparison as a request: arrays from files, a reference on any grid, an answer that JSON knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upgan.errors import InputError, OutputError
+from upgan.evaluation.comparison import compare
+from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.resampling import Grid, Resampled, resample
+from upgan.volume import Reorientation, Volume
+
+# What lies where a CT does not reach, in HU.
+AIR = -1000.0
+
+# Grids whose voxels lie closer together than this are the same grid, mm.
+_SAME_PLACE_MM = 1e-3
+
+# Less of the grid than this is worth a note.
+_NEARLY_ALL = 0.999
+
+
+def run_check(arguments: Mapping[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """Compare a translated image, and its distribution where it is there, with a reference on any grid.
+
+    Args:
+        arguments: ``image``, ``alpha``, ``beta`` (these two may be missing or None), ``reference``: paths of .npy
+            files, real numbers [K, J, I]; ``ijk_to_ras``, ``reference_ijk_to_ras``: 4x4 to common coordinates, mm;
+            ``unit``: "HU", or another for which mask and range are taken from the reference; ``output``: an existing
+            folder, which receives ``error.npy``.
+        progress: Called with the fraction done and what comes next; what it raises ends the work.
+
+    Returns:
+        ``{"figures": [{"key", "name", "value", "unit"}], "mask", "data_range", "curves", "notes", "error"}``, see
+        ``Comparison.to_json``; ``error`` is the path of image minus reference, float32 [K, J, I] on the image's grid.
+
+    Raises:
+        InputError: ``no_overlap``, ``no_body``, ``no_foreground``, ``nothing_to_compare``, ``unequal_maps``,
+            ``transfer_failed`` and what ``Volume`` refuses.
+        OutputError: ``not_writable``.
+    """
+    unit = arguments["unit"]
+    progress(0.0, "reading")
+    image = Volume(_read(arguments["image"]), np.array(arguments["ijk_to_ras"], dtype=np.float64))
+    reference = Volume(_read(arguments["reference"]), np.array(arguments["reference_ijk_to_ras"], dtype=np.float64))
+    # Slices are axial from here on, however the image is stored: the body is filled and SSIM computed in them.
+    axial = Reorientation.of(image.ijk_to_ras, "axial")
+    maps = [None if path is None else _read(path) for path in (arguments.get("alpha"), arguments.get("beta"))]
+    if any(values is not None and values.shape != image.voxels.shape for values in maps):
+        raise InputError("unequal_maps", "Image, alpha and beta differ in size.", "Translate the image again.")
+    alpha, beta = (None if values is None else axial.apply(values) for values in maps)
+    standing = image.reoriented("axial")
+
+    grid = Grid(standing.voxels.shape, standing.ijk_to_ras)
+    outside = AIR if unit == "HU" else 0.0
+    found = resample(
+        reference, grid, outside, lambda fraction: progress(0.05 + 0.2 * fraction, "resampling the reference")
+    )
+    if not found.covered.any():
+        raise InputError(
+            "no_overlap",
+            "The reference and the result lie at different places: they share no voxel.",
+            "Register the reference to the input first, or choose the reference of this patient.",
+        )
+    progress(0.25, "finding the body" if unit == "HU" else "finding the foreground")
+    known = _known(standing.voxels, alpha, beta) & found.covered
+    scope = (ct_scope if unit == "HU" else foreground_scope)(found.voxels, found.covered)
+    dropped = int(np.count_nonzero(scope.mask & ~known))
+    scope = replace(scope, mask=scope.mask & known, notes=(*_notes(image, reference, found, dropped), *scope.notes))
+    if not scope.mask.any():
+        raise InputError(
+            "nothing_to_compare",
+            "Where the reference shows the patient, the result has no valid values.",
+            "Choose the reference of this patient, or translate the image again.",
+        )
+    # Where one of them is not known both are air, so that no window of the SSIM sees a difference there.
+    ours = np.where(known, standing.voxels, np.float32(outside))
+    theirs = np.where(known, found.voxels, np.float32(outside))
+    comparison = compare(
+        ours, alpha, beta, theirs, scope, unit, lambda fraction, stage: progress(0.35 + 0.6 * fraction, stage)
+    )
+    progress(0.95, "writing the error map")
+    path = Path(arguments["output"]) / "error.npy"
+    try:
+        np.save(path, np.ascontiguousarray(axial.undo(comparison.error)), allow_pickle=False)
+    except OSError as error:
+        raise OutputError(
+            "not_writable",
+            f"The error map cannot be written to the temporary folder: {error.strerror}.",
+            "Free some space there, or choose another temporary folder in the application's settings.",
+        ) from error
+    progress(1.0, "done")
+    return {**comparison.to_json(), "error": str(path)}
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "transfer_failed", "The images did not reach the engine.", "Try again; check the temporary folder's disk."
+        ) from error
+    return array
+
+
+def _known(image: np.ndarray, alpha: np.ndarray | None, beta: np.ndarray | None) -> np.ndarray:
+    """Where the result says something: finite intensities and, where they are there, positive finite parameters."""
+    known = np.isfinite(image)
+    for values in (alpha, beta):
+        if values is not None:
+            known &= np.isfinite(values) & (values > 0)
+    return known
+
+
+def _notes(image: Volume, reference: Volume, found: Resampled, dropped: int) -> list[str]:
+    notes = []
+    if any(found.smoothing_mm):
+        size = " x ".join(f"{sigma:.2g}" for sigma in found.smoothing_mm)
+        notes.append(
+            f"The reference is finer than the result: it was smoothed (standard deviation {size} mm along its I, J "
+            "and K axes) before it was resampled."
+        )
+    same_shape = image.voxels.shape == reference.voxels.shape
+    if not (same_shape and _apart_mm(image, reference) < _SAME_PLACE_MM):
+        notes.append("The reference was resampled onto the result's grid (linear interpolation).")
+    share = float(found.covered.mean())
+    if share < _NEARLY_ALL:
+        notes.append(f"The reference covers {share:.1%} of the result's grid; the rest is not compared.")
+    if dropped:
+        notes.append(f"{dropped} voxels were left out because the result has no valid values there.")
+    return notes
+
+
+def _apart_mm(image: Volume, reference: Volume) -> float:
+    """Largest distance between the corners of two grids of one shape."""
+    last = np.array(image.voxels.shape[::-1]) - 1
+    corners = np.array([*np.array(np.meshgrid(*[(0, n) for n in last])).reshape(3, -1), np.ones(8)])
+    apart = (image.ijk_to_ras - reference.ijk_to_ras) @ corners
+    return float(np.linalg.norm(apart[:3], axis=0).max())

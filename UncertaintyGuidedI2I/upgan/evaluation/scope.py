@@ -1,0 +1,107 @@
+"""Where in the patient, and over which intensities, an image is compared with its reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from upgan.errors import InputError
+from upgan.evaluation.body import body_mask
+from upgan.evaluation.metrics import HU_RANGE
+
+# Arbitrary intensities have no natural range; the brightest per mille are vessels and artefacts.
+_BRIGHTEST_PERCENTILE = 99.9
+
+# A voxel sample that is enough for percentiles of a whole volume.
+_SAMPLE = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """What a comparison counts; no figure means anything without it.
+
+    Attributes:
+        mask: Boolean [K, J, I].
+        mask_text: How the mask was made.
+        data_range: Intensities (low, high) over which PSNR and SSIM are computed.
+        data_range_text: The range with its unit and where it comes from.
+        notes: What the user should check.
+    """
+
+    mask: np.ndarray
+    mask_text: str
+    data_range: tuple[float, float]
+    data_range_text: str
+    notes: tuple[str, ...] = ()
+
+
+def ct_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
+    """Inside the body of a CT, over the range of SynthRAD.
+
+    Args:
+        reference: HU, [K, J, I], axial slices.
+        covered: Boolean [K, J, I]: where there is a reference.
+
+    Raises:
+        InputError: ``no_body``.
+    """
+    mask = body_mask(reference) & covered
+    if not mask.any():
+        raise InputError(
+            "no_body",
+            "The reference shows no body: nothing in it is above -500 HU.",
+            "Choose the patient's CT, and check that its unit is HU.",
+        )
+    low, high = HU_RANGE
+    return Scope(
+        mask,
+        "body of the reference: largest part above -500 HU, closed and filled",
+        HU_RANGE,
+        f"{low:g} to {high:g} HU (SynthRAD)",
+        _doubts_about_hu(_sample(reference, covered)),
+    )
+
+
+def foreground_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
+    """Inside the foreground of an image of arbitrary unit, over its own range.
+
+    Args:
+        reference: Intensities, [K, J, I], axial slices.
+        covered: Boolean [K, J, I]: where there is a reference.
+
+    Raises:
+        InputError: ``no_foreground``.
+    """
+    from skimage.filters import threshold_otsu
+
+    sample = _sample(reference, covered)
+    low, high = float(sample.min()), float(np.percentile(sample, _BRIGHTEST_PERCENTILE))
+    if not low < high:
+        raise InputError("no_foreground", "The reference is the same everywhere.", "Choose another reference.")
+    threshold = float(threshold_otsu(np.minimum(sample, high)))
+    mask = body_mask(np.where(covered, reference, low), threshold) & covered
+    if not mask.any():
+        raise InputError("no_foreground", "The reference shows no foreground.", "Choose another reference.")
+    return Scope(
+        mask,
+        f"foreground of the reference: largest part above {threshold:.4g} (Otsu), closed and filled",
+        (low, high),
+        f"{low:.4g} to {high:.4g} (the reference's minimum to its {_BRIGHTEST_PERCENTILE:g}th percentile)",
+    )
+
+
+def _doubts_about_hu(sample: np.ndarray) -> tuple[str, ...]:
+    low, high = np.percentile(sample, (1, 99))
+    # Every CT has air in it or around it, and tissue; scanners store up to -3024 outside their field of view.
+    if -4000 <= low <= -500 and -200 <= high <= 4000:
+        return ()
+    return (
+        f"The reference does not look like a CT in HU: most of its values lie between {low:.4g} and {high:.4g}. "
+        "Check its unit.",
+    )
+
+
+def _sample(reference: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    values = reference[covered]
+    return values[:: max(1, values.size // _SAMPLE)]

@@ -1,0 +1,195 @@
+"""The process that a viewer talks to: one JSON object a line on stdin, one a line on stdout.
+
+Documentation/Worker.md is the protocol. Whoever starts the process holds its stdin; when that closes, for whatever
+reason, the worker ends at once and removes its scratch folder, so that neither processes nor patient data stay behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import upgan
+from upgan.errors import Cancelled, UpganError
+
+PROTOCOL = 1
+
+# After stdin has closed: time for work that looks at its progress; what does not is ended from outside Python.
+GRACE_S = 0.3
+NICENESS = 5
+# A viewer needs no more progress than this, and a fast GPU would send thousands.
+PROGRESS_INTERVAL_S = 0.05
+
+# Called with the stage for people, the fraction done, and the seconds left where they are known; may raise Cancelled.
+Report = Callable[[str, float, float | None], None]
+Command = Callable[[dict[str, Any], Report], dict[str, Any]]
+
+
+class Request(NamedTuple):
+    """One line of stdin: ``{"id": 7, "command": "translate", "arguments": {…}}``."""
+
+    id: int
+    command: str
+    arguments: dict[str, Any]
+
+
+class Worker:
+    """Answers requests one after another; hears cancellations and the end of its input at any time.
+
+    Args:
+        requests: Lines of JSON; its end is the end of the worker.
+        events: Where lines of JSON go.
+        commands: What it can do, by name.
+        abandon: Called where work does not end although the input has closed; must end the process.
+    """
+
+    def __init__(
+        self, requests: TextIO, events: TextIO, commands: Mapping[str, Command], abandon: Callable[[], None]
+    ) -> None:
+        self._requests = requests
+        self._events = events
+        self._commands = commands
+        self._abandon = abandon
+        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+        self._closing = threading.Event()
+        self._ended = threading.Event()
+        self._sending = threading.Lock()
+
+    def run(self) -> None:
+        """Work until the input closes or a shutdown is asked for."""
+        self._send({"event": "ready", "protocol": PROTOCOL, "engine_version": upgan.__version__, "pid": os.getpid()})
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        while (request := self._waiting.get()) is not None:
+            self._answer(request)
+        self._ended.set()
+
+    def _read(self) -> None:
+        for line in self._requests:
+            if line.strip():
+                self._take(line)
+            if self._closing.is_set():
+                break
+        self._close()
+        if not self._ended.wait(GRACE_S):
+            self._abandon()
+
+    def _take(self, line: str) -> None:
+        try:
+            content = json.loads(line)
+            request = Request(int(content["id"]), str(content["command"]), dict(content.get("arguments", {})))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._send({"event": "error", "id": None, **_described(_bad_request("The request is not understood."))})
+            return
+        if request.command == "shutdown":
+            self._closing.set()
+        elif request.command == "cancel":
+            # Here and not in its turn: what it cancels is what keeps the queue from moving.
+            self._cancelled.add(request.id)
+        else:
+            self._waiting.put(request)
+
+    def _close(self) -> None:
+        self._closing.set()
+        self._waiting.put(None)
+
+    def _answer(self, request: Request) -> None:
+        started = time.monotonic()
+        sent = float("-inf")
+
+        def report(stage: str, fraction: float, remaining_s: float | None = None) -> None:
+            nonlocal sent
+            if request.id in self._cancelled or self._closing.is_set():
+                raise Cancelled
+            now = time.monotonic()
+            if now - sent < PROGRESS_INTERVAL_S:
+                return
+            sent = now
+            progress = {"stage": stage, "fraction": round(fraction, 4), "elapsed_s": round(now - started, 3)}
+            progress["remaining_s"] = None if remaining_s is None else round(remaining_s, 1)
+            self._send({"event": "progress", "id": request.id, **progress})
+
+        try:
+            if request.command not in self._commands:
+                raise _bad_request(f"There is no command '{request.command}'.")
+            report("starting", 0.0)
+            result = self._commands[request.command](request.arguments, report)
+        except Cancelled:
+            event: dict[str, Any] = {"event": "cancelled"}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the viewer must hear of it
+            event = {"event": "error", **_described(error)}
+        else:
+            event = {"event": "result", "result": result}
+        self._cancelled.discard(request.id)
+        self._send({"id": request.id, **event})
+
+    def _send(self, event: dict[str, Any]) -> None:
+        with self._sending:
+            try:
+                self._events.write(json.dumps(event) + "\n")
+                self._events.flush()
+            except (BrokenPipeError, ValueError):
+                # Nobody listens any more; that stdin has closed too ends the work.
+                return
+
+
+def _bad_request(sentence: str) -> UpganError:
+    return UpganError("bad_request", sentence, "Use the viewer's and the engine's code of the same version.")
+
+
+def _described(error: Exception) -> dict[str, str]:
+    if isinstance(error, ModuleNotFoundError):
+        sentence = f"The Python package '{error.name}' is not installed."
+        error = UpganError("package_missing", sentence, "Let the module install what it needs, then try again.")
+    elif isinstance(error, MemoryError):
+        sentence = "The computer's memory is exhausted."
+        error = UpganError("out_of_memory", sentence, "Keep the last phase only, crop the image, or free some memory.")
+    if isinstance(error, UpganError):
+        return {"code": error.code, "sentence": error.sentence, "remedy": error.remedy}
+    return {
+        "code": "internal",
+        "sentence": f"The engine failed unexpectedly ({type(error).__name__}).",
+        "remedy": "Try again; if it happens again, report it with the log.",
+        "details": "".join(traceback.format_exception(error)),
+    }
+
+
+def main(scratch: Path) -> None:
+    """Serve stdin and stdout of this process; ``scratch`` is removed at its end."""
+    from upgan.commands import commands
+
+    if hasattr(os, "nice"):
+        # The viewer comes first: its slices must move while the networks keep all cores busy.
+        os.nice(NICENESS)
+    # The protocol keeps the real stdout for itself: whatever else is printed, by C libraries too, goes to stderr.
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8", errors="replace")
+
+    def abandon() -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(1)
+
+    try:
+        Worker(requests, events, commands(), abandon).run()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    # Without the command line's packages, which a viewer's Python need not have; and under its real name.
+    from upgan.worker import main as serve
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scratch", type=Path, required=True, help="removed at the end")
+    serve(parser.parse_args().scratch)
