@@ -8,13 +8,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 MODEL := UncertaintyGuidedI2I/Resources/Models/pet-ct-phantom
 EXPERIMENT := Testing/Experiments/pet-ct-phantom
 
-.PHONY: demo test lint benchmark pictures model clean
+.PHONY: demo test gui lint benchmark pictures model clean
 
 demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 
 test: lint  ## Check style, types and behaviour; under 10 minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+gui: $(VENV)/.test  ## Open the module beside real slice views, in the test host instead of Slicer; needs a display
+	PYTHONPATH=Testing $(BIN)/python -m Host
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -30,6 +33,9 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	$(BIN)/python Testing/Pictures/compress.py build/phases.png Documentation/phases.png
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 	$(BIN)/python Testing/Pictures/compress.py build/demo/views.png Resources/Screenshots/views.png
+	$(BIN)/python Testing/Pictures/panels.py build/panels
+	for panel in translate inspect comparison check; do \
+		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel.png Resources/Screenshots/$$panel.png; done
 
 model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
 	$(BIN)/upgan simulate pet-ct --subjects 101 --seed 2021 --output build/phantom-heads

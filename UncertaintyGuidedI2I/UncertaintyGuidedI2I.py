@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -23,14 +23,13 @@ for loaded in [name for name in sys.modules if name.split(".")[0] == "Uncertaint
 
 from UncertaintyGuidedI2ILib import dependencies  # noqa: E402 - only after the old ones are dropped
 from UncertaintyGuidedI2ILib import logic as translationLogic  # noqa: E402
-from UncertaintyGuidedI2ILib.display import showOverlay  # noqa: E402
+from UncertaintyGuidedI2ILib.check_panel import CheckPanel  # noqa: E402
+from UncertaintyGuidedI2ILib.comparison_layout import registerLayout  # noqa: E402
+from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode  # noqa: E402
-from UncertaintyGuidedI2ILib.run_state import Run, RunState, progressText  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
-from UncertaintyGuidedI2ILib.scene import provenanceOf  # noqa: E402
-
-if TYPE_CHECKING:
-    from upgan.inference import Progress
+from UncertaintyGuidedI2ILib.translate_panel import TranslatePanel  # noqa: E402
+from UncertaintyGuidedI2ILib.worker_client import WorkerClient  # noqa: E402
 
 
 class UncertaintyGuidedI2I(ScriptedLoadableModule):
@@ -55,181 +54,100 @@ class UncertaintyGuidedI2I(ScriptedLoadableModule):
             "Please cite it when you use this module."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        # A scene that was saved in the comparison must find its layout before the panels are opened.
+        slicer.app.connect("startupCompleted()", lambda: registerLayout(slicer.mrmlScene))
 
 
 class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The module's panel: choose a volume and a model, translate, watch and cancel."""
+    """The module's panels, one a tab, on one set of saved choices and one worker process."""
 
     def __init__(self, parent: object = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._run = Run(self._showState)
+        self.client = None
+        self.panels = ()
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        # IDs, not nodes: what was translated last may be deleted or the scene closed.
-        self._shownIDs = None
 
     def setup(self) -> None:
-        """Load the panel, when the user opens the module for the first time."""
+        """Load the panels, when the user opens the module for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        self.logic = UncertaintyGuidedI2ILogic()
+        self.client = WorkerClient()
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/UncertaintyGuidedI2I.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = UncertaintyGuidedI2ILogic()
-        for name in self.logic.modelNames():
-            self.ui.modelSelector.addItem(name)
+        self.translatePanel = TranslatePanel(
+            self._addTab("TranslatePanel", _("Translate")), self.client, self.onTranslated
+        )
+        self.inspectPanel = InspectPanel(self._addTab("InspectPanel", _("Inspect")))
+        self.checkPanel = CheckPanel(self._addTab("CheckPanel", _("Check")), self.client)
+        self.panels = (self.translatePanel, self.inspectPanel, self.checkPanel)
+        self.client.onLog = self.translatePanel.log
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.modelSelector.connect("currentIndexChanged(int)", self.onModelSelected)
-        self.ui.applyButton.connect("clicked(bool)", self.onApply)
-        self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
-        self.ui.showOverlayButton.connect("clicked(bool)", self.onShowOverlay)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        # The application may quit without closing its modules first.
+        slicer.app.connect("aboutToQuit()", self.client.stop)
         self.initializeParameterNode()
-        self._showState()
 
     def cleanup(self) -> None:
-        """Stop and let go, when the application closes."""
-        self._run.cancel()
-        self.setParameterNode(None)
+        """Stop and let go, when the application closes or the module is reloaded."""
+        slicer.app.disconnect("aboutToQuit()", self.client.stop)
+        for panel in self.panels:
+            panel.cleanup()
+        self.client.stop()
         self.removeObservers()
 
     def enter(self) -> None:
-        """Connect the panel to the saved choices, each time the user opens the module."""
-        self.initializeParameterNode()
+        """Look what is installed and connect to the saved choices, each time the user opens the module."""
+        # Only where they are not bound yet: each binding costs connections.
+        if self._parameterNode is None:
+            self.initializeParameterNode()
+        self.translatePanel.enter()
 
     def exit(self) -> None:
-        """Leave the choices alone, each time the user opens another module."""
-        self._disconnectGui()
+        """Leave everything as it is, each time the user opens another module: a run goes on."""
 
     def onSceneStartClose(self, caller: object = None, event: object = None) -> None:
-        """Cancel what runs: its input is about to go."""
-        self._run.cancel()
-        self._shownIDs = None
-        self.setParameterNode(None)
+        """Cancel what runs, for what it works on is about to go."""
+        for panel in self.panels:
+            panel.onSceneStartClose()
+        self._bind(None)
 
     def onSceneEndClose(self, caller: object = None, event: object = None) -> None:
-        """Start with new choices if the panel is visible."""
+        """Start with new choices."""
+        for panel in self.panels:
+            panel.onSceneEndClose()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneEndImport(self, caller: object = None, event: object = None) -> None:
+        """Take up the choices that a loaded scene brings."""
+        self.initializeParameterNode()
+
+    def onTranslated(self, nodes: dict) -> None:
+        """Offer a new result to the panels that look at results."""
+        image = next((node for name, node in nodes.items() if name not in ("alpha", "beta", "sigma")), None)
+        if image is not None:
+            self.inspectPanel.showResult(image)
+            self.logic.getParameterNode().check.result = image
+
     def initializeParameterNode(self) -> None:
-        """Make sure that there are choices, and an input to begin with."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first:
-                self._parameterNode.inputVolume = first
+        """Bind all panels to the choices of this scene."""
+        self._bind(self.logic.getParameterNode())
 
-    def setParameterNode(self, parameterNode: UncertaintyGuidedI2IParameterNode | None) -> None:
-        """Bind the panel to these choices and to no others."""
-        self._disconnectGui()
+    def _bind(self, parameterNode: UncertaintyGuidedI2IParameterNode | None) -> None:
         self._parameterNode = parameterNode
-        if parameterNode:
-            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onChoicesChanged)
-            self.onChoicesChanged()
+        for panel in self.panels:
+            panel.setParameterNode(parameterNode)
 
-    def onChoicesChanged(self, caller: object = None, event: object = None) -> None:
-        """Follow choices made elsewhere, by a script or a loaded scene."""
-        index = self.ui.modelSelector.findText(self._parameterNode.model)
-        if index >= 0:
-            self.ui.modelSelector.currentIndex = index
-        elif self.ui.modelSelector.count > 0:
-            # A scene from another installation may name a model that is not here.
-            self._parameterNode.model = self.ui.modelSelector.currentText
-        self._showState()
-
-    def onModelSelected(self, index: int) -> None:
-        """Remember the model; the list is made of what is installed, which a fixed choice cannot express."""
-        if self._parameterNode and index >= 0:
-            self._parameterNode.model = self.ui.modelSelector.itemText(index)
-
-    def onApply(self, checked: bool = False) -> None:
-        """Translate, with the panel alive in between."""
-        if not self._parameterNode or not self._run.start():
-            return
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The translation failed unexpectedly.")):
-                self._translate()
-        finally:
-            self._run.finish()
-
-    def onCancel(self, checked: bool = False) -> None:
-        """Stop at the next progress."""
-        self._run.cancel()
-
-    def onShowOverlay(self, checked: bool = False) -> None:
-        """Show sigma over the translated image, because the user asks for it."""
-        nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]
-        if nodes and all(nodes):
-            showOverlay(*nodes)
-            slicer.util.resetSliceViews()
-
-    def _translate(self) -> None:
-        from upgan.errors import Cancelled, UpganError
-
-        self.ui.progressBar.value = 0
-        try:
-            if not dependencies.ensureInstalled(slicer.util.confirmOkCancelDisplay):
-                return
-            # While packages were installed the scene may have been closed.
-            self._run.stopIfCancelled()
-            nodes = self.logic.translate(
-                self._parameterNode.inputVolume,
-                model=self._parameterNode.model,
-                device=self._parameterNode.device,
-                progress=self._onProgress,
-            )
-        except Cancelled:
-            self.ui.statusLabel.text = _("Cancelled. Nothing was added to the scene.")
-        except UpganError as error:
-            self.ui.statusLabel.text = error.sentence
-            slicer.util.errorDisplay(f"{error.sentence}\n\n{error.remedy}", detailedText=str(error))
-        else:
-            image = next(node for name, node in nodes.items() if name not in ("alpha", "beta", "sigma"))
-            self._shownIDs = (image.GetID(), nodes["sigma"].GetID())
-            done = _("Done: {name}.").format(name=image.GetName())
-            self.ui.statusLabel.text = " ".join([done, *provenanceOf(image).get("warnings", [])])
-
-    def _onProgress(self, progress: Progress) -> None:
-        self.ui.progressBar.value = round(100 * progress.fraction)
-        if self._run.state is RunState.RUNNING:
-            self.ui.statusLabel.text = progressText(progress)
-        # Here the user may click anything, also close the scene: the run's state tells.
-        slicer.app.processEvents()
-        self._run.stopIfCancelled()
-
-    def _showState(self) -> None:
-        """Enable what makes sense now, and say why Apply does not."""
-        why = self._whyNot()
-        idle = self._run.state is RunState.IDLE
-        self.ui.applyButton.enabled = not why
-        self.ui.applyButton.toolTip = why or _("Translate the input and add the outputs to the scene.")
-        self.ui.cancelButton.enabled = self._run.state is RunState.RUNNING
-        for widget in (self.ui.inputSelector, self.ui.modelSelector, self.ui.deviceSelector):
-            widget.enabled = idle
-        self.ui.showOverlayButton.enabled = idle and bool(self._shownIDs)
-        if self._run.state is RunState.CANCELLING:
-            self.ui.statusLabel.text = _("Cancelling after these slices...")
-
-    def _whyNot(self) -> str:
-        """Return why Apply cannot be clicked, or nothing."""
-        if self._run.state is not RunState.IDLE:
-            return _("A translation is running.")
-        if not self._parameterNode or not self._parameterNode.inputVolume:
-            return _("Choose the volume to translate.")
-        if self.ui.modelSelector.count == 0:
-            return _("No model is installed.")
-        return ""
-
-    def _disconnectGui(self) -> None:
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onChoicesChanged)
+    def _addTab(self, name: str, title: str) -> object:
+        uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+        self.ui.panels.addTab(uiWidget, title)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        return slicer.util.childWidgetVariables(uiWidget)
 
 
 class UncertaintyGuidedI2ILogic(ScriptedLoadableModuleLogic, translationLogic.UncertaintyGuidedI2ILogic):
@@ -245,7 +163,7 @@ class UncertaintyGuidedI2ILogic(ScriptedLoadableModuleLogic, translationLogic.Un
 
 
 class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
-    """The module's self-test: the user's journey on the bundled sample."""
+    """The module's self-test: the user's journey through the panels on the bundled sample, offline."""
 
     def setUp(self) -> None:
         """Start from an empty scene."""
@@ -253,15 +171,18 @@ class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run every test, one after another."""
-        self.setUp()
-        self.test_sampleIsTranslatedOntoItsOwnGrid()
-
-    def test_sampleIsTranslatedOntoItsOwnGrid(self) -> None:
-        """Translate the sample PET and compare what came out with what went in."""
         missing = dependencies.missing()
         if missing:
             self.delayDisplay(f"Skipped: not installed: {', '.join(missing)}")
             return
+        self.setUp()
+        self.test_sampleIsTranslatedOntoItsOwnGrid()
+        self.setUp()
+        self.test_sampleIsTranslatedInspectedAndCheckedInThePanels()
+        self.delayDisplay("Test passed")
+
+    def test_sampleIsTranslatedOntoItsOwnGrid(self) -> None:
+        """Translate the sample PET by script and compare what came out with what went in."""
         pet = slicer.util.loadVolume(str(SAMPLES / "sample_nacpet.nrrd"))
         nodes = UncertaintyGuidedI2ILogic().translate(pet, device="cpu")
         assert set(nodes) == {"pseudo_ct", "alpha", "beta", "sigma"}
@@ -270,4 +191,41 @@ class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
             assert node.GetOrigin() == pet.GetOrigin()
             assert node.GetSpacing() == pet.GetSpacing()
         assert slicer.util.arrayFromVolume(nodes["sigma"]).min() > 0
-        self.delayDisplay("Test passed")
+
+    def test_sampleIsTranslatedInspectedAndCheckedInThePanels(self) -> None:
+        """Translate, cancel, translate again, show, scrub the phases, and compare with the true CT."""
+        widget = slicer.util.getModuleWidget("UncertaintyGuidedI2I")
+        widget.enter()
+        choices = widget.logic.getParameterNode()
+        choices.translate.inputVolume = slicer.util.loadVolume(str(SAMPLES / "sample_nacpet.nrrd"))
+        choices.translate.device = "cpu"
+        ui = widget.translatePanel.ui
+        volumes = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+
+        assert ui.applyButton.enabled, ui.applyButton.toolTip
+        ui.applyButton.click()
+        self._waitUntil(lambda: "slice" in ui.statusLabel.text or not widget.translatePanel.isBusy, 60)
+        widget.translatePanel.onCancel()
+        self._waitUntil(lambda: not widget.translatePanel.isBusy, 2)
+        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == volumes
+
+        ui.applyButton.click()
+        self._waitUntil(lambda: not widget.translatePanel.isBusy, 120)
+        assert ui.statusLabel.text.startswith("Done"), ui.statusLabel.text
+        image = choices.inspect.result
+        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == volumes + 4
+        ui.showResultButton.click()
+
+        browser = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+        last = slicer.util.arrayFromVolume(image).copy()
+        browser.SetSelectedItemNumber(0)
+        self._waitUntil(lambda: (slicer.util.arrayFromVolume(image) != last).any(), 5)
+        browser.SetSelectedItemNumber(browser.GetNumberOfItems() - 1)
+        self._waitUntil(lambda: (slicer.util.arrayFromVolume(image) == last).all(), 5)
+
+    def _waitUntil(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        until = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < until, "It took too long."
+            slicer.app.processEvents()
+            time.sleep(0.01)

@@ -69,18 +69,28 @@ def pytorch_extension(monkeypatch, installed):
     return stub
 
 
-def test_slicers_own_packages_are_not_required_from_pypi():
-    names = {line.split(">=")[0].lower() for line in dependencies.requirements()}
+@pytest.mark.parametrize("file", [dependencies.TRANSLATING, dependencies.CHECKING], ids=lambda file: file.stem)
+def test_slicers_own_packages_are_not_required_from_pypi(file):
+    names = {line.split(">=")[0].lower() for line in dependencies.requirements(file)}
     assert names
     assert not names & {"torch", "numpy", "simpleitk", "scipy", "vtk"}
-    assert all(">=" in line and "==" not in line for line in dependencies.requirements())
+    assert all(">=" in line and "==" not in line for line in dependencies.requirements(file))
 
 
 def test_the_requirements_agree_with_those_of_the_engines_own_package(root):
     import tomllib
 
-    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert {*dependencies.requirements(), dependencies.TORCH} <= set(declared)
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert {*dependencies.requirements(dependencies.TRANSLATING), dependencies.TORCH} <= set(project["dependencies"])
+    assert set(dependencies.requirements(dependencies.CHECKING)) <= set(project["optional-dependencies"]["report"])
+
+
+def test_checking_needs_more_than_translating(installed, monkeypatch):
+    assert dependencies.missing() == []
+    assert dependencies.missing(dependencies.TRANSLATING, dependencies.CHECKING) == ["scikit-image>=0.22"]
+    installed["scikit-image"] = "0.25"
+    monkeypatch.setitem(sys.modules, "skimage", ModuleType("skimage"))
+    assert dependencies.missing(dependencies.TRANSLATING, dependencies.CHECKING) == []
 
 
 def test_where_everything_is_installed_nobody_is_asked(installed):
@@ -166,7 +176,7 @@ def test_newer_slicers_install_through_their_packaging_module(name, installed, s
     del installed["pydantic"]
     assert dependencies.ensureInstalled(lambda question: True)
     ((requirements, constraints, prompt),) = calls
-    assert requirements == dependencies.requirements()
+    assert requirements == dependencies.requirements(dependencies.TRANSLATING)
     assert "numpy==2.1.0" in constraints
     # The question was asked already.
     assert prompt is False

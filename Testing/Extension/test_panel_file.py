@@ -1,14 +1,16 @@
-"""The panel as Qt Designer wrote it."""
+"""The panels as Qt Designer wrote them."""
 
 import ast
 import xml.etree.ElementTree as ET
 
 import pytest
 
+PANELS = ("TranslatePanel", "InspectPanel", "CheckPanel")
 
-@pytest.fixture
-def panel(module):
-    return ET.parse(module / "Resources" / "UI" / "UncertaintyGuidedI2I.ui").getroot()
+
+@pytest.fixture(params=PANELS)
+def panel(module, request):
+    return ET.parse(module / "Resources" / "UI" / f"{request.param}.ui").getroot()
 
 
 def properties(widget):
@@ -37,16 +39,30 @@ def test_every_mrml_widget_receives_the_scene(panel):
     assert connected == needing
 
 
+def test_every_panel_has_a_file_and_every_file_is_a_panel(module):
+    files = {path.stem for path in (module / "Resources" / "UI").glob("*.ui")}
+    assert files == {*PANELS, "UncertaintyGuidedI2I"}
+
+
 def test_every_widget_that_a_user_touches_has_a_tooltip(panel):
     for name, widget in widgets(panel).items():
-        if widget.get("class") in ("QLabel", "qMRMLWidget") and name != "statusLabel":
+        if widget.get("class") in ("QLabel", "QWidget", "QFrame", "qMRMLWidget"):
             continue
         assert properties(widget).get("toolTip"), name
 
 
 def test_every_bound_widget_is_bound_to_a_choice_that_exists(panel, module):
     tree = ast.parse((module / "UncertaintyGuidedI2ILib" / "parameters.py").read_text())
-    choices = {node.target.id for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)}
+    packs = {
+        node.name: {
+            field.target.id: ast.unparse(field.annotation) for field in node.body if isinstance(field, ast.AnnAssign)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    choices = {
+        f"{name}.{field}" for name, pack in packs["UncertaintyGuidedI2IParameterNode"].items() for field in packs[pack]
+    }
     bound = {name for widget in panel.iter("widget") if (name := properties(widget).get("SlicerParameterName"))}
     assert bound
     assert bound <= choices
@@ -60,6 +76,10 @@ def test_every_custom_widget_is_declared(panel):
 
 def test_a_form_label_says_which_widget_it_belongs_to(panel):
     named = widgets(panel)
-    for name, widget in named.items():
-        if widget.get("class") == "QLabel" and name != "statusLabel":
-            assert properties(widget)["buddy"] in named
+    for layout in panel.iter("layout"):
+        if layout.get("class") != "QFormLayout":
+            continue
+        for item in layout.findall("item[@column='0']"):
+            label = item.find("widget[@class='QLabel']")
+            if item.get("colspan") is None and label is not None:
+                assert properties(label)["buddy"] in named, label.get("name")

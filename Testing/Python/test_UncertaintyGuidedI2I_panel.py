@@ -1,4 +1,4 @@
-"""The panel inside the Slicer application; run by CTest (slicer_add_python_unittest)."""
+"""The panels inside the Slicer application; run by CTest (slicer_add_python_unittest)."""
 
 import unittest
 
@@ -10,27 +10,32 @@ class PanelTest(unittest.TestCase):
         slicer.mrmlScene.Clear()
         self.widget = slicer.util.getModuleWidget("UncertaintyGuidedI2I")
         self.widget.enter()
+        self.ui = self.widget.translatePanel.ui
 
     def test_a_disabled_apply_says_why(self) -> None:
-        assert not self.widget.ui.applyButton.enabled
-        assert "Choose the volume" in self.widget.ui.applyButton.toolTip
+        assert not self.ui.applyButton.enabled
+        assert "Choose the volume" in self.ui.applyButton.toolTip
 
-    def test_apply_is_enabled_once_a_volume_is_chosen(self) -> None:
+    def test_a_chosen_volume_becomes_a_choice_of_the_scene(self) -> None:
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "PET")
-        self.widget.ui.inputSelector.setCurrentNode(volume)
-        assert self.widget.ui.applyButton.enabled
+        self.ui.inputSelector.setCurrentNode(volume)
+        assert self.widget.logic.getParameterNode().translate.inputVolume is volume
+        assert "Choose the volume" not in self.ui.applyButton.toolTip
 
     def test_closing_the_scene_disables_apply_again(self) -> None:
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "PET")
-        self.widget.ui.inputSelector.setCurrentNode(volume)
+        self.ui.inputSelector.setCurrentNode(volume)
         slicer.mrmlScene.Clear()
         self.widget.enter()
-        assert not self.widget.ui.applyButton.enabled
+        assert not self.ui.applyButton.enabled
 
     def test_the_bundled_models_are_offered(self) -> None:
-        names = self.widget.logic.modelNames()
-        assert self.widget.ui.modelSelector.count == len(names)
-        assert self.widget.ui.modelSelector.currentText == names[0]
+        offered = [self.ui.modelSelector.itemData(i) for i in range(self.ui.modelSelector.count)]
+        assert set(self.widget.logic.modelNames()) <= set(offered)
+
+    def test_every_panel_has_its_tab(self) -> None:
+        tabs = self.widget.ui.panels
+        assert [tabs.tabText(i) for i in range(tabs.count)] == ["Translate", "Inspect", "Check"]
 
     def test_the_samples_are_offered(self) -> None:
         assert "UncertaintyGuidedI2I" in slicer.modules.sampleDataSources

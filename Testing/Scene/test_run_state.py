@@ -1,11 +1,8 @@
 """Double clicks, Cancel and a closing scene, at any time."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from UncertaintyGuidedI2ILib.run_state import Run, RunState, progressText
-from upgan.errors import Cancelled
+from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
 
 
 @pytest.fixture
@@ -19,12 +16,11 @@ def test_a_second_click_does_not_start_a_second_run(run):
     assert run.state is RunState.RUNNING
 
 
-def test_cancel_stops_the_run_at_its_next_progress(run):
-    run.start()
-    run.stopIfCancelled()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        run.stopIfCancelled()
+def test_a_run_is_cancelled_once(run):
+    assert run.start()
+    assert run.cancel()
+    assert not run.cancel()
+    assert run.state is RunState.CANCELLING
 
 
 def test_no_run_starts_while_another_is_being_cancelled(run):
@@ -36,9 +32,9 @@ def test_no_run_starts_while_another_is_being_cancelled(run):
 
 
 def test_cancel_without_a_run_does_not_stop_the_next_one(run):
-    run.cancel()
+    assert not run.cancel()
     run.start()
-    run.stopIfCancelled()
+    assert run.state is RunState.RUNNING
 
 
 def test_the_panel_hears_of_every_change():
@@ -51,9 +47,19 @@ def test_the_panel_hears_of_every_change():
     assert seen == [RunState.RUNNING, RunState.CANCELLING, RunState.IDLE]
 
 
-@pytest.mark.parametrize(("remaining", "ending"), [(float("inf"), "slice 40 of 128"), (12.4, ", 12 s left")])
-def test_progress_is_one_line_for_people(remaining, ending):
-    progress = SimpleNamespace(phase=2, phases=3, slice=40, slices=128, remaining_s=remaining)
-    text = progressText(progress)
-    assert text.startswith("Phase 2 of 3")
-    assert text.endswith(ending)
+@pytest.mark.parametrize(
+    ("remaining", "text"),
+    [
+        (None, "Phase 2 of 3, slice 40 of 128; 3 s spent"),
+        (12.4, "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left"),
+    ],
+)
+def test_progress_is_one_line_for_people(remaining, text):
+    assert progressText({"stage": "phase 2 of 3, slice 40 of 128", "remaining_s": remaining}, 3.2) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (3900, "1 h 5 min")]
+)
+def test_a_time_is_said_as_people_say_it(seconds, text):
+    assert duration(seconds) == text

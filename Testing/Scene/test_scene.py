@@ -121,12 +121,13 @@ def test_every_output_carries_its_provenance(add_volume, logic):
 
 
 def test_the_provenance_of_a_node_is_what_was_given_to_it(add_volume):
-    from UncertaintyGuidedI2ILib.scene import addOutput, provenanceOf
-    from upgan.translation import Output
+    from UncertaintyGuidedI2ILib.scene import OutputName, addOutput, provenanceOf
+    from UncertaintyGuidedI2ILib.transfer import emptyLike
 
     pet = add_volume()
     provenance = {
         "engine": "upgan",
+        "run": "12345678901234567890123456789012",
         "engine_version": "1.0",
         "bundle": "true",
         "bundle_version": "2",
@@ -142,10 +143,12 @@ def test_the_provenance_of_a_node_is_what_was_given_to_it(add_volume):
         "seconds": 0.125,
         "warnings": ["The head is cut off: 100 % \u2013 really."],
     }
-    output = Output("sigma", "sigma", 3, "HU", slicer.util.arrayFromVolume(pet).astype("float32"))
+    output = OutputName("sigma", "sigma", 3, "HU")
     for source in ("12", ""):
         provenance["source"] = source
-        assert provenanceOf(addOutput(pet, output, "pseudo-CT", provenance)) == provenance
+        assert (
+            provenanceOf(addOutput(pet, output, emptyLike(pet.GetImageData()), "pseudo-CT", provenance)) == provenance
+        )
 
 
 def test_outputs_appear_under_the_study_of_the_input(add_volume, logic, mrml_scene):

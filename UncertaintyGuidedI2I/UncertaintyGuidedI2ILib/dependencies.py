@@ -10,30 +10,41 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "requirements.txt"
+RESOURCES = Path(__file__).parent.parent / "Resources"
+TRANSLATING = RESOURCES / "requirements.txt"
+# Beside those for translating.
+CHECKING = RESOURCES / "requirements-check.txt"
 # torch.OutOfMemoryError, which the engine catches, exists from 2.5.
 TORCH = "torch>=2.5"
+
+IMPORT_NAMES = {"scikit-image": "skimage"}
 
 # Slicer's own builds: an installer must leave them as they are.
 KEEP = ("numpy", "scipy", "SimpleITK", "torch", "vtk")
 
 
-def requirements() -> list[str]:
-    """Return the packages from PyPI that the engine needs, as lines of a requirements file; torch is not among them."""
-    lines = (line.strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+def requirements(file: Path) -> list[str]:
+    """Return the packages from PyPI that a requirements file names; torch is not among them."""
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def missing() -> list[str]:
-    """Return the requirements, torch included, that are not installed or too old; imports none of them."""
-    return [requirement for requirement in (TORCH, *requirements()) if not _isInstalled(requirement)]
+def missing(*files: Path) -> list[str]:
+    """Return the requirements that are not installed or too old; imports none of them.
+
+    Args:
+        files: Of requirements; torch comes on top. Those for translating where none is given.
+    """
+    needed = [TORCH, *(line for file in files or (TRANSLATING,) for line in requirements(file))]
+    return [requirement for requirement in needed if not _isInstalled(requirement)]
 
 
-def ensureInstalled(confirm: Callable[[str], bool]) -> bool:
+def ensureInstalled(confirm: Callable[[str], bool], *files: Path) -> bool:
     """Install what is missing, after asking.
 
     Args:
         confirm: Shows a question to the user and returns the answer.
+        files: As for ``missing``.
 
     Returns:
         Whether everything is there now; False where the user declined.
@@ -41,22 +52,24 @@ def ensureInstalled(confirm: Callable[[str], bool]) -> bool:
     Raises:
         UpganError: ``pytorch_extension_missing`` or ``installation_failed``.
     """
-    needed = missing()
+    files = files or (TRANSLATING,)
+    needed = missing(*files)
     if not needed:
         return True
     if not confirm(
-        "Translating images needs packages that are not installed yet: "
+        "This needs packages that are not installed yet: "
         + ", ".join(needed)
         + ". They are downloaded from the internet, which may take several minutes. Install them now?"
     ):
         return False
     if TORCH in needed:
         _installTorch()
-    others = [requirement for requirement in needed if requirement != TORCH]
-    if others:
-        _installFromPyPI(others)
+    for file in files:
+        others = [requirement for requirement in requirements(file) if requirement in needed]
+        if others:
+            _installFromPyPI(file, others)
     importlib.invalidate_caches()
-    still = missing()
+    still = missing(*files)
     if still:
         raise _failure(f"After the installation these packages are still missing: {', '.join(still)}.")
     return True
@@ -72,7 +85,10 @@ def _isInstalled(requirement: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     # Metadata can outlive an interrupted removal, so the package itself must be found too.
-    return wanted.specifier.contains(version, prereleases=True) and importlib.util.find_spec(wanted.name) is not None
+    return (
+        wanted.specifier.contains(version, prereleases=True)
+        and importlib.util.find_spec(IMPORT_NAMES.get(wanted.name, wanted.name)) is not None
+    )
 
 
 def _installTorch() -> None:
@@ -93,7 +109,7 @@ def _installTorch() -> None:
         raise _failure("PyTorch could not be installed.")
 
 
-def _installFromPyPI(needed: list[str]) -> None:
+def _installFromPyPI(file: Path, needed: list[str]) -> None:
     import subprocess
 
     import slicer
@@ -104,9 +120,9 @@ def _installFromPyPI(needed: list[str]) -> None:
         try:
             packaging = _slicerPackaging()
             if packaging is not None:
-                # It checks for itself what of the whole file is missing.
+                # It checks for itself what of the file is missing.
                 packaging.pip_ensure(
-                    packaging.load_requirements(REQUIREMENTS),
+                    packaging.load_requirements(file),
                     constraints=constraints,
                     prompt_install=False,
                     requester="UncertaintyGuidedI2I",

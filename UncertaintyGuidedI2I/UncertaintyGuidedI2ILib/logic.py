@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
-from UncertaintyGuidedI2ILib import display, scene
+from UncertaintyGuidedI2ILib import scene, transfer
+from UncertaintyGuidedI2ILib.display import DisplayHints
+from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
 
 if TYPE_CHECKING:
     from upgan.bundle import Bundle
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "pet-ct-phantom"
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
-MODELS = Path(__file__).parent.parent / "Resources" / "Models"
 
 ProgressCallback = Callable[["Progress"], None]
 
@@ -91,16 +94,23 @@ class UncertaintyGuidedI2ILogic:
         # Progress may have let the user delete the input or close the scene.
         if not scene.isInScene(inputVolumeNode, mrmlScene):
             raise Cancelled
-        with scene.allOrNothing(mrmlScene):
-            return _addOutputs(inputVolumeNode, translation, outputs)
+        return addOutputs(
+            inputVolumeNode,
+            _outputsOf(translation, outputs, inputVolumeNode.GetImageData()),
+            translation.task.image_name,
+            DisplayHints.of(translation.display.model_dump()),
+            {**translation.provenance, "run": uuid.uuid4().hex},
+        )
 
     def releaseEngines(self) -> None:
         """Forget the engines kept warm, and with them the memory that their networks hold."""
         self._engines.clear()
 
     def modelNames(self) -> list[str]:
-        """Return the names of the models that come with the module, the default first; works without the engine."""
-        names = sorted(path.parent.parent.name for path in MODELS.glob("*/configs/metadata.json"))
+        """Return the names of all models that can be used, the default first; works without the engine's packages."""
+        from upgan.library import installed_models
+
+        names = [model.name for model in installed_models() if not model.problem]
         return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
     def _engine(self, bundle: Bundle, device: str, precision: str, batch: int | None) -> InferenceEngine:
@@ -113,16 +123,12 @@ class UncertaintyGuidedI2ILogic:
         return engine
 
 
-def _addOutputs(
-    inputVolumeNode: slicer.vtkMRMLScalarVolumeNode, translation: Translation, outputs: Sequence[Quantity]
-) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-    hints = display.DisplayHints.of(translation)
-    nodes = {}
-    for output in translation.outputs(outputs):
-        node = scene.addOutput(inputVolumeNode, output, translation.task.image_name, translation.provenance)
-        display.setUpDisplay(node, output.quantity, hints)
-        nodes[output.name] = node
-    return nodes
+def _outputsOf(translation: Translation, quantities: Sequence[Quantity], like: vtk.vtkImageData) -> Iterator[Output]:
+    for output in translation.outputs(quantities):
+        image = transfer.emptyLike(like)
+        vtk_to_numpy(image.GetPointData().GetScalars()).reshape(output.voxels.shape)[:] = output.voxels
+        what = scene.OutputName(output.name, output.quantity, output.phase, output.unit)
+        yield Output(what, image, float(output.voxels.max()))
 
 
 def _refuseUnknown(outputs: Sequence[str], phases: str) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from upgan.inference import Progress
+from typing import Any
 
 
 class RunState(Enum):
-    """What the module is doing."""
+    """What a panel is doing."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -20,7 +16,7 @@ class RunState(Enum):
 
 
 class Run:
-    """The one run that a module can have at a time.
+    """The one run that a panel can have at a time.
 
     Args:
         onStateChanged: Called after every change of state.
@@ -37,32 +33,40 @@ class Run:
         self._setState(RunState.RUNNING)
         return True
 
-    def cancel(self) -> None:
-        """Ask a running run to stop at its next progress; otherwise nothing happens."""
-        if self.state is RunState.RUNNING:
-            self._setState(RunState.CANCELLING)
+    def cancel(self) -> bool:
+        """Go from running to cancelling; False where there is nothing to cancel."""
+        if self.state is not RunState.RUNNING:
+            return False
+        self._setState(RunState.CANCELLING)
+        return True
 
     def finish(self) -> None:
         """Go back to idle, however the run ended."""
         self._setState(RunState.IDLE)
-
-    def stopIfCancelled(self) -> None:
-        """End the engine's work from within its progress callback.
-
-        Raises:
-            Cancelled: Where the user asked for it.
-        """
-        from upgan.errors import Cancelled
-
-        if self.state is RunState.CANCELLING:
-            raise Cancelled
 
     def _setState(self, state: RunState) -> None:
         self.state = state
         self._onStateChanged()
 
 
-def progressText(progress: Progress) -> str:
-    """Return one line on how far the work is: "Phase 2 of 3, slice 40 of 128, 12 s left"."""
-    text = f"Phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
-    return f"{text}, {progress.remaining_s:.0f} s left" if math.isfinite(progress.remaining_s) else text
+def progressText(progress: Mapping[str, Any], elapsed_s: float) -> str:
+    """Return one line on how far the work is: "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left".
+
+    Args:
+        progress: The worker's, with "stage" and "remaining_s".
+        elapsed_s: Since the run was started.
+    """
+    stage = progress["stage"]
+    text = f"{stage[:1].upper()}{stage[1:]}; {duration(elapsed_s)} spent"
+    remaining_s = progress["remaining_s"]
+    return text if remaining_s is None else f"{text}, about {duration(remaining_s)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: "7 s", "3 min 20 s", "1 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

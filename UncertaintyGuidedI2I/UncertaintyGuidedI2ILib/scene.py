@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import slicer
 import vtk
 
 if TYPE_CHECKING:
-    from upgan.translation import Output
     from upgan.volume import Volume
 
 ATTRIBUTE_PREFIX = "UncertaintyGuidedI2I."
@@ -24,6 +23,7 @@ NODE_KEYS = {"quantity", "unit", "phase"}
 # Names and identifiers stay text even where they look like JSON: a digest of digits only, a volume called "12".
 TEXT_KEYS = {
     "engine",
+    "run",
     "engine_version",
     "bundle",
     "bundle_version",
@@ -52,6 +52,22 @@ REFUSED_CLASSES = {
 }
 
 
+class OutputName(NamedTuple):
+    """Which output of a run a volume is.
+
+    Attributes:
+        name: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
+        quantity: "image", "alpha", "beta" or "sigma".
+        phase: Which phase it comes from, the first being 1.
+        unit: HU, 1 for beta, empty for arbitrary intensities.
+    """
+
+    name: str
+    quantity: str
+    phase: int
+    unit: str
+
+
 def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """Copy a scalar volume node into the engine's form, in the node's own coordinates (parent transforms left out).
 
@@ -64,12 +80,50 @@ def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """
     from upgan.volume import Volume
 
-    _refuseOtherThanScalarVolume(node)
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
+    refuseOtherThanScalarVolume(node)
     # A copy, so that nothing the engine does can reach VTK's memory.
     voxels = np.array(slicer.util.arrayFromVolume(node), dtype=np.float32, order="C")
-    return Volume(voxels, slicer.util.arrayFromVTKMatrix(matrix), _modality(node))
+    return Volume(voxels, ijkToRAS(node), modality(node))
+
+
+def refuseOtherThanScalarVolume(node: slicer.vtkMRMLNode | None) -> None:
+    """Refuse what is no image with one grey value a voxel.
+
+    Raises:
+        InputError: ``no_input``, ``not_in_scene``, ``not_a_scalar_volume`` or ``empty_volume``.
+    """
+    from upgan.errors import InputError
+
+    if node is None:
+        raise InputError("no_input", "No input volume is selected.", "Choose the volume to translate.")
+    if node.GetScene() is None:
+        raise InputError("not_in_scene", "The input volume is not in a scene.", "Add it to the scene first.")
+    remedy = "Choose a three-dimensional grey-value volume."
+    kind = next((kind for name, kind in REFUSED_CLASSES.items() if node.IsA(name)), "")
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
+        kind = kind or f"no volume but a {node.GetNodeTagName()}"
+    image = None if kind else node.GetImageData()
+    if image is not None and image.GetNumberOfScalarComponents() > 1:
+        kind = "an image with several values in each voxel"
+    if kind:
+        raise InputError("not_a_scalar_volume", f"The input is {kind}.", remedy)
+    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
+        raise InputError("empty_volume", "The input volume holds no voxels.", "Load the image again.")
+
+
+def modality(node: slicer.vtkMRMLScalarVolumeNode) -> str | None:
+    """Return the DICOM modality from the subject hierarchy, else from the node's attribute."""
+    key = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix() + "Modality"
+    item, hierarchy = _subjectHierarchyItem(node)
+    found = hierarchy.GetItemAttribute(item, key) if item else ""
+    return found or node.GetAttribute(key) or None
+
+
+def ijkToRAS(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """Return where voxels lie, 4x4, mm, in the node's own coordinates (parent transforms left out)."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def sourceName(node: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -85,35 +139,41 @@ def isInScene(node: slicer.vtkMRMLNode, scene: slicer.vtkMRMLScene) -> bool:
 
 
 def addOutput(
-    inputNode: slicer.vtkMRMLScalarVolumeNode, output: Output, imageName: str, provenance: Mapping[str, Any]
+    inputNode: slicer.vtkMRMLScalarVolumeNode,
+    output: OutputName,
+    image: vtk.vtkImageData,
+    imageName: str,
+    provenance: Mapping[str, Any],
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add an output to the input's scene: on its grid, under its transform and beside it in the subject hierarchy.
 
     Args:
         inputNode: The translated volume.
-        output: Voxels [K, J, I] on the input's grid, with name, quantity, phase and unit.
+        output: What it is.
+        image: Its voxels; the node keeps this very object.
         imageName: What people call the translated image, e.g. "pseudo-CT".
         provenance: Stored on the node as attributes ``UncertaintyGuidedI2I.<Key>``.
     """
     scene = inputNode.GetScene()
     name = scene.GenerateUniqueName(outputNodeName(inputNode.GetName(), output, imageName))
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(name)
+    # Before it enters the scene: selectors look at a new node's attributes only then.
+    for key, value in {**provenance, "quantity": output.quantity, "phase": output.phase, "unit": output.unit}.items():
+        node.SetAttribute(attributeName(key), value if isinstance(value, str) else json.dumps(value))
+    scene.AddNode(node)
     with slicer.util.NodeModify(node):
-        node.SetAndObserveImageData(_imageLike(inputNode.GetImageData()))
-        slicer.util.arrayFromVolume(node)[:] = output.voxels
-        slicer.util.arrayFromVolumeModified(node)
+        node.SetAndObserveImageData(image)
         # Copies origin, spacing and directions as they are: no rounding, and shear survives.
         node.CopyOrientation(inputNode)
         node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
         _setUnits(node, output)
         node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
-        for key, value in {**provenance, "quantity": output.quantity, "phase": output.phase}.items():
-            node.SetAttribute(attributeName(key), value if isinstance(value, str) else json.dumps(value))
-    _placeBeside(inputNode, node)
+    placeBeside(inputNode, node)
     return node
 
 
-def outputNodeName(inputName: str, output: Output, imageName: str) -> str:
+def outputNodeName(inputName: str, output: OutputName, imageName: str) -> str:
     """Return a readable node name, ASCII so that it survives as a file name: "PET sigma (HU)", "PET beta phase 1"."""
     name = f"{inputName} {imageName if output.quantity == 'image' else output.quantity}"
     if output.name.endswith(f"_phase_{output.phase}"):
@@ -163,47 +223,10 @@ def allOrNothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
         if not finished:
             for node in reversed(_nodes(scene)):
                 if node.GetID() not in before:
-                    _remove(node, scene)
+                    remove(node, scene)
 
 
-def _refuseOtherThanScalarVolume(node: slicer.vtkMRMLNode | None) -> None:
-    from upgan.errors import InputError
-
-    if node is None:
-        raise InputError("no_input", "No input volume is selected.", "Choose the volume to translate.")
-    if node.GetScene() is None:
-        raise InputError("not_in_scene", "The input volume is not in a scene.", "Add it to the scene first.")
-    remedy = "Choose a three-dimensional grey-value volume."
-    kind = next((kind for name, kind in REFUSED_CLASSES.items() if node.IsA(name)), "")
-    if not node.IsA("vtkMRMLScalarVolumeNode"):
-        kind = kind or f"no volume but a {node.GetNodeTagName()}"
-    image = None if kind else node.GetImageData()
-    if image is not None and image.GetNumberOfScalarComponents() > 1:
-        kind = "an image with several values in each voxel"
-    if kind:
-        raise InputError("not_a_scalar_volume", f"The input is {kind}.", remedy)
-    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
-        raise InputError("empty_volume", "The input volume holds no voxels.", "Load the image again.")
-
-
-def _modality(node: slicer.vtkMRMLScalarVolumeNode) -> str | None:
-    """Return the DICOM modality from the subject hierarchy, else from the node's attribute."""
-    key = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix() + "Modality"
-    item, hierarchy = _subjectHierarchyItem(node)
-    modality = hierarchy.GetItemAttribute(item, key) if item else ""
-    return modality or node.GetAttribute(key) or None
-
-
-def _imageLike(image: vtk.vtkImageData) -> vtk.vtkImageData:
-    """Return a float image of the same extent (its first index need not be zero) with voxels not yet set."""
-    like = vtk.vtkImageData()
-    like.SetExtent(image.GetExtent())
-    like.AllocateScalars(vtk.VTK_FLOAT, 1)
-    return like
-
-
-def _setUnits(node: slicer.vtkMRMLScalarVolumeNode, output: Output) -> None:
-    node.SetAttribute(attributeName("unit"), output.unit)
+def _setUnits(node: slicer.vtkMRMLScalarVolumeNode, output: OutputName) -> None:
     if output.unit in CODED_UNITS:
         node.SetVoxelValueUnits(_codedEntry(CODED_UNITS[output.unit]))
     if output.quantity == "image" and output.unit == "HU":
@@ -222,7 +245,7 @@ def _subjectHierarchyItem(node: slicer.vtkMRMLNode) -> tuple[int, slicer.vtkMRML
     return hierarchy.GetItemByDataNode(node), hierarchy
 
 
-def _placeBeside(inputNode: slicer.vtkMRMLNode, node: slicer.vtkMRMLNode) -> None:
+def placeBeside(inputNode: slicer.vtkMRMLNode, node: slicer.vtkMRMLNode) -> None:
     """Put the node where its input is, so that patient and study are shared."""
     inputItem, hierarchy = _subjectHierarchyItem(inputNode)
     parent = hierarchy.GetItemParent(inputItem) if inputItem else hierarchy.GetSceneItemID()
@@ -238,7 +261,7 @@ def _nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLNode]:
     return [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
 
 
-def _remove(node: slicer.vtkMRMLNode, scene: slicer.vtkMRMLScene) -> None:
+def remove(node: slicer.vtkMRMLNode, scene: slicer.vtkMRMLScene) -> None:
     """Remove a node together with its subject-hierarchy item."""
     if not isInScene(node, scene):
         return

@@ -1,0 +1,154 @@
+"""``@parameterNodeWrapper``: typed parameters stored in a vtkMRMLScriptedModuleNode and bound to widgets both ways."""
+
+# Slicer's own names.
+# ruff: noqa: N802, N803, N815
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import slicer
+import vtk
+
+from Host import parameter_packs, parameter_types
+from Host.gui_connectors import Connector, connector
+from Host.parameter_packs import get_value, member, set_value
+from Host.parameter_types import Parameter, parameters_of
+
+
+class WrapperMethods:
+    """What every wrapper class has besides its parameters."""
+
+    allParameters: dict[str, Parameter]
+
+    def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
+        self.parameterNode = parameterNode
+        self._prefix = prefix or ""
+        self._connected: dict[int, dict[str, Connector]] = {}
+        self._tags = 0
+        self._showing = False
+        for name, parameter in self.allParameters.items():
+            if not parameter.is_in(parameterNode, self._prefix + name):
+                parameter.write(parameterNode, self._prefix + name, parameter.default)
+
+    def default(self, name: str) -> parameter_types.Default:
+        return parameter_types.Default(self.allParameters[name].default)
+
+    @classmethod
+    def dataType(cls, name: str) -> Any:
+        return member(cls.allParameters, name)
+
+    def isCached(self, name: str) -> bool:
+        return False
+
+    def StartModify(self) -> int:
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, wasModified: int) -> int:
+        return self.parameterNode.EndModify(wasModified)
+
+    def Modified(self) -> None:
+        self.parameterNode.Modified()
+
+    def AddObserver(self, event: Any, callback: Callable, priority: float = 0.0) -> int:
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag: int) -> None:
+        self.parameterNode.RemoveObserver(tag)
+
+    def connectGui(self, gui: Any) -> int:
+        """Connect every widget that names a parameter in its property SlicerParameterName."""
+        import qt
+
+        is_widget = getattr(gui, "isWidgetType", lambda: False)()
+        widgets = gui.findChildren(qt.QWidget) if is_widget else gui.__dict__.values()
+        named = {widget.property("SlicerParameterName"): widget for widget in widgets}
+        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
+        """Connect widgets by dotted parameter name and return the tag for disconnectGui."""
+        types = {name: self.dataType(name) for name in mapping}
+        connectors = {name: connector(widget, types[name]) for name, widget in mapping.items()}
+        tag, self._tags = self._tags, self._tags + 1
+        self._connected[tag] = connectors
+        for name, one in connectors.items():
+            one.write(self.getValue(name))
+            one.watch(self._taker(name, one))
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, self._show)
+        return tag
+
+    def disconnectGui(self, tag: int) -> None:
+        for one in self._connected.pop(tag, {}).values():
+            one.unwatch()
+
+    def _taker(self, name: str, one: Connector) -> Callable[[], None]:
+        def take() -> None:
+            with slicer.util.NodeModify(self):
+                if not self._showing:
+                    self.setValue(name, one.read())
+
+        return take
+
+    def _show(self, caller: Any, event: str) -> None:
+        if self._showing:
+            return
+        self._showing = True
+        try:
+            with slicer.util.NodeModify(self):
+                for connectors in self._connected.values():
+                    for name, one in connectors.items():
+                        one.write(self.getValue(name))
+        finally:
+            self._showing = False
+
+
+WrapperMethods.getValue, WrapperMethods.setValue = get_value, set_value
+
+
+def _stored_property(parameter: Parameter) -> property:
+    def name(self: Any) -> str:
+        return self._prefix + parameter.basename
+
+    return property(
+        lambda self: parameter.read(self.parameterNode, name(self)),
+        lambda self, value: parameter.write(self.parameterNode, name(self), value),
+    )
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """Make a class of annotated names a typed view of a parameter node.
+
+    Raises:
+        ValueError: A name is one of the wrapper's own.
+    """
+    parameters = parameters_of(cls)
+    for name in parameters:
+        if hasattr(WrapperMethods, name):
+            raise ValueError(f"{name} is reserved")
+    members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    members |= {name: _stored_property(parameter) for name, parameter in parameters.items()}
+    return type(cls.__name__, (WrapperMethods,), members | {"allParameters": parameters})
+
+
+def isParameterNodeWrapper(classOrObject: Any) -> bool:
+    """Whether it is a wrapper or its class."""
+    return isinstance(classOrObject, WrapperMethods) or (
+        isinstance(classOrObject, type) and issubclass(classOrObject, WrapperMethods)
+    )
+
+
+def parameter_node_module() -> ModuleType:
+    """Return ``slicer.parameterNodeWrapper``."""
+    module = ModuleType("slicer.parameterNodeWrapper")
+    public = (
+        parameterNodeWrapper,
+        isParameterNodeWrapper,
+        parameter_packs.parameterPack,
+        parameter_packs.isParameterPack,
+    )
+    kinds = (*parameter_types.VALIDATORS, parameter_types.Default, parameter_types.Decimals, parameter_types.SingleStep)
+    for item in (*public, *kinds):
+        setattr(module, item.__name__, item)
+    return module

@@ -1,0 +1,121 @@
+"""``@parameterPack``: several parameters under one name, alone or as part of a parameter node."""
+
+# Slicer's own names.
+# ruff: noqa: N802, N803
+
+from __future__ import annotations
+
+from typing import Any
+
+from Host.parameter_types import Parameter, parameters_of
+
+
+def isParameterPack(classOrObject: Any) -> bool:
+    """Whether it is a pack or its class."""
+    return getattr(classOrObject, "_is_parameterPack", False)
+
+
+def dotted(name: str) -> tuple[str, str]:
+    """Split ``a.b.c`` into ``a`` and ``b.c``."""
+    top, _, rest = name.partition(".")
+    return top, rest
+
+
+def member(parameters: dict[str, Parameter], name: str) -> Any:
+    """Return the annotated type of a member, by dotted name.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    top, rest = dotted(name)
+    if top not in parameters:
+        raise ValueError(f"There is no parameter {top}; there are {', '.join(parameters)}")
+    if not rest:
+        return parameters[top].datatype
+    if not parameters[top].is_pack():
+        raise ValueError(f"{top} is no parameter pack, so it has no {rest}")
+    return member(parameters[top].type.allParameters, rest)
+
+
+def get_value(self: Any, name: str) -> Any:
+    """Return a member by dotted name."""
+    member(self.allParameters, name)
+    top, rest = dotted(name)
+    value = getattr(self, top)
+    return get_value(value, rest) if rest else value
+
+
+def set_value(self: Any, name: str, value: Any) -> None:
+    """Set a member by dotted name."""
+    member(self.allParameters, name)
+    top, rest = dotted(name)
+    if rest:
+        set_value(getattr(self, top), rest, value)
+    else:
+        setattr(self, top, value)
+
+
+def _local_property(parameter: Parameter) -> property:
+    stored = f"_parameterPack_{parameter.basename}"
+
+    def write(self: Any, value: Any) -> None:
+        parameter.validate(value)
+        setattr(self, stored, value)
+
+    return property(lambda self: getattr(self, stored), write)
+
+
+def _observed_property(parameter: Parameter) -> property:
+    def name(self: Any) -> str:
+        return f"{self._name}.{parameter.basename}"
+
+    return property(
+        lambda self: parameter.read(self._node, name(self)),
+        lambda self, value: parameter.write(self._node, name(self), value),
+    )
+
+
+def _initialize(self: Any, *args: Any, **kwargs: Any) -> None:
+    values = {name: parameter.default for name, parameter in self.allParameters.items()}
+    given = dict(zip(values, args, strict=False)) | kwargs
+    if set(given) - set(values):
+        raise TypeError(f"{type(self).__name__} has no {', '.join(set(given) - set(values))}")
+    for name, value in (values | given).items():
+        setattr(self, name, value)
+
+
+def _equal(self: Any, other: Any) -> bool:
+    if not isParameterPack(other) or set(self.allParameters) != set(other.allParameters):
+        return False
+    return all(getattr(self, name) == getattr(other, name) for name in self.allParameters)
+
+
+def _show(self: Any) -> str:
+    return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.allParameters)})"
+
+
+def parameterPack(cls: type) -> type:
+    """Make a class of annotated names a pack."""
+    parameters = parameters_of(cls)
+    for parameter in parameters.values():
+        parameter.validate(parameter.default)
+        setattr(cls, parameter.basename, _local_property(parameter))
+    cls.allParameters = parameters
+    cls._is_parameterPack = True
+    cls.__init__, cls.__eq__, cls.__hash__, cls.__repr__ = _initialize, _equal, None, _show
+    cls.getValue, cls.setValue = get_value, set_value
+    cls.dataType = staticmethod(lambda name: member(parameters, name))
+
+    def observe(self: Any, node: Any, name: str) -> None:
+        self.__dict__.update(_node=node, _name=name)
+
+    def no_new_attribute(self: Any, name: str, value: Any) -> None:
+        if not hasattr(type(self), name):
+            raise AttributeError(f"{cls.__name__} has no parameter {name}")
+        object.__setattr__(self, name, value)
+
+    properties = {name: _observed_property(parameter) for name, parameter in parameters.items()}
+    cls._observed = type(
+        f"Observed{cls.__name__}", (cls,), properties | {"__init__": observe, "__setattr__": no_new_attribute}
+    )
+    return cls

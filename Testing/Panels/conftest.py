@@ -1,0 +1,88 @@
+"""The test host for panels: one application a session, a clean one for each test."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+MODULE = Path(__file__).parents[2] / "UncertaintyGuidedI2I"
+
+
+@pytest.fixture(scope="session")
+def started_host() -> Iterator[Any]:
+    """The process's only host, not installed between tests."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
+    pytest.importorskip("trame_slicer.core", reason="trame-slicer is not installed: pip install '.[slicer]'")
+    # Not imported here: the host says how before PySide6 is imported.
+    if importlib.util.find_spec("PySide6") is None:
+        pytest.skip("PySide6 is not installed: pip install '.[gui-test]'")
+    from Host.host import start
+
+    try:
+        host = start()
+    except ImportError as error:
+        if "shared object" not in str(error):
+            raise
+        pytest.skip(f"PySide6 lacks a library of the system: {error}")
+    host.uninstall()
+    yield host
+    host.quit()
+
+
+@pytest.fixture
+def host(started_host: Any) -> Iterator[Any]:
+    """An empty scene, no message, no module; a test fails if a slot or an observer raised."""
+    started_host.install()
+    started_host.reset()
+    yield started_host
+    uncaught = list(started_host.uncaught)
+    try:
+        started_host.reset()
+        uncaught += started_host.uncaught
+    finally:
+        started_host.uninstall()
+    assert not uncaught, "\n".join(uncaught)
+
+
+@pytest.fixture
+def module_widget(host: Any) -> Any:
+    """The extension's module, opened."""
+    return host.open_module(MODULE / "UncertaintyGuidedI2I.py")
+
+
+@pytest.fixture
+def load_panel(host: Any) -> Callable[[str], tuple[Any, Any]]:
+    """Load a panel's .ui file as the front door does, and return its widget and its children by name."""
+
+    def load(name: str) -> tuple[Any, Any]:
+        import slicer
+
+        host.expose_library(MODULE, "UncertaintyGuidedI2I")
+        widget = slicer.util.loadUI(str(MODULE / "Resources" / "UI" / name))
+        children = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(host.scene)
+        host.keep(widget)
+        return widget, children
+
+    return load
+
+
+@pytest.fixture
+def add_volume(host: Any) -> Callable[..., Any]:
+    """Add a scalar volume of 6 x 5 x 4 voxels, or with the given ones [K, J, I] (1 mm, RAS), with a display node."""
+
+    def add(name: str = "PET", voxels: np.ndarray | None = None, ijk_to_ras: np.ndarray | None = None) -> Any:
+        import slicer
+
+        if voxels is None:
+            voxels = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
+        node = host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        slicer.util.updateVolumeFromArray(node, voxels)
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.eye(4) if ijk_to_ras is None else ijk_to_ras))
+        node.CreateDefaultDisplayNodes()
+        return node
+
+    return add

@@ -1,0 +1,88 @@
+"""The worker's client without the worker: comparisons in a thread of the test's own process."""
+
+# The client's own names.
+# ruff: noqa: N802, N803
+
+import shutil
+import threading
+
+PATIENT_S = 60
+
+
+class InProcessClient:
+    """Answers in the place of the worker with the engine's own comparison, in a thread, one request at a time.
+
+    Attributes:
+        gate: The answer waits for it.
+        requests: Arguments of what was asked.
+        failure: Raised where the request is refused at once.
+    """
+
+    def __init__(self, qt, folder):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.requests = []
+        self.failure = None
+        self._folder = folder
+        self._qt = qt
+        self._handlers = None
+        self._answer = []
+        self._timer = qt.QTimer()
+        self._timer.interval = 2
+        self._timer.timeout.connect(self._look)
+
+    @property
+    def isBusy(self):
+        return self._handlers is not None
+
+    def newJobFolder(self):
+        folder = self._folder / f"job-{len(self.requests)}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def removeJobFolder(self, folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def request(self, command, arguments, onProgress, onResult, onError):
+        assert command == "check"
+        if self.failure is not None:
+            raise self.failure
+        self.requests.append(arguments)
+        self._handlers, self._answer = (onProgress, onResult, onError), []
+        threading.Thread(target=self._work, args=(arguments,), daemon=True).start()
+        self._timer.start()
+
+    def cancel(self):
+        from upgan.errors import Cancelled
+
+        if self._handlers:
+            self._finish(2, Cancelled())
+
+    def stop(self):
+        self._timer.stop()
+        self._handlers = None
+
+    def _work(self, arguments):
+        from upgan.evaluation.check import run_check
+
+        answer = self._answer
+        try:
+            self.gate.wait(PATIENT_S)
+            result = run_check(arguments, lambda fraction, stage: answer.append((0, fraction, stage)))
+        except Exception as error:  # noqa: BLE001 - handed on, as the worker does
+            answer.append((2, error))
+        else:
+            answer.append((1, result))
+
+    def _look(self):
+        while self._handlers and self._answer:
+            kind, *content = self._answer.pop(0)
+            if kind == 0:
+                self._handlers[0]({"stage": content[1], "fraction": content[0], "remaining_s": None})
+            else:
+                self._finish(kind, content[0])
+
+    def _finish(self, kind, content):
+        self._timer.stop()
+        handlers, self._handlers = self._handlers, None
+        handlers[kind](content)

@@ -1,0 +1,388 @@
+"""The Translate panel on a real scene with a real worker: the user's journey, and everything that may cross it."""
+
+import os
+import shutil
+import signal
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from Panels.heartbeat import shortest_block_s
+from Panels.processes import children_of, pause
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
+
+SAMPLES = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
+PATIENT_S = 60
+
+
+@pytest.fixture
+def panel(module_widget):
+    panel = module_widget.translatePanel
+    panel.ui.deviceSelector.currentIndex = 0
+    return panel
+
+
+@pytest.fixture
+def choices(module_widget):
+    return module_widget.logic.getParameterNode().translate
+
+
+@pytest.fixture
+def pet(host, choices):
+    """The sample PET, chosen as input."""
+    node = slicer.util.loadVolume(str(SAMPLES / "sample_nacpet.nrrd"))
+    choices.inputVolume = node
+    return node
+
+
+@pytest.fixture(scope="session")
+def slab(tmp_path_factory):
+    """Twelve slices of the sample PET, which are translated in a moment."""
+    image = SimpleITK.ReadImage(str(SAMPLES / "sample_nacpet.nrrd"))
+    path = tmp_path_factory.mktemp("slab") / "slab.nrrd"
+    SimpleITK.WriteImage(image[:, :, 26:38], str(path))
+    return path
+
+
+@pytest.fixture
+def small_pet(host, choices, slab):
+    """A slab, chosen as input."""
+    node = slicer.util.loadVolume(str(slab))
+    choices.inputVolume = node
+    return node
+
+
+@pytest.fixture
+def apply(host, panel):
+    """Press Apply and wait until something happens, or until it is over."""
+
+    def press(until=lambda: True):
+        panel.ui.applyButton.click()
+        host.wait_until(lambda: idle(panel) or until(), PATIENT_S)
+
+    return press
+
+
+def idle(panel):
+    return panel.ui.applyButton.text == "Apply"
+
+
+def at_work(panel):
+    return "Phase " in panel.ui.statusLabel.text
+
+
+def volumes():
+    return sorted(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def scratch_folders():
+    return list(Path(slicer.app.temporaryPath).glob("upgan-*"))
+
+
+def nothing_is_left():
+    return children_of(os.getpid()) == set() and scratch_folders() == []
+
+
+def test_the_user_translates_the_sample_and_finds_the_outputs_on_its_grid(host, panel, apply, pet):
+    assert panel.ui.applyButton.enabled
+    seen = []
+    apply(until=lambda: seen.append((panel.ui.statusLabel.text, panel.ui.progressBar.value)) or idle(panel))
+    assert panel.ui.statusLabel.text.startswith("Done in")
+    stages = [text for text, _ in seen]
+    assert any("Phase " in text and "slice" in text and "spent" in text and "left" in text for text in stages)
+    values = [value for _, value in seen]
+    assert values == sorted(values)
+    names = ("sample_nacpet pseudo-CT", "sample_nacpet alpha (HU)", "sample_nacpet beta", "sample_nacpet sigma (HU)")
+    for name in names:
+        node = slicer.util.getNode(name)
+        assert node.GetImageData().GetDimensions() == pet.GetImageData().GetDimensions()
+        assert node.GetOrigin() == pet.GetOrigin()
+        assert node.GetSpacing() == pet.GetSpacing()
+    assert host.messages == []
+
+
+def test_the_outputs_are_those_of_the_engine_itself(host, panel, apply, small_pet, choices):
+    from UncertaintyGuidedI2ILib.logic import UncertaintyGuidedI2ILogic
+
+    choices.precision = "float32"
+    apply(until=lambda: idle(panel))
+    shown = slicer.util.arrayFromVolume(slicer.util.getNode("slab sigma (HU)")).copy()
+    alone = UncertaintyGuidedI2ILogic().translate(small_pet, device="cpu", precision="float32")
+    np.testing.assert_allclose(shown, slicer.util.arrayFromVolume(alone["sigma"]), rtol=1e-3, atol=0.1)
+
+
+def test_the_main_thread_is_never_blocked_for_more_than_100_ms(host, panel, apply, pet):
+    def run():
+        apply(until=lambda: idle(panel))
+        assert panel.ui.statusLabel.text.startswith("Done in")
+
+    run()
+    assert shortest_block_s(run) < 0.1
+
+
+def test_a_second_run_on_the_warm_worker_adds_less_than_half_a_second(host, panel, apply, small_pet):
+    from UncertaintyGuidedI2ILib.scene import provenanceOf
+
+    apply(until=lambda: idle(panel))
+    added = []
+    for run in (1, 2, 3):  # the best of a few: what the machine does beside is not ours
+        started = time.monotonic()
+        apply(until=lambda: idle(panel))
+        elapsed = time.monotonic() - started
+        added.append(elapsed - provenanceOf(slicer.util.getNode(f"slab pseudo-CT_{run}"))["seconds"])
+    assert min(added) < 0.5
+
+
+def test_cancel_is_idle_in_less_than_a_second_and_leaves_nothing(host, panel, apply, pet):
+    apply(until=lambda: at_work(panel))
+    pause(host, 0.5)
+    before = volumes()
+    started = time.monotonic()
+    panel.ui.applyButton.click()
+    host.wait_until(lambda: idle(panel), 5)
+    assert time.monotonic() - started < 1
+    assert panel.ui.statusLabel.text == "Cancelled. Nothing was added to the scene."
+    assert volumes() == before
+    assert nothing_is_left()
+    assert host.messages == []
+
+
+def test_a_double_click_on_apply_is_one_click(host, panel, apply, small_pet):
+    panel.ui.applyButton.click()
+    panel.ui.applyButton.click()
+    host.wait_until(lambda: idle(panel), PATIENT_S)
+    assert panel.ui.statusLabel.text.startswith("Done in")
+
+
+def test_after_the_worker_was_killed_the_panel_says_so_and_the_next_run_works(host, panel, apply, pet):
+    apply(until=lambda: at_work(panel))
+    for pid in children_of(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    host.wait_until(lambda: idle(panel), 5)
+    assert "ended" in host.messages[0].text
+    assert volumes() == ["sample_nacpet"]
+    host.messages.clear()
+    apply(until=lambda: idle(panel))
+    assert panel.ui.statusLabel.text.startswith("Done in")
+
+
+def test_deleting_the_input_during_the_run_cancels_it_without_a_pop_up(host, panel, apply, pet):
+    apply(until=lambda: at_work(panel))
+    slicer.mrmlScene.RemoveNode(pet)
+    host.wait_until(lambda: idle(panel), 2)
+    assert volumes() == []
+    assert nothing_is_left()
+    assert host.messages == []
+
+
+def test_closing_the_scene_during_the_run_cancels_it_without_a_pop_up(host, panel, apply, pet):
+    apply(until=lambda: at_work(panel))
+    host.close_scene()
+    host.wait_until(lambda: idle(panel), 2)
+    assert volumes() == []
+    assert nothing_is_left()
+    assert host.messages == []
+    assert "Choose the volume" in panel.ui.applyButton.toolTip
+
+
+def test_reloading_the_module_during_the_run_leaves_no_process(host, panel, apply, pet, module_widget):
+    apply(until=lambda: at_work(panel))
+    module_widget.cleanup()
+    assert nothing_is_left()
+    assert host.messages == []
+
+
+def test_leaving_the_module_lets_the_run_go_on(host, panel, apply, pet, module_widget):
+    apply(until=lambda: at_work(panel))
+    module_widget.exit()
+    host.wait_until(lambda: idle(panel), PATIENT_S)
+    assert panel.ui.statusLabel.text.startswith("Done in")
+
+
+def test_outputs_follow_the_parent_transform_of_the_input(host, panel, apply, small_pet):
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Registration")
+    small_pet.SetAndObserveTransformNodeID(transform.GetID())
+    apply(until=lambda: idle(panel))
+    sigma = slicer.util.getNode("slab sigma (HU)")
+    assert sigma.GetParentTransformNode() is transform
+
+
+def test_names_and_paths_may_hold_any_letters(host, panel, apply, choices, slab, tmp_path):
+    folder = tmp_path / "Bücher & Köpfe – 頭"
+    folder.mkdir()
+    shutil.copy(slab, folder / "Kopf ü.nrrd")
+    node = slicer.util.loadVolume(str(folder / "Kopf ü.nrrd"))
+    node.SetName("Kopf “ü” 頭")
+    choices.inputVolume = node
+    apply(until=lambda: idle(panel))
+    assert "Kopf “ü” 頭 pseudo-CT" in volumes()
+
+
+def test_an_input_marked_as_another_modality_is_warned_about_before_the_run(panel, pet, host):
+    assert not panel.ui.warningLabel.visible
+    pet.SetAttribute("DICOM.Modality", "MR")
+    host.wait_until(lambda: "MR" in panel.ui.warningLabel.text, 2)
+    assert panel.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("name", ["fruit_t1_ge_slab", "phantom_bottle_t1_2mm"])
+def test_fruit_and_bottle_are_warned_about(host, panel, choices, shared_data, name):
+    choices.inputVolume = slicer.util.loadVolume(str(shared_data / "ood" / f"{name}.nii.gz"))
+    assert panel.ui.warningLabel.text
+
+
+def test_heads_are_not_warned_about(host, panel, choices, shared_data):
+    warned = {}
+    for path in sorted((shared_data / "t1").glob("*.nii.gz")):
+        choices.inputVolume = slicer.util.loadVolume(str(path))
+        warned[path.name] = panel.ui.warningLabel.text
+    assert {name: text for name, text in warned.items() if text} == {}
+
+
+def test_an_estimate_is_shown_before_the_run_and_learns_from_it(host, panel, apply, small_pet):
+    import_module("qt").QSettings().clear()
+    panel._checked = None
+    panel.enter()
+    assert panel.ui.estimateLabel.text.startswith("Roughly")
+    assert "memory" in panel.ui.estimateLabel.text
+    apply(until=lambda: idle(panel))
+    panel._checked = None
+    panel.enter()
+    assert panel.ui.estimateLabel.text.startswith("About")
+
+
+def test_a_disabled_apply_says_why(host, panel, choices, pet):
+    for change, why in (
+        ({"inputVolume": None}, "Choose the volume"),
+        ({"inputVolume": pet, "image": False, "alpha": False, "beta": False, "sigma": False}, "at least one output"),
+    ):
+        for name, value in change.items():
+            setattr(choices, name, value)
+        assert not panel.ui.applyButton.enabled
+        assert why in panel.ui.applyButton.toolTip
+    choices.image = True
+    assert panel.ui.applyButton.enabled
+
+
+def test_missing_packages_are_named_and_installed_only_when_asked(host, panel, pet, monkeypatch):
+    from UncertaintyGuidedI2ILib import dependencies
+
+    lacking, asked = ["torch>=2.5"], []
+    monkeypatch.setattr(dependencies, "missing", lambda *files: list(lacking))
+    monkeypatch.setattr(
+        dependencies, "ensureInstalled", lambda confirm: asked.append(confirm) or lacking.clear() or True
+    )
+    panel.enter()
+    assert "torch>=2.5" in panel.ui.packagesLabel.text
+    assert not panel.ui.applyButton.enabled
+    assert "torch>=2.5" in panel.ui.applyButton.toolTip
+    assert asked == []
+    panel.ui.installButton.click()
+    assert len(asked) == 1
+    assert panel.ui.applyButton.enabled
+
+
+def test_only_the_asked_for_outputs_are_added(host, panel, apply, small_pet, choices):
+    choices.alpha = choices.beta = choices.image = False
+    choices.allPhases = False
+    apply(until=lambda: idle(panel))
+    assert volumes() == ["slab", "slab sigma (HU)"]
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_told_and_the_panel_is_idle(host, panel, pet, monkeypatch):
+    monkeypatch.setattr(slicer.app, "temporaryPath", "/proc/1")
+    panel.ui.applyButton.click()
+    host.wait_until(lambda: idle(panel), 5)
+    assert "/proc/1" in host.messages[0].text
+    assert volumes() == ["sample_nacpet"]
+
+
+def test_showing_the_result_changes_views_only_when_asked(host, panel, apply, small_pet):
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    apply(until=lambda: idle(panel))
+    assert {composite.GetForegroundVolumeID() for composite in composites} <= {None, ""}
+    panel.ui.showResultButton.click()
+    sigma = slicer.util.getNode("slab sigma (HU)")
+    assert {composite.GetForegroundVolumeID() for composite in composites} == {sigma.GetID()}
+
+
+def test_a_deleted_output_is_no_longer_offered(host, panel, apply, small_pet):
+    apply(until=lambda: idle(panel))
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("slab sigma (HU)"))
+    panel.enter()
+    assert not panel.ui.showResultButton.enabled
+    assert panel.ui.showResultButton.toolTip
+
+
+def test_an_imported_model_is_offered_translates_and_can_be_removed(
+    host, panel, apply, small_pet, choices, tmp_path, monkeypatch
+):
+    source = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
+    import json
+
+    folder = tmp_path / "my model ü"
+    shutil.copytree(source, folder)
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    (folder / "configs" / "metadata.json").write_text(json.dumps({**metadata, "name": "mine", "version": "9"}))
+    host.conversation.file_answer = str(folder)
+    panel.onImportFolder()
+    host.wait_until(lambda: choices.model == "mine", PATIENT_S)
+    assert "imported" in panel.ui.modelSelector.currentText
+    shutil.rmtree(folder)
+    apply(until=lambda: idle(panel))
+    assert panel.ui.statusLabel.text.startswith("Done in")
+    host.answer = True
+    panel.onRemoveModel()
+    host.wait_until(lambda: choices.model == "pet-ct-phantom", 10)
+
+
+def test_a_model_deleted_during_the_run_does_not_disturb_it(host, panel, apply, pet, choices, tmp_path):
+    source = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
+    folder = Path(os.environ["UPGAN_MODELS"]) / "imported" / "soon gone"
+    shutil.copytree(source, folder)
+    panel.enter()
+    choices.model = "soon gone"
+    apply(until=lambda: at_work(panel))
+    shutil.rmtree(folder)
+    host.wait_until(lambda: idle(panel), PATIENT_S)
+    assert panel.ui.statusLabel.text.startswith("Done in")
+    apply(until=lambda: idle(panel))
+    assert "no model" in host.messages[0].text
+
+
+def test_the_choices_come_back_from_a_saved_scene(host, module_widget, panel, pet, choices, tmp_path):
+    choices.precision, choices.allPhases, choices.device = "bfloat16", False, "cpu"
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    host.close_scene()
+    assert module_widget.logic.getParameterNode().translate.allPhases
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    again = module_widget.logic.getParameterNode().translate
+    assert (again.precision, again.allPhases, again.device) == ("bfloat16", False, "cpu")
+    assert again.inputVolume.GetName() == "sample_nacpet"
+    assert not panel.ui.allPhasesCheckBox.checked
+
+
+def test_a_volume_of_512_by_512_by_300_is_translated_with_the_viewer_live(host, panel, apply, choices):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "large")
+    node.SetSpacing(0.25, 0.25, 0.6)
+    k, j, i = np.ogrid[-1:1:300j, -1:1:512j, -1:1:512j]
+    voxels = np.where(k * k + j * j + i * i < 0.8, np.int16(1000), np.int16(0))
+    voxels[:, 200:300, 200:300] = 1500
+    slicer.util.updateVolumeFromArray(node, voxels)
+    choices.inputVolume = node
+    choices.allPhases = False
+    host.process_events()
+
+    def run():
+        panel.ui.applyButton.click()
+        host.wait_until(lambda: idle(panel), 240)
+        assert panel.ui.statusLabel.text.startswith("Done in")
+
+    longest_s = shortest_block_s(run, attempts=2)
+    assert slicer.util.getNode("large sigma (HU)").GetImageData().GetDimensions() == (512, 512, 300)
+    assert longest_s < 0.1

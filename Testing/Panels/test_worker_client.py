@@ -1,0 +1,222 @@
+"""The viewer's end of the worker: whatever the process does, each request has one answer and nothing stays behind."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from Panels.processes import READY, children_of, is_alive, made_up_worker, pause
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
+
+
+MODULE = Path(__file__).parents[2] / "UncertaintyGuidedI2I"
+
+
+class Answers:
+    """Collects what a request is answered with."""
+
+    def __init__(self):
+        self.progress, self.results, self.errors = [], [], []
+
+    @property
+    def arrived(self):
+        return bool(self.results or self.errors)
+
+    def ask(self, client, command="work", **arguments):
+        client.request(command, arguments, self.progress.append, self.results.append, self.errors.append)
+        return self
+
+
+@pytest.fixture
+def make_client(host):
+    """Make clients of a worker; they are stopped at the end."""
+    host.expose_library(MODULE, "UncertaintyGuidedI2I")
+    from UncertaintyGuidedI2ILib.worker_client import WorkerClient
+
+    made = []
+
+    def make(command=None):
+        log = []
+        client = WorkerClient(command, log.append)
+        client.said = log
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.stop()
+
+
+@pytest.fixture
+def client(make_client):
+    """A client of the real worker."""
+    return make_client()
+
+
+def scratch_folders():
+    return list(Path(slicer.app.temporaryPath).glob("upgan-*"))
+
+
+def test_a_request_is_answered_and_the_process_kept_warm(client, host):
+    answers = Answers().ask(client, "info")
+    assert client.isBusy
+    host.wait_until(lambda: answers.arrived, 60)
+    assert answers.results[0]["engine_version"]
+    assert not client.isBusy
+    assert client.isRunning
+    again = Answers().ask(client, "info")
+    host.wait_until(lambda: again.arrived, 5)
+    assert again.results
+
+
+def test_a_worker_that_is_killed_is_told_and_the_next_request_starts_another(client, host):
+    first = Answers().ask(client, "info")
+    host.wait_until(lambda: first.arrived, 60)
+    (pid,) = children_of(os.getpid())
+    lost = Answers().ask(client, "check")
+    os.kill(pid, signal.SIGKILL)
+    host.wait_until(lambda: lost.arrived, 5)
+    assert lost.errors[0].code == "worker_ended"
+    assert lost.errors[0].remedy
+    assert scratch_folders() == []
+    after = Answers().ask(client, "info")
+    host.wait_until(lambda: after.arrived, 60)
+    assert after.results
+
+
+GARBAGE = """
+say(b'no json\\n[1, 2]\\nnull\\n{"id": 1}\\n\\xff\\xfe\\x00\\n')
+say('{"event": "progress", "id": 1, "stage": "grün", "fraction": 0.5}'.encode()[:40])
+time.sleep(0.2)
+say('{"event": "progress", "id": 1, "stage": "grün", "fraction": 0.5}'.encode()[40:] + b'\\n{"event": "res')
+time.sleep(0.2)
+say(b'ult", "id": 1, "result": {"fine": true}}\\n')
+sys.stdin.read()
+"""
+
+
+def test_garbage_is_logged_and_lines_that_come_in_pieces_are_put_together(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, GARBAGE))
+    answers = Answers().ask(client)
+    host.wait_until(lambda: answers.arrived, 10)
+    assert answers.results == [{"fine": True}]
+    assert [progress["stage"] for progress in answers.progress] == ["grün"]
+    assert sum("unexpected" in line for line in client.said) == 5
+
+
+def test_half_a_line_before_the_end_is_logged_and_the_end_is_told(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, """say(b'{"event": "result", "id": 1, "res'); sys.exit(0)"""))
+    answers = Answers().ask(client)
+    host.wait_until(lambda: answers.arrived, 10)
+    assert answers.errors[0].code == "worker_ended"
+    assert any("last words" in line for line in client.said)
+
+
+STUBBORN = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    time.sleep(1)
+"""
+
+
+def test_cancel_ends_a_worker_that_listens_to_nothing_in_less_than_a_second(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, STUBBORN))
+    answers = Answers().ask(client)
+    host.wait_until(lambda: children_of(os.getpid()), 5)
+    pause(host, 0.3)
+    started = time.monotonic()
+    client.cancel()
+    client.cancel()
+    host.wait_until(lambda: answers.arrived, 5)
+    assert time.monotonic() - started < 1
+    assert [error.code for error in answers.errors] == ["cancelled"]
+    assert children_of(os.getpid()) == set()
+    assert scratch_folders() == []
+
+
+LAUNCHER = f"""
+child = subprocess.Popen([sys.executable, "-c", "import time, sys\\nwhile True: time.sleep(1)"])
+say(({READY!r} % child.pid).encode() + b'\\n')
+child.wait()
+"""
+
+
+def test_cancel_ends_the_worker_behind_a_launcher_too(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, LAUNCHER))
+    answers = Answers().ask(client)
+    host.wait_until(lambda: len(children_of(os.getpid())) == 2, 5)
+    pause(host, 0.3)
+    processes = children_of(os.getpid())
+    client.cancel()
+    host.wait_until(lambda: answers.arrived, 5)
+    host.wait_until(lambda: not any(map(is_alive, processes)), 2)
+
+
+def test_stopping_leaves_no_process_and_no_files_and_calls_nobody(client, host):
+    answers = Answers().ask(client, "info")
+    folder = client.newJobFolder()
+    (folder / "input.npy").write_bytes(b"a patient")
+    started = time.monotonic()
+    client.stop()
+    assert time.monotonic() - started < 1.2
+    pause(host, 0.2)
+    assert not answers.arrived
+    assert children_of(os.getpid()) == set()
+    assert scratch_folders() == []
+
+
+def test_a_new_request_right_after_a_cancelled_one_gets_a_worker_of_its_own(client, host):
+    cancelled = Answers().ask(client, "info")
+    client.cancel()
+    host.wait_until(lambda: cancelled.arrived, 5)
+    after = Answers().ask(client, "info")
+    host.wait_until(lambda: after.arrived, 60)
+    assert after.results
+
+
+def test_a_second_request_at_a_time_is_refused(client):
+    from upgan.errors import UpganError
+
+    Answers().ask(client, "info")
+    with pytest.raises(UpganError) as refusal:
+        Answers().ask(client, "info")
+    assert refusal.value.code == "worker_busy"
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_told_with_a_remedy(client, host, monkeypatch):
+    from upgan.errors import OutputError
+
+    monkeypatch.setattr(slicer.app, "temporaryPath", "/proc/1")
+    with pytest.raises(OutputError) as refusal:
+        client.newJobFolder()
+    assert refusal.value.code == "temp_not_writable"
+    assert "/proc/1" in refusal.value.sentence
+    assert not client.isBusy
+
+
+def test_the_job_folder_is_readable_by_this_user_only(client):
+    folder = client.newJobFolder()
+    assert folder.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_program_that_is_not_there_is_told(make_client, host):
+    client = make_client(["/no/such/python"])
+    answers = Answers().ask(client)
+    host.wait_until(lambda: answers.arrived, 5)
+    assert answers.errors[0].code == "worker_ended"
+    assert "/no/such/python" in answers.errors[0].sentence
+    assert scratch_folders() == []
+
+
+def test_a_worker_of_another_version_is_refused(make_client, host, tmp_path):
+    script = tmp_path / "old.py"
+    script.write_text('print(\'{"event": "ready", "protocol": 0, "pid": 1}\', flush=True); input()')
+    client = make_client([sys.executable, str(script)])
+    answers = Answers().ask(client)
+    host.wait_until(lambda: answers.arrived, 5)
+    assert answers.errors[0].code == "wrong_version"
+    host.wait_until(lambda: not client.isRunning, 2)

@@ -1,0 +1,82 @@
+"""Results as a run leaves them in the scene, made by hand: known voxels, no engine."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from UncertaintyGuidedI2ILib.display import DisplayHints
+from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
+from UncertaintyGuidedI2ILib.results import Result, resultOf
+from UncertaintyGuidedI2ILib.scene import OutputName
+
+HINTS = DisplayHints(window=2000, level=300, sigmaThreshold=100, sigmaMax=500, alphaMax=500)
+PROVENANCE = {"bundle": "fake", "bundle_sha256": "c0ffee", "created": "2026-01-01T00:00:00Z"}
+SHAPE = (4, 5, 6)
+
+Maps = Mapping[str, np.ndarray]
+
+
+def maps_of(image: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what a phase leaves, sigma by scipy's own distribution."""
+    maps = {"image": image, "alpha": alpha, "beta": beta, "sigma": stats.gennorm.std(beta, scale=alpha)}
+    return {quantity: np.asarray(voxels, dtype=np.float32) for quantity, voxels in maps.items()}
+
+
+def random_phases(rng: np.random.Generator, count: int = 3, shape: tuple[int, int, int] = SHAPE) -> dict[int, Maps]:
+    """Return phases that differ everywhere and are less uncertain each time."""
+    return {
+        phase: maps_of(
+            rng.uniform(-1000, 1500, shape), rng.uniform(100, 600, shape) / phase, rng.uniform(0.5, 2.5, shape)
+        )
+        for phase in range(1, count + 1)
+    }
+
+
+def image_data(voxels: np.ndarray) -> Any:
+    """Return voxels [K, J, I] as an image."""
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(*voxels.shape[::-1])
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)[:] = voxels
+    return image
+
+
+def add_input(scene: Any, ijk_to_ras: np.ndarray, shape: tuple[int, int, int] = SHAPE, name: str = "PET") -> Any:
+    """Add what was translated."""
+    import slicer
+
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetAndObserveImageData(image_data(np.arange(np.prod(shape)).reshape(shape)))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    return node
+
+
+def add_run(input_node: Any, phases: Mapping[int, Maps], run: str | None = None) -> dict[int, dict[str, Any]]:
+    """Add the outputs of a run of the phases, the last first; return their nodes by phase and quantity."""
+    units = {"beta": "1"}
+    outputs = []
+    for phase in sorted(phases, reverse=True):
+        suffix = "" if phase == max(phases) else f"_phase_{phase}"
+        for quantity, voxels in phases[phase].items():
+            stem = "pseudo_ct" if quantity == "image" else quantity
+            what = OutputName(stem + suffix, quantity, phase, units.get(quantity, "HU"))
+            outputs.append(Output(what, image_data(voxels), float(voxels.max())))
+    nodes = addOutputs(input_node, outputs, "pseudo-CT", HINTS, {**PROVENANCE, "run": run or uuid.uuid4().hex})
+    found: dict[int, dict[str, Any]] = {}
+    for output in outputs:
+        found.setdefault(output.what.phase, {})[output.what.quantity] = nodes[output.what.name]
+    return found
+
+
+def add_result(input_node: Any, maps: Maps) -> Result:
+    """Add the outputs of a run of one phase."""
+    (nodes,) = add_run(input_node, {1: maps}).values()
+    result = resultOf(next(iter(nodes.values())))
+    assert result is not None
+    return result

@@ -1,0 +1,58 @@
+"""Long work on the main thread in small pieces, so that the viewer stays live between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Generic, TypeVar
+
+import qt
+
+T = TypeVar("T")
+
+# At most this long without the viewer; a step of a few milliseconds may come on top.
+SLICE_S = 0.02
+
+
+class Cooperative(Generic[T]):
+    """Runs a generator to its end while the application goes on, a few steps whenever it has nothing else to do.
+
+    Exactly one of the callbacks is called, on the main thread, unless the work is cancelled: then neither is.
+
+    Args:
+        steps: Does a little between two yields (a few milliseconds) and returns the result.
+        onFinished: Called with what the generator returned.
+        onError: Called with what it raised.
+    """
+
+    def __init__(
+        self, steps: Generator[None, None, T], onFinished: Callable[[T], None], onError: Callable[[Exception], None]
+    ) -> None:
+        self._steps = steps
+        self._onFinished = onFinished
+        self._onError = onError
+        self._timer = qt.QTimer()
+        self._timer.interval = 0
+        self._timer.timeout.connect(self._goOn)
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Stop for good; the generator's ``finally`` blocks run. After the end it does nothing."""
+        self._timer.stop()
+        self._steps.close()
+
+    def _goOn(self) -> None:
+        until = time.monotonic() + SLICE_S
+        try:
+            while time.monotonic() < until:
+                next(self._steps)
+        except StopIteration as end:
+            result = end.value
+        except Exception as error:  # noqa: BLE001 - handed on, not swallowed
+            self._timer.stop()
+            self._onError(error)
+            return
+        else:
+            return
+        self._timer.stop()
+        self._onFinished(result)

@@ -1,0 +1,42 @@
+"""What the Inspect panel says where something is missing, and how it says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from slicer.i18n import tr as _
+
+# QWIDGETSIZE_MAX.
+NO_LIMIT = 16777215
+
+
+def missingText(quantities: Sequence[str]) -> str:
+    """Return that maps are missing, or nothing where none is."""
+    names = {"image": _("translated image"), "alpha": "α", "beta": "β", "sigma": "σ"}
+    if not quantities:
+        return ""
+    text = (
+        _("The result's {names} is not in the scene: it was deleted or not asked for.")
+        if len(quantities) == 1
+        else _("The result's {names} are not in the scene: they were deleted or not asked for.")
+    )
+    return text.format(names=", ".join(names[quantity] for quantity in quantities))
+
+
+def noResultText() -> str:
+    """Return that there is nothing to inspect."""
+    return _("There is no result in the scene. Translate a volume first.")
+
+
+def say(label: Any, text: str) -> None:
+    """Show a text, and no gap where there is none."""
+    label.text = text
+    # Not hidden: collapsible sections show and hide their children themselves.
+    label.maximumHeight = NO_LIMIT if text else 0
+
+
+def enable(widget: Any, why: str, toolTip: str) -> None:
+    """Enable a widget, or let it say why it is not."""
+    widget.enabled = not why
+    widget.toolTip = why or toolTip

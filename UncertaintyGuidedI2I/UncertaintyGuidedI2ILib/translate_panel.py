@@ -1,0 +1,518 @@
+"""The panel that translates: choose, see what to expect, run in the background, cancel, show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from UncertaintyGuidedI2ILib import dependencies, preflight
+from UncertaintyGuidedI2ILib.display import showOverlay
+from UncertaintyGuidedI2ILib.models import cardHtml, installedModels, modelLabel
+from UncertaintyGuidedI2ILib.parameters import PLANES
+from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
+from UncertaintyGuidedI2ILib.scene import provenanceOf
+from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, TranslationJob
+from UncertaintyGuidedI2ILib.worker_client import WorkerClient
+
+if TYPE_CHECKING:
+    from upgan.estimate import Estimate
+    from upgan.library import InstalledModel
+
+# While the engine is silent, e.g. while it loads, the clock must still go on.
+CLOCK_MS = 500
+DOUBLE_CLICK_S = 0.5
+RECHECK_MS = 100
+PROGRESS_STEPS = 1000
+QUANTITIES = ("image", "alpha", "beta", "sigma")
+
+
+class TranslatePanel(VTKObservationMixin):
+    """Choices, warnings and estimate before the run; progress, log and Cancel during it; the result after it.
+
+    Args:
+        ui: Widgets of TranslatePanel.ui.
+        client: The worker's; shared with the other panels.
+        onTranslated: Called with the new nodes by output name.
+    """
+
+    def __init__(self, ui: Any, client: WorkerClient, onTranslated: Callable[[Nodes], None]) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self._client = client
+        self._onTranslated = onTranslated
+        self._run = Run(self._showState)
+        self._job: TranslationJob | None = None
+        # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
+        self._parameterNode: Any = None
+        self._guiTag: int | None = None
+        self._models: dict[str, InstalledModel] = {}
+        self._missing: list[str] = []
+        self._progress: dict[str, Any] = {}
+        self._started = 0.0
+        self._cost: Estimate | None = None
+        self._checked: tuple[Any, ...] | None = None
+        # IDs, not nodes: what was translated last may be deleted or the scene closed.
+        self._shownIDs: tuple[str, str] | None = None
+        self._watched: Any = None
+        # The input may be modified many times in a row, e.g. while a sequence plays.
+        self._recheck = qt.QTimer()
+        self._recheck.singleShot = True
+        self._recheck.interval = RECHECK_MS
+        self._recheck.timeout.connect(self._onChoicesChanged)
+        self._clock = qt.QTimer()
+        self._clock.interval = CLOCK_MS
+        self._clock.timeout.connect(self._showProgress)
+        self._setUp()
+
+    @property
+    def isBusy(self) -> bool:
+        """Whether a run is under way, or being cancelled."""
+        return self._run.state is not RunState.IDLE
+
+    def setParameterNode(self, parameterNode: Any) -> None:
+        """Bind the panel to these choices and to no others."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            if not parameterNode.translate.inputVolume:
+                parameterNode.translate.inputVolume = _firstImage()
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
+        self._onChoicesChanged()
+
+    def enter(self) -> None:
+        """Look what is installed: each time the user comes to the module, it may have changed."""
+        self._missing = dependencies.missing()
+        self._listModels()
+        self._onChoicesChanged()
+
+    def onSceneStartClose(self) -> None:
+        """Cancel what runs: its input is about to go."""
+        self._shownIDs = None
+        self.onCancel()
+
+    def onSceneEndClose(self) -> None:
+        """Nothing is left to do: the choices come anew with the next parameter node."""
+
+    def cleanup(self) -> None:
+        """Let go of everything; the front door stops the worker."""
+        self._clock.stop()
+        self._recheck.stop()
+        if self._job is not None:
+            self._job.abandon()
+            self._job = None
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def onApply(self, checked: bool = False) -> None:
+        """Translate, or cancel what runs: the button does what it says."""
+        if self._run.state is RunState.RUNNING:
+            # The second half of a double click on Apply is no wish to cancel.
+            if time.monotonic() - self._started > DOUBLE_CLICK_S:
+                self.onCancel()
+        elif not self._whyNot() and self._run.start():
+            self._start()
+
+    def onCancel(self, checked: bool = False) -> None:
+        """Stop the run; the panel is idle again in less than a second."""
+        if self._run.cancel() and self._job is not None:
+            self._job.cancel()
+
+    def onShowResult(self, checked: bool = False) -> None:
+        """Show sigma over the translated image, because the user asks for it."""
+        nodes = self._shownNodes()
+        if nodes:
+            showOverlay(*nodes)
+            slicer.util.resetSliceViews()
+
+    def onInstall(self, checked: bool = False) -> None:
+        """Install what is missing; ``ensureInstalled`` asks first."""
+        from upgan.errors import UpganError
+
+        with slicer.util.tryWithErrorDisplay(_("The installation failed unexpectedly.")):
+            try:
+                if dependencies.ensureInstalled(slicer.util.confirmOkCancelDisplay):
+                    # A worker that runs already has looked for the packages and not found them.
+                    self._client.stop()
+            except UpganError as error:
+                self._showError(error)
+        self.enter()
+
+    def onLoadFile(self, checked: bool = False) -> None:
+        """Let the user load a volume, and take it as input."""
+        before = _imageIDs()
+        slicer.util.openAddVolumeDialog()
+        loaded = [node for node in _images() if node.GetID() not in before]
+        if loaded and self._parameterNode is not None:
+            self._parameterNode.translate.inputVolume = loaded[-1]
+
+    def onLoadDicom(self, checked: bool = False) -> None:
+        """Go to the DICOM module; what is loaded there can be chosen here."""
+        slicer.util.selectModule("DICOM")
+
+    def onImportFolder(self, checked: bool = False) -> None:
+        """Import a model that lies in a folder."""
+        self._importModel(qt.QFileDialog.getExistingDirectory(None, _("Folder of the model"), ""))
+
+    def onImportArchive(self, checked: bool = False) -> None:
+        """Import a model that lies in a zip archive."""
+        self._importModel(
+            qt.QFileDialog.getOpenFileName(None, _("Archive of the model"), "", _("Zip archives (*.zip)"))
+        )
+
+    def onRemoveModel(self, checked: bool = False) -> None:
+        """Remove the chosen model from this computer, after asking."""
+        model = self._model()
+        question = _("Remove the model “{name}” from this computer?")
+        if model is not None and slicer.util.confirmOkCancelDisplay(question.format(name=model.name)):
+            self._askWorker("remove_model", {"name": model.name}, _("Removing the model…"), lambda result: None)
+
+    def onRefreshDevices(self, checked: bool = False) -> None:
+        """Ask the engine which devices it can use."""
+        self._askWorker("info", {}, _("Looking for devices…"), self._listDevices)
+
+    def onSettingsToggled(self, collapsed: bool) -> None:
+        """List the devices when somebody looks at the settings for the first time."""
+        if not collapsed and self.ui.deviceSelector.count <= 1 and not self._whyNoWorker():
+            self.onRefreshDevices()
+
+    def log(self, line: str) -> None:
+        """Add a line to the log."""
+        self.ui.logEdit.appendPlainText(line)
+
+    def _setUp(self) -> None:
+        ui = self.ui
+        self._addMenu(
+            ui.loadButton, [(_("From a file…"), self.onLoadFile), (_("From DICOM images…"), self.onLoadDicom)]
+        )
+        *_others, self._removeAction = self._addMenu(
+            ui.modelsButton,
+            [
+                (_("Import from a folder…"), self.onImportFolder),
+                (_("Import from a zip archive…"), self.onImportArchive),
+                (_("Remove this model…"), self.onRemoveModel),
+            ],
+        )
+        ui.logEdit.maximumBlockCount = 2000
+        ui.deviceSelector.addItem(_("auto"), "auto")
+        ui.modelSelector.connect("currentIndexChanged(int)", self._onModelSelected)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._onDeviceSelected)
+        ui.settingsButton.connect("contentsCollapsed(bool)", self.onSettingsToggled)
+        ui.refreshDevicesButton.connect("clicked(bool)", self.onRefreshDevices)
+        ui.installButton.connect("clicked(bool)", self.onInstall)
+        ui.applyButton.connect("clicked(bool)", self.onApply)
+        ui.showResultButton.connect("clicked(bool)", self.onShowResult)
+        self.enter()
+
+    def _addMenu(self, button: Any, entries: list[tuple[str, Callable[[bool], None]]]) -> list[Any]:
+        menu = qt.QMenu(button)
+        actions = []
+        for text, slot in entries:
+            action = menu.addAction(text)
+            action.connect("triggered(bool)", slot)
+            actions.append(action)
+        button.setMenu(menu)
+        return actions
+
+    def _start(self) -> None:
+        from upgan.errors import UpganError
+
+        choices = self._parameterNode.translate
+        self._started = time.monotonic()
+        self._progress = {"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None}
+        self._clock.start()
+        self.log(f"Translating with {choices.model} on {choices.device}.")
+        try:
+            self._job = TranslationJob(
+                self._client,
+                choices.inputVolume,
+                TranslationChoices(
+                    model=choices.model,
+                    device=choices.device,
+                    precision=choices.precision,
+                    plane=None if choices.plane == PLANES[0] else choices.plane,
+                    allPhases=choices.allPhases,
+                    outputs=self._outputs(),
+                ),
+                self._onProgress,
+                self._onFinished,
+                self._onError,
+            )
+        except UpganError as error:
+            self._onError(error)
+
+    def _onProgress(self, progress: dict[str, Any]) -> None:
+        self._progress = progress
+        self._showProgress()
+
+    def _onFinished(self, nodes: Nodes, seconds: float) -> None:
+        self._endRun()
+        elapsed = time.monotonic() - self._started
+        shown = nodes.get(_imageName(nodes), next(iter(nodes.values())))
+        provenance = provenanceOf(shown)
+        if self._cost is not None and self._parameterNode is not None:
+            preflight.rememberSpeed(self._parameterNode.translate, provenance["device"], self._cost, seconds)
+        self.log(f"Done in {elapsed:.1f} s, of which the network took {seconds:.1f} s on {provenance['device']}.")
+        image, sigma = nodes.get(_imageName(nodes)), nodes.get("sigma")
+        self._shownIDs = (image.GetID(), sigma.GetID()) if image and sigma else None
+        self.ui.progressBar.value = PROGRESS_STEPS
+        done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
+        self.ui.statusLabel.text = " ".join([done, *provenance.get("warnings", [])])
+        self._onTranslated(nodes)
+        self._showState()
+
+    def _onError(self, error: Exception) -> None:
+        from upgan.errors import Cancelled
+
+        self._endRun()
+        self.ui.progressBar.value = 0
+        if isinstance(error, Cancelled):
+            self.ui.statusLabel.text = _("Cancelled. Nothing was added to the scene.")
+        else:
+            self._showError(error)
+
+    def _endRun(self) -> None:
+        self._clock.stop()
+        self._job = None
+        self._run.finish()
+
+    def _showError(self, error: Exception) -> None:
+        from upgan.errors import UpganError
+
+        self.log(str(error))
+        if not isinstance(error, UpganError):
+            # A defect of ours: shown as such, with its traceback in the Python console.
+            with slicer.util.tryWithErrorDisplay(_("The module failed unexpectedly.")):
+                raise error
+            return
+        self.ui.statusLabel.text = error.sentence
+        slicer.util.errorDisplay(f"{error.sentence}\n\n{error.remedy}", detailedText=str(error))
+
+    def _askWorker(
+        self, command: str, arguments: dict[str, Any], status: str, onResult: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Ask for something quick; the panel waits for it without a job, and cannot start one meanwhile."""
+        from upgan.errors import UpganError
+
+        def finish(result: dict[str, Any]) -> None:
+            self.ui.statusLabel.text = ""
+            # First, so that a model that has just come can be chosen.
+            self._listModels()
+            onResult(result)
+            self.enter()
+
+        def fail(error: Exception) -> None:
+            self.ui.statusLabel.text = ""
+            self._showError(error)
+            self._showState()
+
+        self.ui.statusLabel.text = status
+        try:
+            self._client.request(command, arguments, lambda progress: None, finish, fail)
+        except UpganError as error:
+            fail(error)
+        self._showState()
+
+    def _importModel(self, path: str) -> None:
+        if path:
+            self._askWorker("import_model", {"path": path}, _("Verifying the model…"), self._selectImported)
+
+    def _selectImported(self, result: dict[str, Any]) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.translate.model = result["name"]
+
+    def _listModels(self) -> None:
+        self._models = {model.name: model for model in installedModels()}
+        selector = self.ui.modelSelector
+        blocked = selector.blockSignals(True)
+        selector.clear()
+        for model in self._models.values():
+            selector.addItem(modelLabel(model), model.name)
+        selector.blockSignals(blocked)
+
+    def _listDevices(self, info: dict[str, Any]) -> None:
+        selector = self.ui.deviceSelector
+        blocked = selector.blockSignals(True)
+        selector.clear()
+        selector.addItem(_("auto"), "auto")
+        for device in info["devices"]:
+            selector.addItem(_deviceLabel(device), device["name"])
+        selector.blockSignals(blocked)
+
+    def _onModelSelected(self, index: int) -> None:
+        if self._parameterNode is not None and index >= 0:
+            self._parameterNode.translate.model = self.ui.modelSelector.itemData(index)
+
+    def _onDeviceSelected(self, index: int) -> None:
+        if self._parameterNode is not None and index >= 0:
+            self._parameterNode.translate.device = self.ui.deviceSelector.itemData(index)
+
+    def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Follow choices made here, by a script or by a loaded scene."""
+        if self._parameterNode is not None:
+            choices = self._parameterNode.translate
+            _select(self.ui.deviceSelector, choices.device)
+            if choices.model in self._models:
+                _select(self.ui.modelSelector, choices.model)
+            elif self._models:
+                # A scene from another installation may name a model that is not here.
+                choices.model = next(iter(self._models))
+                return
+        self._watchInput()
+        self._showExpectations()
+        self._showState()
+
+    def _watchInput(self) -> None:
+        """Hear of changes of the input itself: its voxels, spacing or modality."""
+        node = self._input()
+        if node is not self._watched:
+            if self._watched is not None:
+                self.removeObserver(self._watched, vtk.vtkCommand.ModifiedEvent, self._onInputModified)
+            self._watched = node
+            if node is not None:
+                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onInputModified)
+
+    def _onInputModified(self, caller: Any, event: str) -> None:
+        self._recheck.start()
+
+    def _showExpectations(self) -> None:
+        """Show the model's card, warnings and the estimate for what is chosen, where that has changed."""
+        model, node = self._model(), self._input()
+        outputs = self._outputs()
+        choices: Any = self._parameterNode.translate if self._parameterNode is not None else None
+        settings = (choices.device, choices.precision, choices.plane, choices.allPhases) if choices else ()
+        seen = (
+            model,
+            node.GetID() if node else "",
+            node.GetMTime() if node else 0,
+            outputs,
+            settings,
+            tuple(self._missing),
+        )
+        if seen == self._checked:
+            return
+        self._checked = seen
+        self.ui.cardBrowser.setHtml(cardHtml(model) if model else "")
+        self._removeAction.enabled = model is not None and model.origin != "bundled"
+        warnings: list[str] = []
+        self._cost = None
+        if model is not None and not model.problem and node is not None and not self._missing:
+            warnings = preflight.warnings(model, node, choices.plane)
+            self._cost = preflight.estimate(model, node, choices, len(outputs))
+        self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)
+        self.ui.warningLabel.visible = bool(warnings)
+        self.ui.estimateLabel.text = preflight.estimateText(self._cost, choices) if self._cost else ""
+        self.ui.estimateLabel.visible = self._cost is not None
+        self.ui.packagesFrame.visible = bool(self._missing)
+        needed = _("The engine needs packages that are not installed yet: {names}.")
+        self.ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
+
+    def _showState(self) -> None:
+        """Enable what makes sense now, and say why Apply does not."""
+        ui = self.ui
+        idle = self._run.state is RunState.IDLE
+        running = self._run.state is RunState.RUNNING
+        why = self._whyNot()
+        ui.applyButton.text = _("Apply") if idle else _("Cancel") if running else _("Cancelling…")
+        ui.applyButton.enabled = running or not why
+        translate = _("Translate the input and add the outputs to the scene.")
+        stop = _("Stop the translation; nothing is added to the scene.")
+        ui.applyButton.toolTip = stop if running else why or translate
+        for widget in (ui.inputSelector, ui.loadButton, ui.modelSelector, ui.modelsButton, ui.settingsButton):
+            widget.enabled = idle
+        ui.refreshDevicesButton.enabled = idle and not self._whyNoWorker()
+        ui.installButton.enabled = idle
+        shown = bool(self._shownNodes())
+        ui.showResultButton.enabled = idle and shown
+        ui.showResultButton.toolTip = (
+            _("Show the translated image in all slice views, with σ over it where it is high.")
+            if shown
+            else _("Translate a volume first, with its image and σ among the outputs.")
+        )
+
+    def _showProgress(self) -> None:
+        if self._run.state is RunState.RUNNING:
+            self.ui.progressBar.value = round(PROGRESS_STEPS * self._progress["fraction"])
+            self.ui.statusLabel.text = progressText(self._progress, time.monotonic() - self._started)
+
+    def _whyNot(self) -> str:
+        """Return why Apply cannot be clicked, or nothing."""
+        model = self._model()
+        if self._run.state is not RunState.IDLE:
+            return _("A translation is running.")
+        if not self._input():
+            return _("Choose the volume to translate.")
+        if model is None:
+            return _("No model is installed: import one.")
+        if model.problem:
+            return _("This model cannot be used. {problem}").format(problem=model.problem)
+        if not self._outputs():
+            return _("Choose at least one output in the settings.")
+        return self._whyNoWorker()
+
+    def _whyNoWorker(self) -> str:
+        if self._missing:
+            return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))
+        if self._client.isBusy:
+            return _("The engine is at work for something else.")
+        return ""
+
+    def _input(self) -> Any:
+        return self._parameterNode.translate.inputVolume if self._parameterNode is not None else None
+
+    def _model(self) -> InstalledModel | None:
+        return self._models.get(self._parameterNode.translate.model) if self._parameterNode is not None else None
+
+    def _outputs(self) -> tuple[str, ...]:
+        if self._parameterNode is None:
+            return ()
+        choices = self._parameterNode.translate
+        return tuple(quantity for quantity in QUANTITIES if getattr(choices, quantity))
+
+    def _shownNodes(self) -> list[Any]:
+        nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]
+        return nodes if all(nodes) else []
+
+
+def _select(selector: Any, data: str) -> None:
+    """Show an item by its data; one that is not known (yet) is added, so that a saved choice is not lost."""
+    index = selector.findData(data)
+    if index < 0:
+        blocked = selector.blockSignals(True)
+        selector.addItem(data, data)
+        selector.blockSignals(blocked)
+        index = selector.count - 1
+    if selector.currentIndex != index:
+        selector.currentIndex = index
+
+
+def _deviceLabel(device: dict[str, Any]) -> str:
+    label = f"{device['name']}: {device['description']}"
+    if device["free"] and device["total"]:
+        label += f", {device['free'] / 2**30:.1f} of {device['total'] / 2**30:.1f} GiB free"
+    return label
+
+
+def _imageName(nodes: Nodes) -> str:
+    return next((name for name in nodes if name not in QUANTITIES[1:]), "")
+
+
+def _images() -> list[Any]:
+    return list(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def _imageIDs() -> set[str]:
+    return {node.GetID() for node in _images()}
+
+
+def _firstImage() -> Any:
+    return next(iter(_images()), None)

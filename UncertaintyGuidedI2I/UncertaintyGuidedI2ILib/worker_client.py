@@ -1,0 +1,316 @@
+"""Starts and talks to ``upgan worker``: requests, progress, cancel, crash, restart. Documentation/Worker.md."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import qt
+import slicer
+
+MODULE = Path(__file__).parent.parent
+PROTOCOL = 1
+
+# A worker that has not ended this long after its stdin was closed is killed; together well under a second.
+KILL_AFTER_MS = 500
+# What the log shows of a line that is not the protocol's.
+LONGEST_LOGGED = 500
+
+Handler = Callable[[Any], None]
+
+
+class _Request(NamedTuple):
+    id: int
+    onProgress: Handler
+    onResult: Handler
+    onError: Handler
+
+
+class WorkerClient:
+    """One worker process and the one request that it may have at a time.
+
+    The process is started when first needed and kept warm. Each request ends with exactly one call of ``onResult`` or
+    ``onError``, on the main thread and never from within ``request``; a cancelled one with ``Cancelled``, after the
+    process has ended.
+
+    Args:
+        command: Program and arguments of the worker, to which ``--scratch FOLDER`` is added; the engine's by default.
+        onLog: Called with each line that the worker writes beside its protocol, and with what happens to it.
+    """
+
+    def __init__(self, command: list[str] | None = None, onLog: Callable[[str], None] = logging.info) -> None:
+        self.onLog = onLog
+        self._command = command or [_python(), "-m", "upgan.worker"]
+        self._process: Any = None
+        self._ended: Any = None
+        self._scratch: Path | None = None
+        self._pid = 0
+        self._partial = b""
+        self._partialLog = b""
+        self._active: _Request | None = None
+        self._lastID = 0
+        self._ending = False
+        self._jobs = 0
+
+    @property
+    def isBusy(self) -> bool:
+        """Whether a request is under way or being cancelled."""
+        return self._active is not None
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether there is a process, warm or at work."""
+        return self._process is not None
+
+    def request(
+        self, command: str, arguments: dict[str, Any], onProgress: Handler, onResult: Handler, onError: Handler
+    ) -> None:
+        """Ask the worker for something; starts it where it does not run.
+
+        Args:
+            command: One of the worker's.
+            arguments: JSON-able.
+            onProgress: Called with {"stage", "fraction", "elapsed_s", "remaining_s"}.
+            onResult: Called with the result.
+            onError: Called with an ``UpganError``.
+
+        Raises:
+            UpganError: ``worker_busy``, or what ``start`` raises.
+        """
+        from upgan.errors import UpganError
+
+        if self.isBusy:
+            raise UpganError(
+                "worker_busy", "The engine is at work already.", "Wait for it to finish, or cancel what it does."
+            )
+        self.start()
+        self._lastID += 1
+        self._active = _Request(self._lastID, onProgress, onResult, onError)
+        self._send({"id": self._lastID, "command": command, "arguments": arguments})
+
+    def start(self) -> None:
+        """Start the process in the background, so that it is warm when it is needed.
+
+        Raises:
+            OutputError: ``temp_not_writable``.
+        """
+        if self._ending:
+            # Cancelled a moment ago and still on its way out.
+            self._endNow()
+        if self._process is not None:
+            return
+        self._scratch = _privateFolder()
+        process = qt.QProcess()
+        environment = qt.QProcessEnvironment.systemEnvironment()
+        path = [str(MODULE), environment.value("PYTHONPATH", "")]
+        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, path)))
+        environment.insert("PYTHONIOENCODING", "utf-8")
+        process.setProcessEnvironment(environment)
+        process.connect("readyReadStandardOutput()", self._onOutput)
+        process.connect("readyReadStandardError()", self._onLogOutput)
+        process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
+        self._process = process
+        self._partial = self._partialLog = b""
+        self._pid = 0
+        process.start(self._command[0], [*self._command[1:], "--scratch", str(self._scratch)])
+
+    def cancel(self) -> None:
+        """End what the worker does by ending the worker: the next request starts a new one.
+
+        A request under way is answered with ``Cancelled`` once the process is gone.
+        """
+        process = self._process
+        if process is None or self._ending:
+            return
+        self._ending = True
+        # It then ends by itself and removes its files; where it does not, it is killed.
+        process.closeWriteChannel()
+
+        def killIfStillThere() -> None:
+            if self._process is process:
+                self._kill()
+
+        qt.QTimer.singleShot(KILL_AFTER_MS, killIfStillThere)
+
+    def stop(self) -> None:
+        """End the process and wait for it, well under a second: for quitting and reloading.
+
+        No callback is called any more.
+        """
+        self._active = None
+        if self._process is not None:
+            self._endNow()
+
+    def newJobFolder(self) -> Path:
+        """Return a new private folder for the files of a request; it is removed with the process at the latest.
+
+        Raises:
+            OutputError: ``temp_not_writable``.
+        """
+        from upgan.errors import OutputError
+
+        self.start()
+        assert self._scratch is not None
+        self._jobs += 1
+        folder = self._scratch / f"job-{self._jobs}"
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise _notWritable(OutputError, self._scratch, error) from error
+        return folder
+
+    def removeJobFolder(self, folder: Path) -> None:
+        """Remove the files of a request."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._process.write(json.dumps(message) + "\n")
+
+    def _endNow(self) -> None:
+        process = self._process
+        process.closeWriteChannel()
+        if not process.waitForFinished(KILL_AFTER_MS) and self._process is process:
+            self._kill()
+            process.waitForFinished(KILL_AFTER_MS)
+        # The signal that tells of the end may still be under way, or have come already.
+        if self._process is process:
+            self._lose("The engine's process was ended.")
+
+    def _kill(self) -> None:
+        # Slicer's Python is a launcher: the worker itself is its child, and says who it is when it starts.
+        if self._pid and self._pid != self._process.processId():
+            try:
+                os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            except OSError:
+                self.onLog("The engine's process had ended already.")
+        self._process.kill()
+
+    def _onOutput(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        *lines, self._partial = (self._partial + process.readAllStandardOutput().data()).split(b"\n")
+        for line in lines:
+            # An answer may end this process and start another: the rest is nobody's.
+            if self._process is process and line.strip():
+                self._onLine(line)
+
+    def _onLine(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, KeyError, TypeError):
+            self.onLog(f"The engine wrote something unexpected: {line[:LONGEST_LOGGED]!r}")
+            return
+        if kind == "ready":
+            self._onReady(event)
+        elif self._active is None or self._ending or event.get("id") != self._active.id:
+            if kind == "error":
+                self.onLog(f"The engine refused a request: {event.get('sentence', '')}")
+        elif kind == "progress":
+            self._active.onProgress(event)
+        elif kind == "result":
+            self._finishRequest(lambda request: request.onResult(event["result"]))
+        else:
+            self._finishRequest(lambda request: request.onError(self._errorOf(event)))
+
+    def _onReady(self, event: dict[str, Any]) -> None:
+        from upgan.errors import UpganError
+
+        self._pid = int(event.get("pid", 0))
+        if event.get("protocol") != PROTOCOL:
+            error = UpganError(
+                "wrong_version",
+                "The engine's process is of another version than the module.",
+                "Restart the application; if it happens again, install the extension anew.",
+            )
+            self._finishRequest(lambda request: request.onError(error))
+            self.cancel()
+
+    def _errorOf(self, event: dict[str, Any]) -> Exception:
+        from upgan.errors import Cancelled, UpganError
+
+        if event["event"] == "cancelled":
+            return Cancelled()
+        if event.get("details"):
+            self.onLog(event["details"])
+        return UpganError(event.get("code", "internal"), event.get("sentence", ""), event.get("remedy", ""))
+
+    def _finishRequest(self, answer: Callable[[_Request], None]) -> None:
+        request, self._active = self._active, None
+        if request is not None:
+            # Only now, so that an answer may ask for the next thing.
+            answer(request)
+
+    def _onLogOutput(self) -> None:
+        if self._process is not None:
+            text = self._partialLog + self._process.readAllStandardError().data()
+            *lines, self._partialLog = text.split(b"\n")
+            for line in lines:
+                self.onLog(line.decode("utf-8", "replace").rstrip())
+
+    def _onProcessError(self, error: int) -> None:
+        # Everything but a failed start is followed by `finished`.
+        if error == qt.QProcess.FailedToStart and self._process is not None:
+            self._lose(f"The engine's process could not be started ({self._command[0]}).")
+
+    def _onFinished(self, exitCode: int, exitStatus: int) -> None:
+        if self._process is None:
+            return
+        self._onOutput()
+        self._onLogOutput()
+        if self._process is not None:
+            crashed = exitStatus != qt.QProcess.NormalExit
+            how = "was ended by the system" if crashed else f"ended with code {exitCode}"
+            self._lose(f"The engine's process {how}.")
+
+    def _lose(self, sentence: str) -> None:
+        """Clean up after a process that is gone, and tell whoever waited for it."""
+        from upgan.errors import Cancelled, UpganError
+
+        for rest in (self._partial, self._partialLog):
+            if rest.strip():
+                self.onLog(f"The engine's last words: {rest[:LONGEST_LOGGED]!r}")
+        process, self._process = self._process, None
+        cancelled, self._ending = self._ending, False
+        # This may run in one of its own signals: it must live until Qt is out of it.
+        self._ended = process
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+        remedy = "Try again: it is started anew. If it happens again, see the log, choose a smaller image or the CPU."
+        error = Cancelled() if cancelled else UpganError("worker_ended", sentence, remedy)
+        self._finishRequest(lambda request: request.onError(error))
+
+
+def _python() -> str:
+    """Return the Python that has the application's packages: Slicer's own executable is no interpreter."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def _privateFolder() -> Path:
+    from upgan.errors import OutputError
+
+    temporary = Path(slicer.app.temporaryPath)
+    try:
+        # Readable by this user only.
+        return Path(tempfile.mkdtemp(prefix="upgan-", dir=temporary))
+    except OSError as error:
+        raise _notWritable(OutputError, temporary, error) from error
+
+
+def _notWritable(kind: type, folder: Path, error: OSError) -> Exception:
+    return kind(
+        "temp_not_writable",
+        f"The temporary folder {folder} cannot be written: {error.strerror}.",
+        "Free some space there, change its permissions, or choose another one in the application's settings.",
+    )
