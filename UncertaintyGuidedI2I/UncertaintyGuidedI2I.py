@@ -193,11 +193,13 @@ class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
         assert slicer.util.arrayFromVolume(nodes["sigma"]).min() > 0
 
     def test_sampleIsTranslatedInspectedAndCheckedInThePanels(self) -> None:
-        """Translate, cancel, translate again, show, scrub the phases, and compare with the true CT."""
+        """Translate, cancel, translate again, show, scrub the phases, overlay, and compare with the true CT."""
         widget = slicer.util.getModuleWidget("UncertaintyGuidedI2I")
         widget.enter()
         choices = widget.logic.getParameterNode()
-        choices.translate.inputVolume = slicer.util.loadVolume(str(SAMPLES / "sample_nacpet.nrrd"))
+        pet = slicer.util.loadVolume(str(SAMPLES / "sample_nacpet.nrrd"))
+        pet.SetName("NAC-PET")
+        choices.translate.inputVolume = pet
         choices.translate.device = "cpu"
         ui = widget.translatePanel.ui
         volumes = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
@@ -222,6 +224,18 @@ class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
         self._waitUntil(lambda: (slicer.util.arrayFromVolume(image) != last).any(), 5)
         browser.SetSelectedItemNumber(browser.GetNumberOfItems() - 1)
         self._waitUntil(lambda: (slicer.util.arrayFromVolume(image) == last).all(), 5)
+
+        choices.inspect.overlay = "probability"
+        choices.inspect.showOverlay = True
+        self._waitUntil(lambda: slicer.mrmlScene.GetFirstNodeByName("NAC-PET probability"), 10)
+        probability = slicer.util.arrayFromVolume(slicer.mrmlScene.GetFirstNodeByName("NAC-PET probability"))
+        self._waitUntil(lambda: (probability[last > 1000] > 0.5).all(), 10)
+        choices.inspect.showOverlay = False
+
+        if not dependencies.missing(dependencies.TRANSLATING, dependencies.CHECKING):
+            choices.check.reference = slicer.util.loadVolume(str(SAMPLES / "sample_ct.nrrd"))
+            widget.checkPanel.ui.compareButton.click()
+            self._waitUntil(lambda: widget.checkPanel.ui.figuresTable.rowCount > 0, 60)
 
     def _waitUntil(self, condition: Callable[[], bool], timeout_s: float) -> None:
         until = time.monotonic() + timeout_s

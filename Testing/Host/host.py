@@ -137,6 +137,9 @@ class Host:
         for name, cls in self.widget_classes().items():
             if name.startswith("qMRML"):
                 self._put(slicer, name, cls)
+        from Host.panel import ModulePanel
+
+        self._put(slicer, "qSlicerScriptedLoadableModuleWidget", ModulePanel)
         for name, function in self._util_functions().items():
             self._put(slicer.util, name, function)
         from Host.dialogs import dialogs

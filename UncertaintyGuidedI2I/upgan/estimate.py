@@ -33,6 +33,8 @@ _CONTEXT_BYTES: dict[DeviceKind, int] = {"cpu": 0, "cuda": 600_000_000}
 # Maps of one value per pixel that are alive at the end of a phase: three parameters of it and of the phase before, the
 # guidance, the input, and temporaries.
 _MAPS = 16
+# Allocators keep some of what was freed, in pieces too small for what comes next.
+_FRAGMENTS = 1.25
 
 
 class Estimate(NamedTuple):
@@ -102,7 +104,7 @@ def estimate(
     features = max(_most_alive(generator, width) for generator in generators)
     pixel_bytes = features * number + width * _FLOAT + _MAPS * _FLOAT
     resized = _FLOAT * _MAPS * batch * int(np.prod(shape)) // slices
-    work = int(batch * rows * columns * pixel_bytes) + resized
+    work = int(_FRAGMENTS * batch * rows * columns * pixel_bytes) + resized
     # bfloat16 keeps a second, half-sized copy of the weights.
     device_bytes = weights * (_FLOAT + number % _FLOAT) + work + _CONTEXT_BYTES[device]
 
