@@ -190,6 +190,57 @@ def test_closing_the_scene_during_the_run_cancels_it_without_a_pop_up(host, pane
     assert "Choose the volume" in panel.ui.applyButton.toolTip
 
 
+@pytest.mark.parametrize("stage", ["starting", "loading", "handing over", "adding the results"])
+def test_the_scene_may_be_closed_at_any_stage_of_the_run(host, panel, module_widget, small_pet, stage):
+    """Each stage is caught as it begins; what is not seen in time was over, which is fine too."""
+    progress = panel._onProgress
+
+    def close_at_stage(event):
+        progress(event)
+        if event["stage"].startswith(stage) and volumes():
+            host.close_scene()
+
+    panel._onProgress = close_at_stage
+    panel.ui.applyButton.click()
+    host.wait_until(lambda: idle(panel), PATIENT_S)
+    host.close_scene()
+    assert volumes() == []
+    host.wait_until(lambda: scratch_folders() == [] or not panel.isBusy, 5)
+    assert host.messages == []
+    panel._onProgress = progress
+
+
+def test_a_result_comes_back_from_a_saved_scene_with_phases_overlay_and_provenance(
+    host, module_widget, panel, apply, small_pet, tmp_path
+):
+    from UncertaintyGuidedI2ILib.scene import provenanceOf
+
+    apply(until=lambda: idle(panel))
+    inspect = module_widget.logic.getParameterNode().inspect
+    inspect.overlay, inspect.threshold, inspect.showOverlay = "probability", 450.0, True
+    host.wait_until(lambda: slicer.mrmlScene.GetFirstNodeByName("slab probability"), 5)
+    pause(host, 0.5)
+    provenance = provenanceOf(slicer.util.getNode("slab sigma (HU)"))
+    voxels = slicer.util.arrayFromVolume(slicer.util.getNode("slab pseudo-CT")).copy()
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    host.close_scene()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+
+    assert provenanceOf(slicer.util.getNode("slab sigma (HU)")) == provenance
+    assert len(provenance["run"]) == 32
+    again = module_widget.logic.getParameterNode().inspect
+    assert (again.overlay, again.threshold, again.showOverlay) == ("probability", 450.0, True)
+    assert again.result.GetName() == "slab pseudo-CT"
+    probability = slicer.util.getNode("slab probability")
+    shown = {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    assert probability.GetID() in shown
+    (browser,) = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(again.result), voxels)
+    module_widget.inspectPanel.ui.phaseSlider.value = 1
+    host.wait_until(lambda: (slicer.util.arrayFromVolume(again.result) != voxels).any(), 5)
+    assert browser.GetSelectedItemNumber() == 0
+
+
 def test_reloading_the_module_during_the_run_leaves_no_process(host, panel, apply, pet, module_widget):
     apply(until=lambda: at_work(panel))
     module_widget.cleanup()

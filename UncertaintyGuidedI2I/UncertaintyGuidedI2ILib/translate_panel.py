@@ -228,7 +228,7 @@ class TranslatePanel(VTKObservationMixin):
 
         choices = self._parameterNode.translate
         self._started = time.monotonic()
-        self._progress = {"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None}
+        self._progress = {"stage": _("handing the image to the engine"), "fraction": 0.0, "remaining_s": None}
         self._clock.start()
         self.log(f"Translating with {choices.model} on {choices.device}.")
         try:
@@ -346,6 +346,8 @@ class TranslatePanel(VTKObservationMixin):
         selector.addItem(_("auto"), "auto")
         for device in info["devices"]:
             selector.addItem(_deviceLabel(device), device["name"])
+            if device["problem"]:
+                self.log(device["problem"])
         selector.blockSignals(blocked)
 
     def _onModelSelected(self, index: int) -> None:
@@ -499,7 +501,7 @@ def _deviceLabel(device: dict[str, Any]) -> str:
     label = f"{device['name']}: {device['description']}"
     if device["free"] and device["total"]:
         label += f", {device['free'] / 2**30:.1f} of {device['total'] / 2**30:.1f} GiB free"
-    return label
+    return _("{device} (cannot be used)").format(device=label) if device["problem"] else label
 
 
 def _imageName(nodes: Nodes) -> str:

@@ -73,7 +73,6 @@ class TranslationJob(VTKObservationMixin):
         self._dimensions = inputNode.GetImageData().GetDimensions()
         self._over = False
         self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
-        onProgress({"stage": "handing the image to the engine", "fraction": 0.0, "remaining_s": None})
         self._steps: Cooperative[Any] = Cooperative(
             transfer.writeVoxels(inputNode, self._folder / "input.npy"), self._onWritten, self._fail
         )
@@ -118,6 +117,8 @@ class TranslationJob(VTKObservationMixin):
 
     def _onResult(self, result: dict[str, Any]) -> None:
         self._onProgress({"stage": "adding the results to the scene", "fraction": 1.0, "remaining_s": None})
+        if self._over:
+            return
         self._steps = Cooperative(self._read(result), lambda outputs: self._add(result, outputs), self._fail)
 
     def _read(self, result: dict[str, Any]) -> Generator[None, None, list[Output]]:
