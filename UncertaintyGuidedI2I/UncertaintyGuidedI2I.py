@@ -26,6 +26,7 @@ from UncertaintyGuidedI2ILib import logic as translationLogic  # noqa: E402
 from UncertaintyGuidedI2ILib.check_panel import CheckPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.comparison_layout import registerLayout  # noqa: E402
 from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel  # noqa: E402
+from UncertaintyGuidedI2ILib.overlays import NOTHING_REMEMBERED  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
 from UncertaintyGuidedI2ILib.translate_panel import TranslatePanel  # noqa: E402
@@ -68,6 +69,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self.client = None
         self.panels = ()
         self._parameterNode = None
+        self._isAddition = False
 
     def setup(self) -> None:
         """Load the panels, when the user opens the module for the first time."""
@@ -87,7 +89,9 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        # Before and after the node selectors, which while they list the new nodes lose what was chosen in them.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport, priority=100.0)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport, priority=-100.0)
         # The application may quit without closing its modules first.
         slicer.app.connect("aboutToQuit()", self.client.stop)
         self.initializeParameterNode()
@@ -106,6 +110,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         if self._parameterNode is None:
             self.initializeParameterNode()
         self.translatePanel.enter()
+        self.checkPanel.enter()
 
     def exit(self) -> None:
         """Leave everything as it is, each time the user opens another module: a run goes on."""
@@ -123,8 +128,17 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneStartImport(self, caller: object = None, event: object = None) -> None:
+        """Let the choices be read as they were saved, not as the widgets happen to be meanwhile."""
+        self._isAddition = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") > 0
+        self._bind(None)
+
     def onSceneEndImport(self, caller: object = None, event: object = None) -> None:
         """Take up the choices that a loaded scene brings."""
+        choices = self.logic.getParameterNode().inspect
+        if self._isAddition and choices.layersBefore:
+            # Its volumes have new names for the scene; the old ones may now mean another patient's.
+            choices.layersBefore = NOTHING_REMEMBERED
         self.initializeParameterNode()
 
     def onTranslated(self, nodes: dict) -> None:

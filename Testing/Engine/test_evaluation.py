@@ -2,25 +2,31 @@
 
 import json
 from functools import lru_cache
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from Engine.conftest import IdentityBundle
+from upgan.components import component_steps
 from upgan.distribution import GeneralizedNormal
 from upgan.errors import InputError
-from upgan.evaluation.body import body_mask
+from upgan.evaluation.body import body_mask, body_mask_steps
 from upgan.evaluation.calibration import LEVELS, coverage
 from upgan.evaluation.metrics import image_error
 from upgan.evaluation.report import evaluate
 from upgan.inference import InferenceEngine
 from upgan.networks.cascade import Cascade
+from upgan.percentile import percentile_steps
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
+from upgan.steps import finish
 from upgan.volume import Volume, read_volume, write_volume
 
 SHAPE, SPACING_MM = (16, 56, 48), (12.0, 4.0, 4.0)
@@ -130,6 +136,89 @@ def test_a_scan_of_nothing_has_no_body():
     assert mask.shape == (3, 8, 9)
     assert mask.dtype == bool
     assert not mask.any()
+
+
+def body_in_one_go(voxels: np.ndarray, threshold: float) -> np.ndarray:
+    """The body by scipy's functions of whole volumes."""
+    labels, _ = ndimage.label(voxels > threshold)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = labels == sizes.argmax()
+    # As wide as the closing reaches twice: further than that, the edge of a slice cannot matter.
+    wide = np.pad(body, ((0, 0), (6, 6), (6, 6)))
+    closed = ndimage.binary_closing(wide, np.ones((1, 7, 7)))[:, 6:-6, 6:-6] | body
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.tuples(*[st.integers(1, 24)] * 3), st.floats(0.3, 2.5), st.integers(1, 900))
+def test_the_body_is_the_same_in_whatever_steps_it_is_found(seed, shape, smoothness, step):
+    voxels = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 1, shape), smoothness)
+    threshold = float(np.quantile(voxels, 0.5))
+    with mock.patch("upgan.steps.STEP_VOXELS", step):
+        found = finish(body_mask_steps(voxels, threshold))
+    if (voxels > threshold).any():
+        np.testing.assert_array_equal(found, body_in_one_go(voxels, threshold))
+    else:
+        assert not found.any()
+
+
+def test_the_body_is_found_with_a_pause_after_every_plane():
+    assert sum(1 for _ in body_mask_steps(np.zeros((5, 512, 512)))) >= 2 * 5
+    # Of a body: also between closing and filling each plane.
+    assert sum(1 for _ in body_mask_steps(np.ones((5, 512, 512)))) >= 4 * 5
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.tuples(*[st.integers(1, 9)] * 3), st.floats(0, 1), st.integers(1, 200))
+def test_components_are_numbered_and_counted_as_scipy_does_in_whatever_slabs(seed, shape, share, step):
+    mask = np.random.default_rng(seed).random(shape) < share
+    with mock.patch("upgan.steps.STEP_VOXELS", step):
+        found = finish(component_steps(shape, lambda slab: mask[slab]))
+    labels, count = ndimage.label(mask)
+    np.testing.assert_array_equal(found.of(slice(None)), labels)
+    np.testing.assert_array_equal(found.sizes, [0, *(np.count_nonzero(labels == i + 1) for i in range(count))])
+
+
+@pytest.mark.parametrize("turns", [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 1)])
+def test_a_spiral_through_all_slabs_is_one_component(turns):
+    # A wall with doors at alternating ends: every slab sees many pieces, which only the last border joins.
+    mask = np.zeros((21, 21, 5), dtype=bool)
+    mask[:, ::2] = True
+    mask[0, 1::4] = mask[-1, 3::4] = True
+    for axis, turn in enumerate(turns):
+        mask = np.flip(mask, axis) if turn else mask
+    with mock.patch("upgan.steps.STEP_VOXELS", 1):
+        found = finish(component_steps(mask.shape, lambda slab: mask[slab]))
+    np.testing.assert_array_equal(found.sizes, [0, mask.sum()])
+
+
+DISTRIBUTIONS = {
+    "uniform": lambda rng, size: rng.random(size),
+    "skew": lambda rng, size: rng.standard_cauchy(size) ** 3,
+    "of few values": lambda rng, size: rng.integers(0, 4, size),
+    "sorted": lambda rng, size: np.sort(rng.normal(0, 1, size))[::-1],
+    "the same": lambda rng, size: np.full(size, 7.5),
+}
+
+
+@pytest.mark.parametrize("values", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 3000), st.floats(0, 100), st.sampled_from([np.float32, np.float64]))
+def test_a_percentile_in_steps_is_that_of_numpy(values, seed, size, percent, kind):
+    drawn = values(np.random.default_rng(seed), size).astype(kind)
+    with (
+        mock.patch("upgan.steps.STEP_VOXELS", 50),
+        mock.patch("upgan.percentile.STEP_VOXELS", 50),
+        mock.patch("upgan.percentile._SAMPLE", 20),
+    ):
+        found = finish(percentile_steps(drawn, percent))
+    # Of float64: numpy's releases differ in how precisely they find the rank in float32.
+    assert found == pytest.approx(np.percentile(drawn.astype(float), percent), rel=1e-6, abs=1e-12)
+
+
+def test_the_percentile_of_values_one_of_which_is_no_number_is_none():
+    assert np.isnan(finish(percentile_steps(np.array([1, np.nan, 3, 4]), 0)))
 
 
 @pytest.fixture
@@ -278,3 +367,12 @@ def test_a_manifest_that_is_none_is_refused(engine, tmp_path):
     with pytest.raises(InputError) as refusal:
         evaluate(engine, path, ["sub-001"])
     assert refusal.value.code == "manifest_unreadable"
+
+
+def test_a_slice_smaller_than_the_window_has_the_ssim_of_its_continuation(rng):
+    image, reference = (rng.normal(0, 300, (3, 5, 40)) for _ in range(2))
+    mask = np.ones(image.shape, dtype=bool)
+    wide = ((0, 0), (0, 2), (0, 0))
+    larger = image_error(np.pad(image, wide, mode="edge"), np.pad(reference, wide, mode="edge"), np.pad(mask, wide))
+    assert image_error(image, reference, mask).ssim == pytest.approx(larger.ssim)
+    assert image_error(reference, reference, mask).ssim == pytest.approx(1)

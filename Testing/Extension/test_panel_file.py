@@ -83,3 +83,8 @@ def test_a_form_label_says_which_widget_it_belongs_to(panel):
             label = item.find("widget[@class='QLabel']")
             if item.get("colspan") is None and label is not None:
                 assert properties(label)["buddy"] in named, label.get("name")
+
+
+def test_a_label_shows_text_as_it_is_for_names_of_nodes_and_models_are_written_by_strangers(panel):
+    for label in panel.iterfind(".//widget[@class='QLabel']"):
+        assert properties(label).get("textFormat") == "Qt::PlainText", label.get("name")

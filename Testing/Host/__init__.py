@@ -31,8 +31,8 @@ What differs from Slicer and cannot be seen here:
 
 - Qt is 6, Slicer 5.10's is 5.15: signals and functions that only Qt 5 has are absent. Methods take the flat enums but
   no bare numbers for them (``label.setAlignment(132)``); attributes do (``label.alignment = 132``).
-- ``connectGui`` returns the tag that its documentation promises. Some versions of Slicer return None (issue 7547), and
-  ``disconnectGui`` then disconnects nothing: do not rely on widgets being silent after it.
+- A parameter pack reads and writes the node's values one by one. Slicer's is a copy, which writes all of its values
+  when one is set: read it anew (``parameterNode.pack``) rather than keep it.
 - Slice views show volumes by Slicer's own slice logic, without OpenGL; segmentations and markups need OpenGL and are
   left out where there is none. The colour legend is drawn by the host. There are no 3D views.
 - Nodes get no subject hierarchy item by themselves, and ``pip_install`` refuses.

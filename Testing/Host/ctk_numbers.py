@@ -79,6 +79,13 @@ class ctkSliderWidget(QWidget):
     def reset(self) -> None:
         self._spin.value = self._spin.minimum
 
+    def setSingleStep(self, step: float) -> None:
+        if step > self._spin.maximum - self._spin.minimum > 0:
+            raise ValueError(f"A step of {step} is larger than the range: CTK warns and ignores it")
+        self._spin.singleStep = step
+
+    singleStep = property(lambda self: self._spin.singleStep, setSingleStep)
+
     def _slide(self, position: int) -> None:
         low, high = self._spin.minimum, self._spin.maximum
         value = low + (high - low) * position / SLIDER_STEPS

@@ -58,14 +58,17 @@ class WrapperMethods:
     def RemoveObserver(self, tag: int) -> None:
         self.parameterNode.RemoveObserver(tag)
 
-    def connectGui(self, gui: Any) -> int:
-        """Connect every widget that names a parameter in its property SlicerParameterName."""
+    def connectGui(self, gui: Any) -> None:
+        """Connect every widget that names a parameter in its property SlicerParameterName.
+
+        As in Slicer up to 5.10 the tag that disconnectGui needs is lost (issue 7547).
+        """
         import qt
 
         is_widget = getattr(gui, "isWidgetType", lambda: False)()
         widgets = gui.findChildren(qt.QWidget) if is_widget else gui.__dict__.values()
         named = {widget.property("SlicerParameterName"): widget for widget in widgets}
-        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         """Connect widgets by dotted parameter name and return the tag for disconnectGui."""

@@ -31,7 +31,7 @@ class Observers:
         self._functions: dict[int, Callable[[Any], None]] = {}
         self._keys = itertools.count()
 
-    def add(self, caller: Any, event: Any, function: Callable[[Any], None]) -> None:
+    def add(self, caller: Any, event: Any, function: Callable[[Any], None], priority: float = 0.0) -> None:
         """Call a function with the event's object (or the caller, where the event has none)."""
         weak, key = weakref.ref(self), next(self._keys)
         self._functions[key] = function
@@ -42,7 +42,7 @@ class Observers:
             if observers is not None and shiboken6.isValid(observers._owner) and key in observers._functions:
                 observers._functions[key](data if data is not None else source)
 
-        self._tags.append((caller, caller.AddObserver(event, call)))
+        self._tags.append((caller, caller.AddObserver(event, call, priority)))
 
     def clear(self) -> None:
         """Remove all of them."""

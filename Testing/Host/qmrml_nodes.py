@@ -73,7 +73,8 @@ class qMRMLNodeComboBox(QWidget):
             self._observers.add(scene, scene.NodeAddedEvent, self._node_added)
             self._observers.add(scene, scene.NodeAboutToBeRemovedEvent, self._node_removed)
             self._observers.add(scene, scene.EndCloseEvent, self._changed)
-            self._observers.add(scene, scene.EndImportEvent, self._changed)
+            # After the observers of modules: they find the list as it was before.
+            self._observers.add(scene, scene.EndImportEvent, self._imported, -10.0)
         self._changed()
 
     def currentNode(self) -> Any:
@@ -147,7 +148,14 @@ class qMRMLNodeComboBox(QWidget):
         self._observe_nodes()
         self._announce()
 
+    def _imported(self, _: Any) -> None:
+        """Make the list anew; Slicer's forgets what was chosen (issues 4570 and 7492)."""
+        self._box.currentIndex = 0 if self.noneEnabled else -1
+        self._changed()
+
     def _node_added(self, node: Any) -> None:
+        if self._scene.IsImporting():
+            return
         if any(node.IsA(kind) for kind in self.nodeTypes):
             self._named.add(node, "ModifiedEvent", self._node_modified)
             if self._box.findData(node.GetID()) < 0 and self._shows(node):

@@ -26,6 +26,8 @@ class InProcessClient:
         self._folder = folder
         self._qt = qt
         self._handlers = None
+        self._job = None
+        self._onBusyChanged = []
         self._answer = []
         self._timer = qt.QTimer()
         self._timer.interval = 2
@@ -33,18 +35,25 @@ class InProcessClient:
 
     @property
     def isBusy(self):
-        return self._handlers is not None
+        return self._handlers is not None or self._job is not None
+
+    def whenBusyChanges(self, callback):
+        self._onBusyChanged.append(callback)
 
     def newJobFolder(self):
-        folder = self._folder / f"job-{len(self.requests)}"
-        folder.mkdir(parents=True)
-        return folder
+        self._job = self._folder / f"job-{len(self.requests)}"
+        self._job.mkdir(parents=True)
+        return self._job
 
     def removeJobFolder(self, folder):
         shutil.rmtree(folder, ignore_errors=True)
+        self._job = None
+        for callback in self._onBusyChanged:
+            callback()
 
-    def request(self, command, arguments, onProgress, onResult, onError):
+    def request(self, command, arguments, onProgress, onResult, onError, job=None):
         assert command == "check"
+        assert job == self._job
         if self.failure is not None:
             raise self.failure
         self.requests.append(arguments)
@@ -52,11 +61,12 @@ class InProcessClient:
         threading.Thread(target=self._work, args=(arguments,), daemon=True).start()
         self._timer.start()
 
-    def cancel(self):
+    def cancel(self, onEnded=lambda: None):
         from upgan.errors import Cancelled
 
         if self._handlers:
             self._finish(2, Cancelled())
+        self._qt.QTimer.singleShot(0, onEnded)
 
     def stop(self):
         self._timer.stop()

@@ -217,7 +217,7 @@ def test_comparing_changes_no_view_until_it_is_asked_for(host, ui, pair, compare
         assert (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) == (pair[1].GetID(), error.GetID())
         assert node.GetForegroundOpacity() == 0.5
     (legend,) = kinds(host, "vtkMRMLColorLegendDisplayNode")
-    assert legend.GetTitleText() == "Result − reference (HU)"
+    assert legend.GetTitleText() == "Result - reference (HU)"
 
     ui.chartSelector.setCurrentIndex(2)
     ui.showChartButton.click()
@@ -358,10 +358,20 @@ def test_compare_turns_into_cancel_and_cancel_leaves_nothing(host, ui, pair, cli
 def test_cancel_while_the_voxels_are_handed_over_asks_the_engine_for_nothing(host, ui, pair, client, tmp_path):
     ui.compareButton.click()
     ui.compareButton.click()
-    assert ui.compareButton.text == "Compare"
+    host.wait_until(lambda: ui.compareButton.text == "Compare", 2)
     host.wait_until(lambda: True)
     assert client.requests == []
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_cancel_while_the_voxels_are_handed_over_leaves_the_request_of_another_panel_alone(host, ui, pair, client):
+    ended = []
+    client._handlers = (print, print, ended.append)
+    ui.compareButton.click()
+    ui.compareButton.click()
+    assert ui.compareButton.text == "Compare"
+    assert client.isBusy
+    assert ended == []
 
 
 @pytest.mark.parametrize("victim", ["image", "reference"])

@@ -23,6 +23,13 @@ def start(host):
     return run
 
 
+def test_finished_work_is_let_go(host, start):
+    running, results, _ = start(iter(()))
+    timer = running._timer
+    host.wait_until(lambda: results, 5)
+    assert not timer.disconnect("timeout()", running._goOn)
+
+
 def busy(seconds, steps=100):
     for _ in range(steps):
         time.sleep(seconds / steps)

@@ -404,6 +404,10 @@ def test_changes_between_start_and_end_modify_are_one_event(slicer, choices):
     assert len(events) == 1
 
 
+def test_connect_gui_keeps_its_tag_for_itself_as_in_slicer(example, choices):
+    assert choices.connectGui(example.ui) is None
+
+
 def test_a_disconnected_panel_leaves_the_parameters_alone(example, choices):
     choices.disconnectGui(example.guiTag)
     example.ui.titleEdit.text = "other"

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from Panels.heartbeat import shortest_block_s
+
 MODULE = Path(__file__).parents[2] / "UncertaintyGuidedI2I"
 SHAPE = (16, 40, 36)
 GRID = np.array([[-3.0, 0, 0, 54], [0, -3.0, 0, 60], [0, 0, 4.0, -30], [0, 0, 0, 1]])
@@ -99,7 +101,9 @@ def run(host, panel, phases):
 def settle(host, panel):
     def wait():
         host.process_events()
-        host.wait_until(lambda: not panel._session.isWorking and not panel._refreshTimer.active)
+        host.wait_until(
+            lambda: not (panel._session.isWorking or panel._figures.isWorking or panel._refreshTimer.active)
+        )
 
     return wait
 
@@ -312,6 +316,7 @@ def test_sliders_end_where_the_intensities_do(host, ui, panel, result, phases, s
     assert ui.thresholdSlider.suffix == ""
     ui.sigmaSpinBox.value = 0.25
     ui.segmentButton.click()
+    settle()
     assert "σ ≥ 0.25, ≥" in ui.regionsInfoLabel.text
 
 
@@ -412,6 +417,7 @@ def test_uncertain_regions_become_a_segment(host, ui, panel, result, phases, set
     ui.sigmaSpinBox.value = 300
     ui.minimumSizeSpinBox.value = 0.4
     ui.segmentButton.click()
+    settle()
     segmentation = host.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     ((name, mask),) = segmentMasks(segmentation, result.nodes["sigma"]).items()
     assert name == "σ ≥ 300 HU, ≥ 0.4 mL"
@@ -433,6 +439,7 @@ def test_only_the_chosen_rule_has_its_field(host, ui, opened, result, settle):
     assert not ui.sigmaSpinBox.visible
     assert ui.percentileSpinBox.visible
     ui.segmentButton.click()
+    settle()
     assert "percentile 95" in ui.regionsInfoLabel.text
 
 
@@ -457,6 +464,7 @@ def test_statistics_list_tissues_and_segments_and_go_to_the_scene_as_a_table(hos
 
 def test_figures_of_another_phase_are_not_shown(host, ui, result, settle):
     ui.computeStatisticsButton.click()
+    settle()
     ui.rankButton.click()
     settle()
     assert ui.statisticsTable.rowCount == 4
@@ -472,6 +480,7 @@ def test_a_click_on_a_ranked_slice_moves_all_views_to_it(host, ui, panel, result
     import slicer
 
     ui.rankButton.click()
+    settle()
     body = phases[3]["image"] > -500
     means = [phases[3]["sigma"][k][body[k]].mean() for k in range(SHAPE[0])]
     assert int(cells(ui.slicesTable)[0][0]) - 1 == int(np.argmax(means))
@@ -480,6 +489,132 @@ def test_a_click_on_a_ranked_slice_moves_all_views_to_it(host, ui, panel, result
     z = -30 + 4.0 * k
     assert cells(ui.slicesTable)[1][1] == f"{'S' if z >= 0 else 'I'} {abs(z):.1f} mm"
     assert slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceOffset() == pytest.approx(z)
+
+
+BUTTONS = {
+    "segmentButton": "regionsInfoLabel",
+    "computeStatisticsButton": "statisticsInfoLabel",
+    "rankButton": "slicesInfoLabel",
+}
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Figures that take many turns of the event loop."""
+    from UncertaintyGuidedI2ILib import cooperative
+
+    monkeypatch.setattr("upgan.steps.STEP_VOXELS", 1000)
+    monkeypatch.setattr(cooperative, "SLICE_S", 1e-4)
+
+
+def begin(host, panel, button):
+    """Click, and return when the work has begun."""
+    button.click()
+    for _ in range(3):
+        host.process_events()
+    assert panel._figures.isWorking
+
+
+@pytest.mark.parametrize("name", BUTTONS)
+def test_a_button_cancels_while_it_computes_and_the_others_say_why_they_wait(name, host, ui, panel, result, slow):
+    nodes, button = host.scene.GetNumberOfNodes(), getattr(ui, name)
+    text = button.text
+    begin(host, panel, button)
+    assert (button.text, button.enabled) == ("Cancel", True)
+    assert getattr(ui, BUTTONS[name]).text == "Finding the body…"
+    for other in BUTTONS.keys() - {name}:
+        assert not getattr(ui, other).enabled
+        assert "Other figures" in getattr(ui, other).toolTip
+    button.click()
+    assert not panel._figures.isWorking
+    host.process_events()
+    assert (button.text, button.enabled) == (text, True)
+    assert getattr(ui, BUTTONS[name]).text == "Cancelled."
+    assert all(getattr(ui, other).enabled for other in BUTTONS)
+    assert host.scene.GetNumberOfNodes() == nodes
+    assert ui.statisticsTable.rowCount == ui.slicesTable.rowCount == 0
+
+
+@pytest.mark.parametrize("name", BUTTONS)
+def test_after_cancel_the_same_button_computes_again(name, host, ui, panel, result, settle, slow):
+    begin(host, panel, getattr(ui, name))
+    getattr(ui, name).click()
+    getattr(ui, name).click()
+    settle()
+    assert getattr(ui, BUTTONS[name]).text not in ("", "Cancelled.", "Finding the body…")
+
+
+@pytest.mark.parametrize("event", ["phase", "sigma deleted", "result deleted", "no choices"])
+def test_figures_are_given_up_when_what_they_are_computed_from_goes(event, host, ui, panel, result, settle, slow):
+    begin(host, panel, ui.segmentButton)
+    if event == "phase":
+        ui.phaseSlider.value = 1
+    elif event == "no choices":
+        panel.setParameterNode(None)
+    else:
+        host.scene.RemoveNode(host.scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode"))
+        for node in [result.nodes["sigma"]] if event == "sigma deleted" else list(result.nodes.values()):
+            host.scene.RemoveNode(node)
+    for _ in range(3):
+        host.process_events()
+    assert not panel._figures.isWorking
+    settle()
+    assert host.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+    assert ui.segmentButton.text == "Segment uncertain regions"
+
+
+def test_the_scene_may_close_while_figures_are_computed(host, ui, panel, result, settle, slow):
+    begin(host, panel, ui.computeStatisticsButton)
+    # As the front door does at the scene's start and end of closing.
+    panel.onSceneStartClose()
+    assert not panel._figures.isWorking
+    panel.setParameterNode(None)
+    host.close_scene()
+    panel.onSceneEndClose()
+    settle()
+    assert ui.statisticsTable.rowCount == 0
+    assert ui.statisticsInfoLabel.text == ""
+
+
+def test_figures_that_fail_say_so_once_and_can_be_tried_again(host, ui, panel, result, settle, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("upgan.evaluation.body.ndimage.binary_closing", None)
+        ui.rankButton.click()
+        settle()
+    (message,) = host.messages
+    assert "The slices could not be ranked." in str(message)
+    # Its traceback is for the Python console.
+    assert "TypeError" in host.uncaught.pop()
+    ui.rankButton.click()
+    settle()
+    assert ui.slicesTable.rowCount == 10
+
+
+def test_figures_of_a_large_volume_never_block_the_viewer(host, ui, panel, choices, settle, rng):
+    from Scene.inspected import add_input, add_run
+
+    shape = (120, 256, 256)
+    _, j, i = np.ogrid[tuple(slice(size) for size in shape)]
+    inside = np.broadcast_to(((j - 128) / 100) ** 2 + ((i - 128) / 80) ** 2 < 1, shape)
+    sigma = rng.uniform(0, 60, shape).astype(np.float32) + np.where(inside, np.float32(40), np.float32(0))
+    maps = {"image": np.where(inside, np.float32(40), np.float32(-1000)), "sigma": sigma}
+    maps |= {"alpha": sigma * np.float32(np.sqrt(2)), "beta": np.full(shape, 2, np.float32)}
+    (nodes,) = add_run(add_input(host.scene, GRID, shape), {1: maps}).values()
+    panel.showResult(nodes["image"])
+    # So high that no segment is drawn: how long the views take for one is theirs.
+    ui.sigmaSpinBox.value = 101
+    settle()
+
+    def run():
+        panel._figures._body = None
+        for name, label in BUTTONS.items():
+            getattr(ui, name).click()
+            settle()
+            assert getattr(ui, label).text != ""
+
+    assert shortest_block_s(run) < 0.1
+    assert ui.regionsInfoLabel.text == "No region: σ ≥ 101 HU, ≥ 0.5 mL."
+    assert (ui.statisticsTable.rowCount, ui.slicesTable.rowCount) == (4, 10)
 
 
 # The comparison

@@ -295,6 +295,34 @@ def test_heads_are_not_warned_about(host, panel, choices, shared_data):
     assert {name: text for name, text in warned.items() if text} == {}
 
 
+def test_opening_the_settings_lists_the_devices_with_their_memory(host, panel, choices):
+    assert panel.ui.deviceSelector.count == 1
+    panel.ui.settingsButton.collapsed = False
+    host.wait_until(lambda: panel.ui.deviceSelector.count > 1, PATIENT_S)
+    selector = panel.ui.deviceSelector
+    devices = {selector.itemData(i): selector.itemText(i) for i in range(selector.count)}
+    assert "GiB free" in devices["cpu"]
+    assert selector.currentData == "auto"
+    selector.currentIndex = selector.findData("cpu")
+    assert choices.device == "cpu"
+
+
+def test_the_card_of_the_chosen_model_is_shown_with_its_warning(panel):
+    card = panel.ui.cardBrowser.toPlainText()
+    assert "not for patients" in card
+    assert "MAE (HU)" in card
+    assert "Apache License" in card
+
+
+def test_the_log_says_what_ran_and_names_no_patient(host, panel, apply, small_pet):
+    small_pet.SetName("DOE^JANE")
+    apply(until=lambda: idle(panel))
+    log = panel.ui.logEdit.plainText
+    assert "pet-ct-phantom" in log
+    assert "Done in" in log
+    assert "DOE" not in log
+
+
 def test_an_estimate_is_shown_before_the_run_and_learns_from_it(host, panel, apply, small_pet):
     import_module("qt").QSettings().clear()
     panel._checked = None
@@ -318,6 +346,67 @@ def test_a_disabled_apply_says_why(host, panel, choices, pet):
         assert why in panel.ui.applyButton.toolTip
     choices.image = True
     assert panel.ui.applyButton.enabled
+
+
+def test_holes_in_the_image_count_as_zero_only_when_the_user_says_so(host, panel, apply, small_pet):
+    voxels = slicer.util.arrayFromVolume(small_pet).astype(np.float32)
+    voxels[3, 50, 50] = np.nan
+    slicer.util.updateVolumeFromArray(small_pet, voxels)
+    host.answer = False
+    apply(until=lambda: idle(panel))
+    assert "NaN" in host.messages[0].text
+    assert volumes() == ["slab"]
+    host.answer = True
+    apply(until=lambda: idle(panel))
+    assert panel.ui.statusLabel.text.startswith("Done in")
+    assert np.isnan(slicer.util.arrayFromVolume(small_pet)[3, 50, 50])
+    assert np.isfinite(slicer.util.arrayFromVolume(slicer.util.getNode("slab pseudo-CT"))).all()
+
+
+def test_an_input_that_no_model_could_take_is_refused_before_the_run(host, panel, choices):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "one slice")
+    slicer.util.updateVolumeFromArray(node, np.ones((1, 20, 20), dtype=np.float32))
+    choices.inputVolume = node
+    host.wait_until(lambda: "single slice" in panel.ui.applyButton.toolTip, 2)
+    assert not panel.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("what", ["voxels", "place"])
+def test_an_input_that_changes_during_the_run_gives_an_error_and_no_outputs(host, panel, apply, pet, what):
+    apply(until=lambda: at_work(panel))
+    if what == "voxels":
+        slicer.util.arrayFromVolume(pet)[:] = slicer.util.arrayFromVolume(pet)[::-1]
+        slicer.util.arrayFromVolumeModified(pet)
+    else:
+        pet.SetOrigin(1, 2, 3)
+    host.wait_until(lambda: idle(panel), PATIENT_S)
+    assert "changed" in host.messages[0].text
+    assert volumes() == ["sample_nacpet"]
+
+
+def test_one_panel_at_a_time_has_the_engine_and_the_other_says_so(host, module_widget, panel, apply, pet):
+    check = module_widget.checkPanel
+    reference = slicer.util.loadVolume(str(SAMPLES / "sample_ct.nrrd"))
+    apply(until=lambda: idle(panel))
+    module_widget.logic.getParameterNode().check.reference = reference
+    assert check.ui.compareButton.enabled
+    apply(until=lambda: at_work(panel))
+    assert not check.ui.compareButton.enabled
+    assert "at work" in check.ui.compareButton.toolTip
+    assert not check.ui.installButton.enabled
+    host.wait_until(lambda: idle(panel), PATIENT_S)
+    check.ui.compareButton.click()
+    assert not panel.ui.applyButton.enabled
+    assert "at work" in panel.ui.applyButton.toolTip
+    host.wait_until(lambda: panel.ui.applyButton.enabled, PATIENT_S)
+    assert host.messages == []
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(host, panel, apply, small_pet):
+    small_pet.SetName('<img src="file:///etc/hostname"><b>bold</b>')
+    apply(until=lambda: idle(panel))
+    assert "<b>bold</b>" in panel.ui.statusLabel.text
+    assert panel.ui.statusLabel.textFormat == 0  # Qt::PlainText
 
 
 def test_missing_packages_are_named_and_installed_only_when_asked(host, panel, pet, monkeypatch):

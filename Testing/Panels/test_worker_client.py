@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from Panels.heartbeat import Heartbeat
 from Panels.processes import READY, children_of, is_alive, made_up_worker, pause
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
@@ -26,8 +27,8 @@ class Answers:
     def arrived(self):
         return bool(self.results or self.errors)
 
-    def ask(self, client, command="work", **arguments):
-        client.request(command, arguments, self.progress.append, self.results.append, self.errors.append)
+    def ask(self, client, command="work", job=None):
+        client.request(command, {}, self.progress.append, self.results.append, self.errors.append, job=job)
         return self
 
 
@@ -157,9 +158,9 @@ def test_cancel_ends_the_worker_behind_a_launcher_too(make_client, host, tmp_pat
 
 
 def test_stopping_leaves_no_process_and_no_files_and_calls_nobody(client, host):
-    answers = Answers().ask(client, "info")
     folder = client.newJobFolder()
     (folder / "input.npy").write_bytes(b"a patient")
+    answers = Answers().ask(client, "info", job=folder)
     started = time.monotonic()
     client.stop()
     assert time.monotonic() - started < 1.2
@@ -187,6 +188,64 @@ def test_a_second_request_at_a_time_is_refused(client):
     assert refusal.value.code == "worker_busy"
 
 
+def test_a_job_has_the_worker_for_itself_until_it_is_over_and_the_panels_hear_of_it(client, host):
+    from upgan.errors import UpganError
+
+    heard = []
+    client.whenBusyChanges(lambda: heard.append(client.isBusy))
+    folder = client.newJobFolder()
+    for ask in (client.newJobFolder, lambda: Answers().ask(client, "info")):
+        with pytest.raises(UpganError) as refusal:
+            ask()
+        assert refusal.value.code == "worker_busy"
+    answers = Answers().ask(client, "info", job=folder)
+    host.wait_until(lambda: answers.arrived, 60)
+    assert client.isBusy
+    client.removeJobFolder(folder)
+    assert heard == [True, False]
+    again = Answers().ask(client, "info")
+    host.wait_until(lambda: again.arrived, 10)
+    assert again.results
+
+
+def test_a_job_keeps_its_files_when_the_worker_dies_beside_it(client, host):
+    folder = client.newJobFolder()
+    (folder / "sigma.npy").write_bytes(b"results on their way back")
+    answers = Answers().ask(client, "info", job=folder)
+    host.wait_until(lambda: answers.arrived, 60)
+    for pid in children_of(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    host.wait_until(lambda: not client.isRunning, 5)
+    assert (folder / "sigma.npy").exists()
+    client.removeJobFolder(folder)
+    assert scratch_folders() == []
+
+
+def test_a_job_that_is_cancelled_while_the_worker_has_nothing_to_do_is_told_when_it_is_gone(client, host):
+    client.newJobFolder()
+    ended = []
+    client.cancel(lambda: ended.append(client.isRunning))
+    host.wait_until(lambda: ended, 2)
+    assert ended == [False]
+    assert children_of(os.getpid()) == set()
+
+
+FLOOD = """
+os.write(2, b'x' * 20_000_000 + b'\\n' + b'line\\n' * 200_000)
+say(b'{"event": "result", "id": 1, "result": {}}\\n')
+sys.stdin.read()
+"""
+
+
+def test_a_flood_of_log_lines_does_not_stop_the_viewer(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, FLOOD))
+    with Heartbeat() as heartbeat:
+        answers = Answers().ask(client)
+        host.wait_until(lambda: answers.arrived, 30)
+    assert heartbeat.longest_s < 0.3
+    assert max(map(len, client.said)) <= 600
+
+
 def test_a_temporary_folder_that_cannot_be_written_is_told_with_a_remedy(client, host, monkeypatch):
     from upgan.errors import OutputError
 
@@ -209,6 +268,21 @@ def test_a_program_that_is_not_there_is_told(make_client, host):
     host.wait_until(lambda: answers.arrived, 5)
     assert answers.errors[0].code == "worker_ended"
     assert "/no/such/python" in answers.errors[0].sentence
+    assert scratch_folders() == []
+
+
+def test_a_program_that_fails_from_within_start_as_on_windows_is_told(make_client, monkeypatch):
+    import qt
+
+    from upgan.errors import UpganError
+
+    client = make_client(["/no/such/python"])
+    monkeypatch.setattr(qt.QProcess, "start", lambda *_: client._onProcessError(qt.QProcess.FailedToStart))
+    for ask in (client.newJobFolder, lambda: Answers().ask(client)):
+        with pytest.raises(UpganError) as refusal:
+            ask()
+        assert refusal.value.code == "worker_not_started"
+    assert not client.isBusy
     assert scratch_folders() == []
 
 

@@ -9,11 +9,13 @@ from Scene.conftest import SHEARED, SLICER_IS_ABSENT
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 
 from Scene.inspected import add_input, add_result  # noqa: E402
+from UncertaintyGuidedI2ILib.overlays import ResultGoneError  # noqa: E402
 from UncertaintyGuidedI2ILib.regions import (  # noqa: E402
     Rule,
     bodyMask,
     segmentationOf,
     segmentUncertainRegions,
+    segmentUncertainRegionsSteps,
     uncertainRegions,
     voxelVolume,
 )
@@ -22,6 +24,11 @@ from UncertaintyGuidedI2ILib.uncertainty_statistics import segmentMasks  # noqa:
 SHAPE = (8, 12, 14)
 # 2 x 2 x 2.5 mm: ten microlitres.
 GRID = np.diag([2.0, 2.0, 2.5, 1.0])
+
+
+@pytest.fixture(autouse=True)
+def _one_plane_a_step(monkeypatch):
+    monkeypatch.setattr("upgan.steps.STEP_VOXELS", SHAPE[1] * SHAPE[2])
 
 
 @pytest.fixture
@@ -155,6 +162,33 @@ def test_where_nothing_is_uncertain_no_segmentation_is_made(result, body, mrml_s
     regions = segmentUncertainRegions(result, Rule(5000), body)
     assert regions.segmentation is None
     assert regions.count == 0
+    assert mrml_scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_regions_given_up_before_their_end_leave_the_scene_as_it_was(result, body, mrml_scene):
+    total = sum(1 for _ in segmentUncertainRegionsSteps(result, Rule(180), body))
+    mrml_scene.RemoveNode(segmentationOf(result))
+    before = mrml_scene.GetNumberOfNodes()
+    steps = segmentUncertainRegionsSteps(result, Rule(180), body)
+    for _ in range(total):
+        next(steps)
+    steps.close()
+    assert mrml_scene.GetNumberOfNodes() == before
+    assert total > 3 * SHAPE[0]
+
+
+@pytest.mark.parametrize("event", ["deleted", "another phase"])
+def test_regions_of_maps_that_are_gone_do_not_come_into_the_scene(event, result, body, mrml_scene):
+    steps = segmentUncertainRegionsSteps(result, Rule(180), body)
+    next(steps)
+    if event == "deleted":
+        mrml_scene.RemoveNode(result.nodes["sigma"])
+    else:
+        other = slicer.vtkMRMLScalarVolumeNode()
+        other.CopyContent(result.nodes["sigma"])
+        result.nodes["sigma"].SetAndObserveImageData(other.GetImageData())
+    with pytest.raises(ResultGoneError):
+        list(steps)
     assert mrml_scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 

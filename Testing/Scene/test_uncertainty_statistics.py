@@ -28,6 +28,11 @@ GRID = np.array([[-2.0, 0, 0, 8], [0, -2.0, 0, 7], [0, 0, 2.5, -10], [0, 0, 0, 1
 TURN = np.array([[0, -1, 0, 10], [1, 0, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1.0]])
 
 
+@pytest.fixture(autouse=True)
+def _one_plane_a_step(monkeypatch):
+    monkeypatch.setattr("upgan.steps.STEP_VOXELS", SHAPE[1] * SHAPE[2])
+
+
 @pytest.fixture
 def maps(rng):
     image = rng.uniform(-1000, 1500, SHAPE)
@@ -72,6 +77,8 @@ def test_of_a_large_region_percentiles_and_width_are_those_of_an_even_sample(res
     from UncertaintyGuidedI2ILib import uncertainty_statistics
 
     monkeypatch.setattr(uncertainty_statistics, "SAMPLE", 200)
+    # No multiple of three: the sample goes on evenly from one step to the next.
+    monkeypatch.setattr("upgan.steps.STEP_VOXELS", 50)
     (row,) = statisticsOf(result, {"all": np.ones(SHAPE, bool)}, 0.9)
     sigma = maps["sigma"].ravel()
     assert row.voxels == sigma.size == 504
@@ -156,6 +163,15 @@ def test_a_segment_that_stays_in_the_world_is_found_where_the_volume_went(result
     expected = np.zeros(SHAPE, bool)
     expected[:, 2:6] = True
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_segment_without_voxels_covers_none(result, mrml_scene):
+    segmentation = mrml_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentation.GetSegmentation().AddEmptySegment("empty", "empty")
+    add_segment(segmentation, np.ones(SHAPE, bool), GRID, "all")
+    masks = segmentMasks(segmentation, result.nodes["sigma"])
+    assert not masks["empty"].any()
+    assert masks["all"].all()
 
 
 def test_two_segments_of_one_name_are_both_counted(result, mrml_scene):

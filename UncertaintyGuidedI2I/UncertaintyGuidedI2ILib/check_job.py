@@ -58,7 +58,7 @@ class CheckJob(VTKObservationMixin):
         self._imageID = image.GetID()
         self._referenceID = reference.GetID()
         self._phase = result.phase
-        self._dimensions = image.GetImageData().GetDimensions()
+        self._shape = tuple(reversed(image.GetImageData().GetDimensions()))
         self._geometry = {
             "ijk_to_ras": check_nodes.ijkToWorld(image).tolist(),
             "reference_ijk_to_ras": check_nodes.ijkToWorld(reference).tolist(),
@@ -67,7 +67,10 @@ class CheckJob(VTKObservationMixin):
         # The phase's own data, which stay as they are when another phase is shown meanwhile.
         phase = phaseNodes(result).get(self._phase, {})
         volumes = {name: phase.get(name, result.nodes.get(name)) for name in ("image", "alpha", "beta")}
+        self._sent = [node for node in (*volumes.values(), reference) if node is not None]
+        self._stamps = list(map(scene.Stamp.of, self._sent))
         self._over = False
+        self._isCancelled = False
         self._folder = client.newJobFolder()
         self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
         onProgress({"stage": "handing the images to the engine", "fraction": 0.0, "remaining_s": None})
@@ -79,11 +82,10 @@ class CheckJob(VTKObservationMixin):
         """Stop; ``onError`` is called with ``Cancelled``, at the latest when the worker has ended."""
         from upgan.errors import Cancelled
 
+        self._isCancelled = True
         self._steps.cancel()
-        answersLater = self._client.isBusy
-        self._client.cancel()
-        if not answersLater:
-            self._fail(Cancelled())
+        # The worker is this job's alone: whatever it does may be ended.
+        self._client.cancel(lambda: self._fail(Cancelled()))
 
     def abandon(self) -> None:
         """Stop without any callback: the module goes away. The caller stops the worker."""
@@ -102,16 +104,19 @@ class CheckJob(VTKObservationMixin):
     def _onWritten(self, paths: dict[str, str | None]) -> None:
         from upgan.errors import UpganError
 
+        if list(map(scene.Stamp.of, self._sent)) != self._stamps:
+            self._fail(_changed())
+            return
         arguments = {**paths, **self._geometry, "output": str(self._folder)}
         try:
-            self._client.request("check", arguments, self._onProgress, self._onResult, self._fail)
+            self._client.request("check", arguments, self._onProgress, self._onResult, self._fail, job=self._folder)
         except UpganError as error:
             self._fail(error)
 
     def _onResult(self, result: dict[str, Any]) -> None:
-        if self._over:
-            return
         self._onProgress({"stage": "adding the results to the scene", "fraction": 1.0, "remaining_s": None})
+        if self._isCancelled:
+            return
         self._steps = Cooperative(self._read(result), lambda error: self._add(result, error), self._fail)
 
     def _read(self, result: dict[str, Any]) -> Generator[None, None, vtk.vtkImageData]:
@@ -128,21 +133,20 @@ class CheckJob(VTKObservationMixin):
         self._onFinished(check)
 
     def _image(self) -> slicer.vtkMRMLScalarVolumeNode:
-        """Return the image, as long as it is still the volume that was sent."""
-        from upgan.errors import InputError
-
+        """Return the image, as long as it still lies where it was when it was sent."""
         node = self._scene.GetNodeByID(self._imageID)
-        image = node.GetImageData()
-        if image is None or image.GetDimensions() != self._dimensions:
-            raise InputError(
-                "input_changed",
-                "The result was changed while it was being compared.",
-                "Compare again and leave it as it is meanwhile.",
-            )
+        shape = tuple(reversed(node.GetImageData().GetDimensions())) if node.GetImageData() else ()
+        place = check_nodes.ijkToWorld(node).tolist()
+        if shape != self._shape or place != self._geometry["ijk_to_ras"]:
+            raise _changed()
         return node
 
     def _onNodeRemoved(self, caller: Any, event: str) -> None:
-        if not self._over and None in map(self._scene.GetNodeByID, (self._imageID, self._referenceID)):
+        if (
+            not self._isCancelled
+            and not self._over
+            and None in map(self._scene.GetNodeByID, (self._imageID, self._referenceID))
+        ):
             self.cancel()
 
     def _fail(self, error: Exception) -> None:
@@ -154,3 +158,13 @@ class CheckJob(VTKObservationMixin):
         self._over = True
         self.removeObservers()
         self._client.removeJobFolder(self._folder)
+
+
+def _changed() -> Exception:
+    from upgan.errors import InputError
+
+    return InputError(
+        "input_changed",
+        "The result or the reference was changed while they were being compared.",
+        "Compare again and leave them as they are meanwhile.",
+    )

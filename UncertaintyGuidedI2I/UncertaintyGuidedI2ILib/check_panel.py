@@ -17,6 +17,8 @@ from UncertaintyGuidedI2ILib.check_curves import DATA_RANGE, MASK, NOTE
 from UncertaintyGuidedI2ILib.check_job import CheckJob
 from UncertaintyGuidedI2ILib.check_nodes import Check, checkOf, exportCheck
 from UncertaintyGuidedI2ILib.display import showLegend, showOverlay
+from UncertaintyGuidedI2ILib.messages import plain, showError
+from UncertaintyGuidedI2ILib.parameters import connectWidgets
 from UncertaintyGuidedI2ILib.results import UNIT, Result, resultOf, results
 from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
 
@@ -67,7 +69,7 @@ class CheckPanel(VTKObservationMixin):
         if parameterNode is not None:
             if not parameterNode.check.result:
                 parameterNode.check.result = _newestImage()
-            self._guiTag = parameterNode.connectGui(self.ui)
+            self._guiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
         self._onChoicesChanged()
 
@@ -112,7 +114,7 @@ class CheckPanel(VTKObservationMixin):
         if check and reference:
             showOverlay(reference, check.error, ERROR_OPACITY)
             unit = check.error.GetAttribute(UNIT)
-            title = _("Result − reference ({unit})") if unit else _("Result − reference")
+            title = _("Result - reference ({unit})") if unit else _("Result - reference")
             showLegend(check.error).SetTitleText(title.format(unit=unit))
             slicer.util.resetSliceViews()
 
@@ -166,6 +168,7 @@ class CheckPanel(VTKObservationMixin):
         ui.showErrorButton.connect("clicked(bool)", self.onShowError)
         ui.exportButton.connect("clicked(bool)", self.onExport)
         ui.installButton.connect("clicked(bool)", self.onInstall)
+        self._client.whenBusyChanges(self._showState)
         self.enter()
 
     def _start(self) -> None:
@@ -212,15 +215,7 @@ class CheckPanel(VTKObservationMixin):
         self._run.finish()
 
     def _showError(self, error: Exception) -> None:
-        from upgan.errors import UpganError
-
-        if not isinstance(error, UpganError):
-            # A defect of ours: shown as such, with its traceback in the Python console.
-            with slicer.util.tryWithErrorDisplay(_("The module failed unexpectedly.")):
-                raise error
-            return
-        self.ui.statusLabel.text = error.sentence
-        slicer.util.errorDisplay(f"{error.sentence}\n\n{error.remedy}", detailedText=str(error))
+        self.ui.statusLabel.text = showError(error)
 
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
@@ -255,7 +250,7 @@ class CheckPanel(VTKObservationMixin):
         for i, row in enumerate(figures):
             for j, text in enumerate(row):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(plain(text))
                 if j == 1:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 table.setItem(i, j, item)
@@ -278,8 +273,10 @@ class CheckPanel(VTKObservationMixin):
         ui.compareButton.enabled = running or not why
         compare = _("Compare the result with the reference and add tables, charts and the error map to the scene.")
         stop = _("Stop the comparison; nothing is added to the scene.")
-        ui.compareButton.toolTip = stop if running else why or compare
-        ui.resultSelector.enabled = ui.referenceSelector.enabled = ui.installButton.enabled = idle
+        ui.compareButton.toolTip = stop if running else plain(why) or compare
+        ui.resultSelector.enabled = ui.referenceSelector.enabled = idle
+        # An installation ends the worker, whoever it works for.
+        ui.installButton.enabled = idle and not self._client.isBusy
         ui.packagesFrame.visible = bool(self._missing)
         needed = _("The comparison needs packages that are not installed yet: {names}.")
         ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
@@ -323,6 +320,8 @@ class CheckPanel(VTKObservationMixin):
             return _("A result cannot be its own reference: choose the real image.")
         if self._missing:
             return _("Install the missing packages first.")
+        if self._client.isBusy:
+            return _("The engine is at work for something else.")
         return ""
 
     def _result(self) -> Result | None:

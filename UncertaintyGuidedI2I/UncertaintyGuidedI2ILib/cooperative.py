@@ -33,12 +33,12 @@ class Cooperative(Generic[T]):
         self._onError = onError
         self._timer = qt.QTimer()
         self._timer.interval = 0
-        self._timer.timeout.connect(self._goOn)
+        self._timer.connect("timeout()", self._goOn)
         self._timer.start()
 
     def cancel(self) -> None:
         """Stop for good; the generator's ``finally`` blocks run. After the end it does nothing."""
-        self._timer.stop()
+        self._stop()
         self._steps.close()
 
     def _goOn(self) -> None:
@@ -49,10 +49,15 @@ class Cooperative(Generic[T]):
         except StopIteration as end:
             result = end.value
         except Exception as error:  # noqa: BLE001 - handed on, not swallowed
-            self._timer.stop()
+            self._stop()
             self._onError(error)
             return
         else:
             return
-        self._timer.stop()
+        self._stop()
         self._onFinished(result)
+
+    def _stop(self) -> None:
+        self._timer.stop()
+        # The timer's connection holds this object, which holds the timer: Python cannot see that circle.
+        self._timer.disconnect("timeout()", self._goOn)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,18 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from UncertaintyGuidedI2ILib.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.inspect_tables import clearTable, fillSlices, fillStatistics
 from UncertaintyGuidedI2ILib.inspect_words import enable, say
+from UncertaintyGuidedI2ILib.overlays import ResultGoneError
 from UncertaintyGuidedI2ILib.parameters import RULES
-from UncertaintyGuidedI2ILib.regions import Rule, bodyMask, lowestSigma, segmentUncertainRegions
+from UncertaintyGuidedI2ILib.regions import (
+    Regions,
+    Rule,
+    bodyMaskSteps,
+    lowestSigmaSteps,
+    segmentUncertainRegionsSteps,
+)
 from UncertaintyGuidedI2ILib.results import Result
 from UncertaintyGuidedI2ILib.scene import provenanceOf
 from UncertaintyGuidedI2ILib.uncertainty_statistics import (
@@ -21,15 +30,15 @@ from UncertaintyGuidedI2ILib.uncertainty_statistics import (
     Statistics,
     addTable,
     jumpTo,
-    rankSlices,
-    segmentMasks,
-    statisticsOf,
-    tissueClasses,
+    rankSlicesSteps,
+    segmentMasksSteps,
+    statisticsSteps,
+    tissueClassesSteps,
 )
 
 
 class FigureSections:
-    """Computes when a button is clicked, under a wait cursor: a second for ten million voxels, most of it the body.
+    """Computes when a button is clicked, a little at a time; meanwhile the button cancels, and the others wait.
 
     Args:
         ui: Widgets of InspectPanel.ui.
@@ -50,6 +59,14 @@ class FigureSections:
         self._body: tuple[tuple[Any, ...], np.ndarray] | None = None
         self._statistics: tuple[list[Statistics], float] | None = None
         self._slices: list[RankedSlice] = []
+        # What is being computed, from what, and the button and the label of its section.
+        self._work: Cooperative[Any] | None = None
+        self._source: tuple[Any, ...] = ()
+        self._button: Any = None
+        self._label: Any = None
+        self._why = ""
+        buttons = (ui.segmentButton, ui.computeStatisticsButton, ui.rankButton)
+        self._texts = [(button, button.text) for button in buttons]
         ui.segmentButton.connect("clicked(bool)", self.onSegment)
         ui.computeStatisticsButton.connect("clicked(bool)", self.onComputeStatistics)
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
@@ -61,43 +78,30 @@ class FigureSections:
             # Low rows; regions are named in several lines where the panel is narrow.
             table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
 
+    @property
+    def isWorking(self) -> bool:
+        """Whether figures are being computed."""
+        return self._work is not None
+
     def onSegment(self, checked: bool = False) -> None:
-        """Add the uncertain regions to the run's segmentation."""
-        result = self._result()
-        if result is None or "sigma" not in result.nodes:
-            return
-        with slicer.util.tryWithErrorDisplay(_("The regions could not be segmented.")), slicer.util.WaitCursor():
-            regions = segmentUncertainRegions(result, self._rule(), self._bodyOf(result))
-            if regions.segmentation is None:
-                text = _("No region: {rule}.").format(rule=regions.name)
-            else:
-                text = _("{count} regions, {volume:.1f} mL: {rule}, in {segmentation}.").format(
-                    count=regions.count,
-                    volume=regions.volume,
-                    rule=regions.name,
-                    segmentation=regions.segmentation.GetName(),
-                )
-            say(self.ui.regionsInfoLabel, text)
+        """Add the uncertain regions to the run's segmentation, or cancel that."""
+        self._toggle(
+            self.ui.segmentButton,
+            self.ui.regionsInfoLabel,
+            self._segmentSteps,
+            self._showRegions,
+            _("The regions could not be segmented."),
+        )
 
     def onComputeStatistics(self, checked: bool = False) -> None:
-        """Fill the table of sigma by tissue class and by the user's segments."""
-        result, choices = self._result(), self._choices()
-        if result is None or "sigma" not in result.nodes or choices is None:
-            return
-        with slicer.util.tryWithErrorDisplay(_("The statistics failed.")), slicer.util.WaitCursor():
-            masks = tissueClasses(result, self._bodyOf(result))
-            if choices.segmentation is not None:
-                for name, mask in segmentMasks(choices.segmentation, result.nodes["sigma"]).items():
-                    masks[_("segment {name}").format(name=name)] = mask
-            level = choices.level / 100
-            rows = statisticsOf(result, masks, level)
-            self._statistics = rows, level
-            fillStatistics(self.ui.statisticsTable, rows, result, level)
-            text = _(
-                "σ{unit} of phase {phase}: mean, median, 95th percentile, and mean width of the {level:g} % interval."
-            ).format(unit=f" ({result.unit})" if result.unit else "", phase=result.phase, level=100 * level)
-            say(self.ui.statisticsInfoLabel, text)
-        self._onChanged()
+        """Fill the table of sigma by tissue class and by the user's segments, or cancel that."""
+        self._toggle(
+            self.ui.computeStatisticsButton,
+            self.ui.statisticsInfoLabel,
+            self._statisticsSteps,
+            self._showStatistics,
+            _("The statistics failed."),
+        )
 
     def onCopyTable(self, checked: bool = False) -> None:
         """Add the statistics to the scene as a table."""
@@ -107,19 +111,14 @@ class FigureSections:
             say(self.ui.statisticsInfoLabel, _("Copied to {table}.").format(table=table.GetName()))
 
     def onRank(self, checked: bool = False) -> None:
-        """Find the most uncertain slices."""
-        result = self._result()
-        if result is None or "sigma" not in result.nodes:
-            return
-        with slicer.util.tryWithErrorDisplay(_("The slices could not be ranked.")), slicer.util.WaitCursor():
-            body = self._bodyOf(result)
-            threshold = lowestSigma(slicer.util.arrayFromVolume(result.nodes["sigma"]), body, self._rule())
-            self._slices = rankSlices(result, body, threshold)
-            fillSlices(self.ui.slicesTable, self._slices, result.unit, float(f"{threshold:.4g}"))
-            text = _("{plane} slices, phase {phase}, inside the body.").format(
-                plane=str(provenanceOf(result.nodes["sigma"]).get("plane", "axial")).capitalize(), phase=result.phase
-            )
-            say(self.ui.slicesInfoLabel, text if self._slices else _("There is no body in the translated image."))
+        """Find the most uncertain slices, or cancel that."""
+        self._toggle(
+            self.ui.rankButton,
+            self.ui.slicesInfoLabel,
+            self._rankSteps,
+            self._showSlices,
+            _("The slices could not be ranked."),
+        )
 
     def onSlice(self, row: int, column: int) -> None:
         """Let all slice views go to the chosen slice."""
@@ -127,7 +126,12 @@ class FigureSections:
             jumpTo(slicer.mrmlScene, self._slices[row].point)
 
     def follow(self, result: Result | None) -> None:
-        """Empty the tables when another result or phase is shown: it has other figures."""
+        """Empty the tables when another result or phase is shown: it has other figures.
+
+        What is being computed from maps that are gone, or show another phase, is given up.
+        """
+        if self._work is not None and _sourceOf(result) != self._source:
+            self._cancel()
         shown = (result.runID, result.phase) if result else None
         if shown != self._shown or result is None:
             self._shown = shown
@@ -138,7 +142,7 @@ class FigureSections:
                 say(label, "")
 
     def forget(self) -> None:
-        """Let go of the body's mask and of all figures."""
+        """Let go of the body's mask and of all figures, also of those that are being computed."""
         self._body = None
         self.follow(None)
 
@@ -148,14 +152,21 @@ class FigureSections:
         Args:
             why: There is nothing to compute from; empty where there is.
         """
+        self._why = why
         ui, choices = self.ui, self._choices()
-        enable(ui.segmentButton, why, _("Add the regions as a segment, named after the rule."))
-        enable(ui.computeStatisticsButton, why, _("Compute the table for the phase that is shown."))
-        enable(
-            ui.rankButton,
-            why,
+        tips = (
+            _("Add the regions as a segment, named after the rule."),
+            _("Compute the table for the phase that is shown."),
             _("Find the ten slices with the highest mean sigma inside the body, in the plane of the model."),
         )
+        for (button, text), tip in zip(self._texts, tips, strict=True):
+            if self._work is not None and button is self._button:
+                button.text = _("Cancel")
+                enable(button, "", _("Stop; nothing changes."))
+            else:
+                button.text = text
+                busy = _("Other figures are being computed.") if self._work is not None else ""
+                enable(button, why or busy, tip)
         enable(
             ui.copyTableButton,
             why or ("" if self._statistics else _("Compute the statistics first.")),
@@ -171,10 +182,120 @@ class FigureSections:
         percentile = choices.rule == RULES[1]
         return Rule(choices.percentile if percentile else choices.sigma, percentile, choices.minimumSize)
 
-    def _bodyOf(self, result: Result) -> np.ndarray:
+    def _toggle(
+        self,
+        button: Any,
+        label: Any,
+        steps: Callable[[Result], Generator[None, None, Any]],
+        show: Callable[[Result, Any], None],
+        failed: str,
+    ) -> None:
+        """Start what a button stands for, or cancel it where it runs; the button does what it says."""
+        if self._work is not None:
+            if button is self._button:
+                self._cancel()
+            return
+        result = self._result()
+        if result is None or "sigma" not in result.nodes or self._choices() is None:
+            return
+        self._button, self._label, self._source = button, label, _sourceOf(result)
+        self._work = Cooperative(
+            steps(result), partial(self._finish, partial(show, result), failed), partial(self._fail, failed)
+        )
+        self.showState(self._why)
+
+    def _cancel(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            self._end(_("Cancelled."))
+
+    def _finish(self, show: Callable[[Any], None], failed: str, found: Any) -> None:
+        gone = _sourceOf(self._result()) != self._source
+        self._end("")
+        if not gone:
+            with slicer.util.tryWithErrorDisplay(failed):
+                show(found)
+        self._onChanged()
+
+    def _fail(self, failed: str, error: Exception) -> None:
+        self._end("")
+        if not isinstance(error, ResultGoneError):
+            # With its traceback in the Python console.
+            with slicer.util.tryWithErrorDisplay(failed):
+                raise error
+        self._onChanged()
+
+    def _end(self, text: str) -> None:
+        self._work, self._source = None, ()
+        say(self._label, text)
+        self.showState(self._why)
+
+    def _segmentSteps(self, result: Result) -> Generator[None, None, Regions]:
+        rule = self._rule()
+        body = yield from self._bodySteps(result)
+        say(self.ui.regionsInfoLabel, _("Finding the uncertain regions…"))
+        return (yield from segmentUncertainRegionsSteps(result, rule, body))
+
+    def _showRegions(self, result: Result, regions: Regions) -> None:
+        if regions.segmentation is None:
+            text = _("No region: {rule}.").format(rule=regions.name)
+        else:
+            text = _("{count} regions, {volume:.1f} mL: {rule}, in {segmentation}.").format(
+                count=regions.count,
+                volume=regions.volume,
+                rule=regions.name,
+                segmentation=regions.segmentation.GetName(),
+            )
+        say(self.ui.regionsInfoLabel, text)
+
+    def _statisticsSteps(self, result: Result) -> Generator[None, None, tuple[list[Statistics], float]]:
+        choices = self._choices()
+        level, segmentation = choices.level / 100, choices.segmentation
+        body = yield from self._bodySteps(result)
+        say(self.ui.statisticsInfoLabel, _("Computing the statistics…"))
+        masks = yield from tissueClassesSteps(result, body)
+        if segmentation is not None:
+            segments = yield from segmentMasksSteps(segmentation, result.nodes["sigma"])
+            masks.update({_("segment {name}").format(name=name): mask for name, mask in segments.items()})
+        return (yield from statisticsSteps(result, masks, level)), level
+
+    def _showStatistics(self, result: Result, statistics: tuple[list[Statistics], float]) -> None:
+        self._statistics = rows, level = statistics
+        fillStatistics(self.ui.statisticsTable, rows, result, level)
+        text = _(
+            "σ{unit} of phase {phase}: mean, median, 95th percentile, and mean width of the {level:g} % interval."
+        ).format(unit=f" ({result.unit})" if result.unit else "", phase=result.phase, level=100 * level)
+        say(self.ui.statisticsInfoLabel, text)
+
+    def _rankSteps(self, result: Result) -> Generator[None, None, tuple[list[RankedSlice], float]]:
+        rule = self._rule()
+        body = yield from self._bodySteps(result)
+        say(self.ui.slicesInfoLabel, _("Ranking the slices…"))
+        sigma = slicer.util.arrayFromVolume(result.nodes["sigma"])
+        threshold = yield from lowestSigmaSteps(sigma, body, rule)
+        return (yield from rankSlicesSteps(result, body, threshold)), threshold
+
+    def _showSlices(self, result: Result, ranked: tuple[list[RankedSlice], float]) -> None:
+        self._slices, threshold = ranked
+        fillSlices(self.ui.slicesTable, self._slices, result.unit, float(f"{threshold:.4g}"))
+        text = _("{plane} slices, phase {phase}, inside the body.").format(
+            plane=str(provenanceOf(result.nodes["sigma"]).get("plane", "axial")).capitalize(), phase=result.phase
+        )
+        say(self.ui.slicesInfoLabel, text if self._slices else _("There is no body in the translated image."))
+
+    def _bodySteps(self, result: Result) -> Generator[None, None, np.ndarray]:
         """Return the body's mask, computed once for an image."""
         node = result.nodes.get("image") or result.nodes["sigma"]
         key = (result.runID, result.phase, node.GetID(), node.GetImageData().GetMTime())
         if self._body is None or self._body[0] != key:
-            self._body = key, bodyMask(result)
+            say(self._label, _("Finding the body…"))
+            self._body = key, (yield from bodyMaskSteps(result))
         return self._body[1]
+
+
+def _sourceOf(result: Result | None) -> tuple[Any, ...]:
+    """Return what figures are computed from: they are not true any more when it changes."""
+    if result is None:
+        return ()
+    maps = ((quantity, node.GetID(), node.GetImageData()) for quantity, node in result.nodes.items())
+    return (result.runID, result.phase, *maps)

@@ -17,7 +17,7 @@ from UncertaintyGuidedI2ILib.inspect_readout import ReadoutSection
 from UncertaintyGuidedI2ILib.inspect_words import enable, missingText, noResultText, say
 from UncertaintyGuidedI2ILib.overlay_session import OverlaySession
 from UncertaintyGuidedI2ILib.overlays import Overlay, rememberLayers
-from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS
+from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, connectWidgets
 from UncertaintyGuidedI2ILib.phases import browserOf, phaseNodes, selectPhase
 from UncertaintyGuidedI2ILib.results import QUANTITIES, QUANTITY, Result, resultOf, results
 from UncertaintyGuidedI2ILib.scene import provenanceOf
@@ -70,7 +70,7 @@ class InspectPanel(VTKObservationMixin):
             self._refresh()
             return
         comparison_layout.registerLayout(slicer.mrmlScene)
-        self._guiTag = parameterNode.connectGui(self.ui)
+        self._guiTag = connectWidgets(parameterNode, self.ui)
         self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._refreshSoon)
         self._readout.observe()
         self._refresh()
@@ -100,6 +100,7 @@ class InspectPanel(VTKObservationMixin):
     def cleanup(self) -> None:
         """Let go of everything."""
         self._session.forget()
+        self._figures.forget()
         self.setParameterNode(None)
         self._refreshTimer.stop()
         self._readout.stop()
@@ -309,13 +310,24 @@ def _fitRanges(ui: Any, result: Result | None) -> None:
     low, high = HU_LIMITS
     if result is not None and unit != "HU":
         shown = result.nodes["image"].GetDisplayNode() if "image" in result.nodes else None
-        low, high = 0.0, 2 * shown.GetWindowLevelMax() if shown is not None else HU_LIMITS[1]
+        brightest = shown.GetWindowLevelMax() if shown is not None else 0.0
+        low, high = 0.0, 2 * brightest if brightest > 0 else HU_LIMITS[1]
     step = 10.0 ** round(math.log10((high - low) / 400))
     for widget, minimum in ((ui.thresholdSlider, low), (ui.sigmaSpinBox, 0.0)):
-        widget.suffix = f" {unit}" if unit else ""
-        widget.decimals = max(0, -round(math.log10(step)))
-        widget.singleStep = step
-        widget.minimum, widget.maximum = minimum, high
+        ends = {"minimum": minimum, "maximum": high}
+        # A slider refuses a step that is larger than its range.
+        isWider = high - minimum > widget.maximum - widget.minimum
+        wanted = {
+            "suffix": f" {unit}" if unit else "",
+            "decimals": max(0, -round(math.log10(step))),
+            **(ends if isWider else {}),
+            "singleStep": step,
+            **ends,
+        }
+        for name, value in wanted.items():
+            # Writing decimals lets a slider say that its value has changed; a suffix rewrites what is being typed.
+            if getattr(widget, name) != value:
+                setattr(widget, name, value)
 
 
 def _describe(result: Result | None) -> str:

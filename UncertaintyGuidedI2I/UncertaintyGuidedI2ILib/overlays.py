@@ -87,7 +87,10 @@ def overlaySteps(result: Result, overlay: Overlay) -> Generator[None, None, slic
         _colourIfGrey(node, result)
         return node
     source = result.nodes[NEEDS[overlay.quantity][-1]]
-    scene, image = source.GetScene(), emptyLike(source.GetImageData())
+    scene = source.GetScene()
+    if scene is None:
+        raise ResultGoneError
+    image = emptyLike(source.GetImageData())
     voxels = vtk_to_numpy(image.GetPointData().GetScalars())
     inputs = [slicer.util.arrayFromVolume(result.nodes[name]).reshape(-1) for name in NEEDS[overlay.quantity]]
     phase, function, highest = result.phase, _function(overlay), 0.0
@@ -197,6 +200,10 @@ def hideLegends(scene: slicer.vtkMRMLScene) -> None:
         legend = scene.GetNthNodeByClass(i, "vtkMRMLColorLegendDisplayNode")
         if _isOverlay(legend.GetDisplayableNode()):
             legend.SetVisibility(False)
+
+
+# What views showed before that is not known (any more): they lose the overlay and nothing else.
+NOTHING_REMEMBERED = "{}"
 
 
 def rememberLayers(scene: slicer.vtkMRMLScene) -> str:

@@ -1,6 +1,6 @@
 """The choices that are saved with the scene, one pack a panel; imported only inside the Slicer application."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper, parameterPack
@@ -102,3 +102,21 @@ class UncertaintyGuidedI2IParameterNode:
     translate: TranslateChoices
     inspect: InspectChoices
     check: CheckChoices
+
+
+def connectWidgets(parameterNode: Any, ui: Any) -> int:
+    """Bind every widget that names a choice in its property ``SlicerParameterName``.
+
+    Not by ``connectGui``, which in Slicer 5.10 keeps the tag for itself (Slicer issue 7547): widgets could not be let
+    go, and each scene closed or loaded would leave one more writer of stale choices behind.
+
+    Args:
+        parameterNode: An ``UncertaintyGuidedI2IParameterNode``.
+        ui: Widgets of a panel, by name.
+
+    Returns:
+        The tag for ``disconnectGui``.
+    """
+    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
+    tag: int = parameterNode.connectParametersToGui({name: widget for name, widget in named if name})
+    return tag

@@ -15,10 +15,21 @@ from UncertaintyGuidedI2ILib.scene import ijkToRAS, modality, refuseOtherThanSca
 if TYPE_CHECKING:
     from upgan.estimate import Estimate
     from upgan.library import InstalledModel
-    from upgan.volume import Plane
+    from upgan.volume import Plane, Volume
 
 # How fast earlier runs were on this computer, by kind of device and precision.
 SETTINGS_KEY = "UncertaintyGuidedI2I/multiplyAddsPerSecond"
+
+
+def refusal(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Return why no model could translate this volume, or nothing; its voxels are not looked at."""
+    from upgan.errors import InputError
+
+    try:
+        _volume(node)
+    except InputError as error:
+        return f"{error.sentence} {error.remedy}"
+    return ""
 
 
 def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane: str) -> list[str]:
@@ -26,28 +37,27 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
 
     Args:
         model: A usable one.
-        node: The volume; its voxels are looked at in place.
+        node: A volume that is not refused; its voxels are looked at in place.
         plane: Of ``PLANES``.
     """
     from upgan.domain import Domain, misfits
-    from upgan.errors import InputError
     from upgan.tasks import Task
-    from upgan.volume import Volume
 
     section = model.metadata["upgan"]
-    domain = section.get("domain")
-    try:
-        refuseOtherThanScalarVolume(node)
-        volume = Volume(slicer.util.arrayFromVolume(node), ijkToRAS(node), modality(node))
-        return misfits(
-            Task.model_validate(section["task"]),
-            Domain.model_validate(domain) if domain else None,
-            volume,
-            _plane(plane),
-        )
-    except InputError as error:
-        # The run itself will refuse it; better to know now.
-        return [f"{error.sentence} {error.remedy}"]
+    domain = Domain.model_validate(section["domain"]) if section.get("domain") else None
+    return misfits(Task.model_validate(section["task"]), domain, _volume(node), _plane(plane))
+
+
+def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """Return a volume on the node's own memory.
+
+    Raises:
+        InputError: What ``refuseOtherThanScalarVolume`` and ``upgan.volume.Volume`` refuse.
+    """
+    from upgan.volume import Volume
+
+    refuseOtherThanScalarVolume(node)
+    return Volume(slicer.util.arrayFromVolume(node), ijkToRAS(node), modality(node))
 
 
 def estimate(

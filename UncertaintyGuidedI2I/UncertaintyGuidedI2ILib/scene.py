@@ -126,6 +126,29 @@ def ijkToRAS(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
+class Stamp(NamedTuple):
+    """What changes when somebody edits, moves or replaces a volume.
+
+    Attributes:
+        voxels: Modification time of the voxels, which no two states of any volumes share.
+        dimensions: I, J, K.
+        place: IJK to RAS.
+    """
+
+    voxels: int
+    dimensions: tuple[int, int, int]
+    place: tuple[float, ...]
+
+    @classmethod
+    def of(cls, node: slicer.vtkMRMLScalarVolumeNode) -> Stamp:
+        """Return the present stamp of a volume that holds voxels."""
+        image = node.GetImageData()
+        scalars = image.GetPointData().GetScalars() if image is not None else None
+        if scalars is None:
+            return cls(0, (0, 0, 0), ())
+        return cls(scalars.GetMTime(), image.GetDimensions(), tuple(ijkToRAS(node).ravel()))
+
+
 def sourceName(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Return what names the input in the provenance: its DICOM series UID, else the node's name."""
     item, hierarchy = _subjectHierarchyItem(node)

@@ -14,10 +14,11 @@ from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies, preflight
 from UncertaintyGuidedI2ILib.display import showOverlay
+from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.models import cardHtml, installedModels, modelLabel
-from UncertaintyGuidedI2ILib.parameters import PLANES
+from UncertaintyGuidedI2ILib.parameters import PLANES, connectWidgets
 from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
-from UncertaintyGuidedI2ILib.scene import provenanceOf
+from UncertaintyGuidedI2ILib.scene import Stamp, modality, provenanceOf
 from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, TranslationJob
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 
@@ -57,6 +58,7 @@ class TranslatePanel(VTKObservationMixin):
         self._progress: dict[str, Any] = {}
         self._started = 0.0
         self._cost: Estimate | None = None
+        self._refusal = ""
         self._checked: tuple[Any, ...] | None = None
         # IDs, not nodes: what was translated last may be deleted or the scene closed.
         self._shownIDs: tuple[str, str] | None = None
@@ -85,7 +87,7 @@ class TranslatePanel(VTKObservationMixin):
         if parameterNode is not None:
             if not parameterNode.translate.inputVolume:
                 parameterNode.translate.inputVolume = _firstImage()
-            self._guiTag = parameterNode.connectGui(self.ui)
+            self._guiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
         self._onChoicesChanged()
 
@@ -173,7 +175,7 @@ class TranslatePanel(VTKObservationMixin):
         """Remove the chosen model from this computer, after asking."""
         model = self._model()
         question = _("Remove the model “{name}” from this computer?")
-        if model is not None and slicer.util.confirmOkCancelDisplay(question.format(name=model.name)):
+        if model is not None and slicer.util.confirmOkCancelDisplay(plain(question.format(name=model.name))):
             self._askWorker("remove_model", {"name": model.name}, _("Removing the model…"), lambda result: None)
 
     def onRefreshDevices(self, checked: bool = False) -> None:
@@ -211,6 +213,7 @@ class TranslatePanel(VTKObservationMixin):
         ui.installButton.connect("clicked(bool)", self.onInstall)
         ui.applyButton.connect("clicked(bool)", self.onApply)
         ui.showResultButton.connect("clicked(bool)", self.onShowResult)
+        self._client.whenBusyChanges(self._showState)
         self.enter()
 
     def _addMenu(self, button: Any, entries: list[tuple[str, Callable[[bool], None]]]) -> list[Any]:
@@ -223,7 +226,7 @@ class TranslatePanel(VTKObservationMixin):
         button.setMenu(menu)
         return actions
 
-    def _start(self) -> None:
+    def _start(self, replaceNonfinite: float | None = None) -> None:
         from upgan.errors import UpganError
 
         choices = self._parameterNode.translate
@@ -242,6 +245,7 @@ class TranslatePanel(VTKObservationMixin):
                     plane=None if choices.plane == PLANES[0] else choices.plane,
                     allPhases=choices.allPhases,
                     outputs=self._outputs(),
+                    replaceNonfinite=replaceNonfinite,
                 ),
                 self._onProgress,
                 self._onFinished,
@@ -277,8 +281,21 @@ class TranslatePanel(VTKObservationMixin):
         self.ui.progressBar.value = 0
         if isinstance(error, Cancelled):
             self.ui.statusLabel.text = _("Cancelled. Nothing was added to the scene.")
+        elif self._isFilled(error) and self._run.start():
+            self._start(replaceNonfinite=0.0)
         else:
             self._showError(error)
+            # A model may be gone since it was listed.
+            self.enter()
+
+    def _isFilled(self, error: Exception) -> bool:
+        """Ask whether holes in the image shall count as zero, where they were why it was refused."""
+        from upgan.errors import UpganError
+
+        if not isinstance(error, UpganError) or error.code != "not_finite":
+            return False
+        question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
+        return bool(slicer.util.confirmOkCancelDisplay(question.format(refusal=error.sentence)))
 
     def _endRun(self) -> None:
         self._clock.stop()
@@ -286,16 +303,8 @@ class TranslatePanel(VTKObservationMixin):
         self._run.finish()
 
     def _showError(self, error: Exception) -> None:
-        from upgan.errors import UpganError
-
         self.log(str(error))
-        if not isinstance(error, UpganError):
-            # A defect of ours: shown as such, with its traceback in the Python console.
-            with slicer.util.tryWithErrorDisplay(_("The module failed unexpectedly.")):
-                raise error
-            return
-        self.ui.statusLabel.text = error.sentence
-        slicer.util.errorDisplay(f"{error.sentence}\n\n{error.remedy}", detailedText=str(error))
+        self.ui.statusLabel.text = showError(error)
 
     def _askWorker(
         self, command: str, arguments: dict[str, Any], status: str, onResult: Callable[[dict[str, Any]], None]
@@ -376,12 +385,14 @@ class TranslatePanel(VTKObservationMixin):
     def _watchInput(self) -> None:
         """Hear of changes of the input itself: its voxels, spacing or modality."""
         node = self._input()
-        if node is not self._watched:
+        if node is self._watched:
+            return
+        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
             if self._watched is not None:
-                self.removeObserver(self._watched, vtk.vtkCommand.ModifiedEvent, self._onInputModified)
-            self._watched = node
+                self.removeObserver(self._watched, event, self._onInputModified)
             if node is not None:
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onInputModified)
+                self.addObserver(node, event, self._onInputModified)
+        self._watched = node
 
     def _onInputModified(self, caller: Any, event: str) -> None:
         self._recheck.start()
@@ -394,8 +405,7 @@ class TranslatePanel(VTKObservationMixin):
         settings = (choices.device, choices.precision, choices.plane, choices.allPhases) if choices else ()
         seen = (
             model,
-            node.GetID() if node else "",
-            node.GetMTime() if node else 0,
+            (node.GetID(), Stamp.of(node), modality(node)) if node else None,
             outputs,
             settings,
             tuple(self._missing),
@@ -406,9 +416,10 @@ class TranslatePanel(VTKObservationMixin):
         self.ui.cardBrowser.setHtml(cardHtml(model) if model else "")
         self._removeAction.enabled = model is not None and model.origin != "bundled"
         warnings: list[str] = []
+        self._refusal = preflight.refusal(node) if node is not None else ""
         self._cost = None
         if model is not None and not model.problem and node is not None and not self._missing:
-            warnings = preflight.warnings(model, node, choices.plane)
+            warnings = preflight.warnings(model, node, choices.plane) if not self._refusal else []
             self._cost = preflight.estimate(model, node, choices, len(outputs))
         self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)
         self.ui.warningLabel.visible = bool(warnings)
@@ -428,11 +439,12 @@ class TranslatePanel(VTKObservationMixin):
         ui.applyButton.enabled = running or not why
         translate = _("Translate the input and add the outputs to the scene.")
         stop = _("Stop the translation; nothing is added to the scene.")
-        ui.applyButton.toolTip = stop if running else why or translate
+        ui.applyButton.toolTip = stop if running else plain(why) or translate
         for widget in (ui.inputSelector, ui.loadButton, ui.modelSelector, ui.modelsButton, ui.settingsButton):
             widget.enabled = idle
         ui.refreshDevicesButton.enabled = idle and not self._whyNoWorker()
-        ui.installButton.enabled = idle
+        # An installation ends the worker, whoever it works for.
+        ui.installButton.enabled = idle and not self._client.isBusy
         shown = bool(self._shownNodes())
         ui.showResultButton.enabled = idle and shown
         ui.showResultButton.toolTip = (
@@ -453,6 +465,8 @@ class TranslatePanel(VTKObservationMixin):
             return _("A translation is running.")
         if not self._input():
             return _("Choose the volume to translate.")
+        if self._refusal:
+            return self._refusal
         if model is None:
             return _("No model is installed: import one.")
         if model.problem:
@@ -509,7 +523,9 @@ def _imageName(nodes: Nodes) -> str:
 
 
 def _images() -> list[Any]:
-    return list(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+    """Return what the selector shows: label maps and colour images are scalar volumes too, to the scene."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
 
 
 def _imageIDs() -> set[str]:

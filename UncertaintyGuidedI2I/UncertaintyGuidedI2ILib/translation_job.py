@@ -31,6 +31,7 @@ class TranslationChoices:
     plane: str | None
     allPhases: bool
     outputs: tuple[str, ...]
+    replaceNonfinite: float | None = None
 
 
 class TranslationJob(VTKObservationMixin):
@@ -70,8 +71,9 @@ class TranslationJob(VTKObservationMixin):
         self._folder = client.newJobFolder()
         self._scene = inputNode.GetScene()
         self._inputID = inputNode.GetID()
-        self._dimensions = inputNode.GetImageData().GetDimensions()
+        self._stamp = scene.Stamp.of(inputNode)
         self._over = False
+        self._isCancelled = False
         self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
         self._steps: Cooperative[Any] = Cooperative(
             transfer.writeVoxels(inputNode, self._folder / "input.npy"), self._onWritten, self._fail
@@ -81,11 +83,10 @@ class TranslationJob(VTKObservationMixin):
         """Stop; ``onError`` is called with ``Cancelled``, at the latest when the worker has ended."""
         from upgan.errors import Cancelled
 
+        self._isCancelled = True
         self._steps.cancel()
-        answersLater = self._client.isBusy
-        self._client.cancel()
-        if not answersLater:
-            self._fail(Cancelled())
+        # The worker is this job's alone: whatever it does may be ended.
+        self._client.cancel(lambda: self._fail(Cancelled()))
 
     def abandon(self) -> None:
         """Stop without any callback: the module goes away. The caller stops the worker."""
@@ -95,7 +96,11 @@ class TranslationJob(VTKObservationMixin):
     def _onWritten(self, nothing: None) -> None:
         from upgan.errors import UpganError
 
-        inputNode = self._scene.GetNodeByID(self._inputID)
+        try:
+            inputNode = self._input()
+        except UpganError as error:
+            self._fail(error)
+            return
         arguments = {
             "voxels": str(self._folder / "input.npy"),
             "ijk_to_ras": scene.ijkToRAS(inputNode).tolist(),
@@ -108,16 +113,16 @@ class TranslationJob(VTKObservationMixin):
             "plane": self._choices.plane,
             "phases": "all" if self._choices.allPhases else "last",
             "outputs": list(self._choices.outputs),
+            "replace_nonfinite": self._choices.replaceNonfinite,
         }
         try:
-            self._client.request("translate", arguments, self._onProgress, self._onResult, self._fail)
+            self._client.request("translate", arguments, self._onProgress, self._onResult, self._fail, job=self._folder)
         except UpganError as error:
-            # Another panel was quicker while the image was being written.
             self._fail(error)
 
     def _onResult(self, result: dict[str, Any]) -> None:
         self._onProgress({"stage": "adding the results to the scene", "fraction": 1.0, "remaining_s": None})
-        if self._over:
+        if self._isCancelled:
             return
         self._steps = Cooperative(self._read(result), lambda outputs: self._add(result, outputs), self._fail)
 
@@ -127,7 +132,7 @@ class TranslationJob(VTKObservationMixin):
         for entry in result["outputs"]:
             path = Path(entry["file"])
             image = yield from transfer.readImage(path, like)
-            path.unlink()
+            path.unlink(missing_ok=True)
             what = scene.OutputName(entry["name"], entry["quantity"], entry["phase"], entry["unit"])
             outputs.append(Output(what, image, entry["maximum"]))
         return outputs
@@ -150,8 +155,8 @@ class TranslationJob(VTKObservationMixin):
         from upgan.errors import InputError
 
         node = self._scene.GetNodeByID(self._inputID)
-        image = node.GetImageData()
-        if image is None or image.GetDimensions() != self._dimensions:
+        # Else old and new voxels were sent together, or the outputs would lie where the input was not.
+        if scene.Stamp.of(node) != self._stamp:
             raise InputError(
                 "input_changed",
                 "The input volume was changed while it was being translated.",
@@ -160,7 +165,7 @@ class TranslationJob(VTKObservationMixin):
         return node
 
     def _onNodeRemoved(self, caller: Any, event: str) -> None:
-        if not self._over and self._scene.GetNodeByID(self._inputID) is None:
+        if not self._isCancelled and not self._over and self._scene.GetNodeByID(self._inputID) is None:
             self.cancel()
 
     def _fail(self, error: Exception) -> None:

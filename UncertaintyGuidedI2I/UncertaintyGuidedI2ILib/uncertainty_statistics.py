@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from UncertaintyGuidedI2ILib.overlays import STEP_VOXELS
 from UncertaintyGuidedI2ILib.regions import orientedLike, voxelVolume
 from UncertaintyGuidedI2ILib.results import Result
 from UncertaintyGuidedI2ILib.scene import ijkToRAS, placeBeside, provenanceOf
@@ -50,14 +51,30 @@ class Statistics:
 
 def tissueClasses(result: Result, body: np.ndarray) -> dict[str, np.ndarray]:
     """Return masks [K, J, I] by name: the body, and in HU the tissues that the translated image shows in it."""
+    from upgan.steps import finish
+
+    return finish(tissueClassesSteps(result, body))
+
+
+def tissueClassesSteps(result: Result, body: np.ndarray) -> Generator[None, None, dict[str, np.ndarray]]:
+    """Do what ``tissueClasses`` does, in steps of a few milliseconds."""
+    from upgan.steps import slabs
+
     if result.unit != "HU" or "image" not in result.nodes:
         return {"foreground": body}
     image = slicer.util.arrayFromVolume(result.nodes["image"])
+    air, soft, bone = (np.empty(image.shape, dtype=bool) for _tissue in range(3))
+    for slab in slabs(image.shape):
+        inside, values = body[slab], image[slab]
+        air[slab] = inside & (values <= AIR)
+        soft[slab] = inside & (values > AIR) & (values <= SOFT)
+        bone[slab] = inside & (values > SOFT)
+        yield
     return {
         "body": body,
-        f"air (≤ {_limit(AIR)} HU)": body & (image <= AIR),
-        f"soft tissue ({_limit(AIR)} to {SOFT:g} HU)": body & (image > AIR) & (image <= SOFT),
-        f"bone (> {SOFT:g} HU)": body & (image > SOFT),
+        f"air (≤ {_limit(AIR)} HU)": air,
+        f"soft tissue ({_limit(AIR)} to {SOFT:g} HU)": soft,
+        f"bone (> {SOFT:g} HU)": bone,
     }
 
 
@@ -65,14 +82,23 @@ def segmentMasks(
     segmentation: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode
 ) -> dict[str, np.ndarray]:
     """Return the segments on a volume's grid, boolean [K, J, I] by name; grids and parent transforms may differ."""
+    from upgan.steps import finish
+
+    return finish(segmentMasksSteps(segmentation, reference))
+
+
+def segmentMasksSteps(
+    segmentation: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode
+) -> Generator[None, None, dict[str, np.ndarray]]:
+    """Do what ``segmentMasks`` does, in steps of a few milliseconds; a segment without label map takes one long one."""
     segments = segmentation.GetSegmentation()
+    segmentIDs = [segments.GetNthSegmentID(i) for i in range(segments.GetNumberOfSegments())]
+    names = [segments.GetSegment(segmentID).GetName() for segmentID in segmentIDs]
     masks: dict[str, np.ndarray] = {}
-    for i in range(segments.GetNumberOfSegments()):
-        segmentID = segments.GetNthSegmentID(i)
-        name = segments.GetSegment(segmentID).GetName()
+    for i, (segmentID, name) in enumerate(zip(segmentIDs, names, strict=True)):
         # Two segments may share a name; both are shown.
         key = name if name not in masks else f"{name} ({i + 1})"
-        masks[key] = _segmentMask(segmentation, segmentID, reference)
+        masks[key] = yield from _segmentMaskSteps(segmentation, segmentID, reference)
     return masks
 
 
@@ -81,26 +107,29 @@ def _limit(value: float) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def _segmentMask(
+def _segmentMaskSteps(
     segmentation: slicer.vtkMRMLSegmentationNode, segmentID: str, reference: slicer.vtkMRMLScalarVolumeNode
-) -> np.ndarray:
+) -> Generator[None, None, np.ndarray]:
     # Not by slicer.util.arrayFromSegmentBinaryLabelmap, which adds a volume to the scene for each segment.
+    from upgan.steps import slabs
+
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     segment, resampled = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
-    grid = orientedLike(reference)
     toReference = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
         segmentation.GetParentTransformNode(), reference.GetParentTransformNode(), toReference
     )
-    if not (
-        logic.GetSegmentBinaryLabelmapRepresentation(segmentation, segmentID, segment, False)
-        and slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-            segment, grid, resampled, False, False, toReference
-        )
-    ):
-        return np.zeros(slicer.util.arrayFromVolume(reference).shape, dtype=bool)
-    shape = resampled.GetDimensions()[::-1]
-    return vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(shape) > 0
+    mask = np.zeros(slicer.util.arrayFromVolume(reference).shape, dtype=bool)
+    if not logic.GetSegmentBinaryLabelmapRepresentation(segmentation, segmentID, segment, False):
+        return mask
+    for slab in slabs(mask.shape):
+        yield
+        if not slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+            segment, orientedLike(reference, slab), resampled, False, False, toReference
+        ):
+            continue
+        mask[slab] = vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(mask[slab].shape) > 0
+    return mask
 
 
 def statisticsOf(result: Result, masks: Mapping[str, np.ndarray], level: float) -> list[Statistics]:
@@ -113,28 +142,62 @@ def statisticsOf(result: Result, masks: Mapping[str, np.ndarray], level: float) 
         masks: Boolean [K, J, I] by the region's name.
         level: Of the credible interval, in (0, 1).
     """
-    from upgan.derived import interval_width
+    from upgan.steps import finish
 
-    node = result.nodes["sigma"]
-    sigma = slicer.util.arrayFromVolume(node).reshape(-1)
-    volume = voxelVolume(node)
+    return finish(statisticsSteps(result, masks, level))
+
+
+def statisticsSteps(
+    result: Result, masks: Mapping[str, np.ndarray], level: float
+) -> Generator[None, None, list[Statistics]]:
+    """Do what ``statisticsOf`` does, in steps of a few milliseconds, or some tens for percentiles."""
+    volume = voxelVolume(result.nodes["sigma"])
+    voxels = {quantity: slicer.util.arrayFromVolume(node).reshape(-1) for quantity, node in result.nodes.items()}
     rows = []
     for region, mask in masks.items():
-        inside = np.flatnonzero(mask)
+        inside, sample = yield from _insideSteps(voxels["sigma"], mask.reshape(-1))
         if inside.size == 0:
             rows.append(Statistics(region, 0, 0.0, math.nan, math.nan, math.nan, math.nan))
             continue
-        sample = inside[:: -(-inside.size // SAMPLE)]
         width = math.nan
-        if "alpha" in result.nodes and "beta" in result.nodes:
-            alpha, beta = (
-                slicer.util.arrayFromVolume(result.nodes[name]).reshape(-1)[sample] for name in ("alpha", "beta")
-            )
-            width = float(interval_width(alpha, beta, level).mean(dtype=np.float64))
-        median, high = np.percentile(sigma[sample], (50, 95))
-        mean = float(sigma[inside].mean(dtype=np.float64))
+        if "alpha" in voxels and "beta" in voxels:
+            width = yield from _meanWidthSteps(voxels["alpha"], voxels["beta"], sample, level)
+        median, high = np.percentile(voxels["sigma"][sample], (50, 95))
+        yield
+        mean = float(inside.mean(dtype=np.float64))
         rows.append(Statistics(region, inside.size, inside.size * volume, mean, float(median), float(high), width))
+        yield
     return rows
+
+
+def _insideSteps(values: np.ndarray, mask: np.ndarray) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
+    """Return the values in a mask, and the indices of an even sample of at most ``SAMPLE`` of its voxels."""
+    from upgan.steps import spans
+
+    inside, count = np.empty(np.count_nonzero(mask), dtype=values.dtype), 0
+    every = max(1, -(-inside.size // SAMPLE))
+    sample = [np.empty(0, dtype=np.intp)]
+    for span in spans(values.size):
+        found = np.flatnonzero(mask[span]) + span.start
+        inside[count : count + found.size] = values[found]
+        sample.append(found[-count % every :: every])
+        count += found.size
+        yield
+    return inside, np.concatenate(sample)
+
+
+def _meanWidthSteps(
+    alpha: np.ndarray, beta: np.ndarray, sample: np.ndarray, level: float
+) -> Generator[None, None, float]:
+    from upgan.derived import interval_width
+    from upgan.steps import spans
+
+    widths = np.empty(sample.size, dtype=np.float32)
+    for span in spans(sample.size, STEP_VOXELS):
+        chosen = sample[span]
+        widths[span] = interval_width(alpha[chosen], beta[chosen], level)
+        yield
+    return float(widths.mean(dtype=np.float64))
 
 
 def columnTitles(unit: str, level: float) -> list[str]:
@@ -200,6 +263,15 @@ def rankSlices(result: Result, body: np.ndarray, threshold: float, count: int = 
         threshold: Of sigma, for ``RankedSlice.share``.
         count: How many at most.
     """
+    from upgan.steps import finish
+
+    return finish(rankSlicesSteps(result, body, threshold, count))
+
+
+def rankSlicesSteps(
+    result: Result, body: np.ndarray, threshold: float, count: int = 10
+) -> Generator[None, None, list[RankedSlice]]:
+    """Do what ``rankSlices`` does, in steps of one slice."""
     node = result.nodes["sigma"]
     world, name = AXES.get(provenanceOf(node).get("plane", "axial"), AXES["axial"])
     directions = ijkToRAS(node)[:3, :3]
@@ -207,20 +279,25 @@ def rankSlices(result: Result, body: np.ndarray, threshold: float, count: int = 
     # Voxels are stored [K, J, I].
     sigma = np.moveaxis(slicer.util.arrayFromVolume(node), 2 - axis, 0)
     inside = np.moveaxis(body, 2 - axis, 0)
-    sizes = inside.sum((1, 2))
+    sizes = np.zeros(len(inside), dtype=np.int64)
+    for i, section in enumerate(inside):
+        sizes[i] = np.count_nonzero(section)
+        yield
     means = np.full(len(sizes), -np.inf)
-    for i in np.flatnonzero(sizes > RIM * sizes.max()):
+    for i in map(int, np.flatnonzero(sizes > RIM * sizes.max())):
         means[i] = sigma[i][inside[i]].mean(dtype=np.float64)
+        yield
     ranked = []
-    for i in np.argsort(-means, kind="stable")[:count]:
+    for i in map(int, np.argsort(-means, kind="stable")[:count]):
         if not np.isfinite(means[i]):
             break
         highest = np.unravel_index(np.where(inside[i], sigma[i], -np.inf).argmax(), sigma[i].shape)
         index = list(map(int, highest))
-        index.insert(2 - axis, int(i))
+        index.insert(2 - axis, i)
         point = _toWorld(node, index[::-1])
         share = float((sigma[i][inside[i]] >= threshold).mean())
-        ranked.append(RankedSlice(int(i) + 1, _position(point[world], name), float(means[i]), share, point))
+        ranked.append(RankedSlice(i + 1, _position(point[world], name), float(means[i]), share, point))
+        yield
     return ranked
 
 

@@ -23,6 +23,7 @@ PROTOCOL = 1
 KILL_AFTER_MS = 500
 # What the log shows of a line that is not the protocol's.
 LONGEST_LOGGED = 500
+MOST_LOGGED = 100
 
 Handler = Callable[[Any], None]
 
@@ -35,11 +36,11 @@ class _Request(NamedTuple):
 
 
 class WorkerClient:
-    """One worker process and the one request that it may have at a time.
+    """One worker process and the one piece of work that it may have at a time, whichever panel asks.
 
     The process is started when first needed and kept warm. Each request ends with exactly one call of ``onResult`` or
     ``onError``, on the main thread and never from within ``request``; a cancelled one with ``Cancelled``, after the
-    process has ended.
+    process has ended. Work that needs files has a job folder, and the worker for itself as long as it has it.
 
     Args:
         command: Program and arguments of the worker, to which ``--scratch FOLDER`` is added; the engine's by default.
@@ -58,20 +59,34 @@ class WorkerClient:
         self._active: _Request | None = None
         self._lastID = 0
         self._ending = False
+        self._onEnded: list[Callable[[], None]] = []
+        self._job: Path | None = None
         self._jobs = 0
+        self._onBusyChanged: list[Callable[[], None]] = []
+        self._wasBusy = False
 
     @property
     def isBusy(self) -> bool:
-        """Whether a request is under way or being cancelled."""
-        return self._active is not None
+        """Whether work is under way, or being cancelled."""
+        return self._active is not None or self._job is not None or self._ending
 
     @property
     def isRunning(self) -> bool:
         """Whether there is a process, warm or at work."""
         return self._process is not None
 
+    def whenBusyChanges(self, callback: Callable[[], None]) -> None:
+        """Have a panel told when work begins and when it is over."""
+        self._onBusyChanged.append(callback)
+
     def request(
-        self, command: str, arguments: dict[str, Any], onProgress: Handler, onResult: Handler, onError: Handler
+        self,
+        command: str,
+        arguments: dict[str, Any],
+        onProgress: Handler,
+        onResult: Handler,
+        onError: Handler,
+        job: Path | None = None,
     ) -> None:
         """Ask the worker for something; starts it where it does not run.
 
@@ -81,19 +96,17 @@ class WorkerClient:
             onProgress: Called with {"stage", "fraction", "elapsed_s", "remaining_s"}.
             onResult: Called with the result.
             onError: Called with an ``UpganError``.
+            job: The folder of the work that this belongs to, from ``newJobFolder``.
 
         Raises:
             UpganError: ``worker_busy``, or what ``start`` raises.
         """
-        from upgan.errors import UpganError
-
-        if self.isBusy:
-            raise UpganError(
-                "worker_busy", "The engine is at work already.", "Wait for it to finish, or cancel what it does."
-            )
+        if self._active is not None or self._ending or self._job != job:
+            raise _busy()
         self.start()
         self._lastID += 1
         self._active = _Request(self._lastID, onProgress, onResult, onError)
+        self._tellBusy()
         self._send({"id": self._lastID, "command": command, "arguments": arguments})
 
     def start(self) -> None:
@@ -101,13 +114,14 @@ class WorkerClient:
 
         Raises:
             OutputError: ``temp_not_writable``.
+            UpganError: ``worker_not_started``, where the system says so at once; else whoever asks is told later.
         """
-        if self._ending:
-            # Cancelled a moment ago and still on its way out.
-            self._endNow()
+        from upgan.errors import UpganError
+
         if self._process is not None:
             return
-        self._scratch = _privateFolder()
+        if self._scratch is None or not self._scratch.is_dir():
+            self._scratch = _privateFolder()
         process = qt.QProcess()
         environment = qt.QProcessEnvironment.systemEnvironment()
         path = [str(MODULE), environment.value("PYTHONPATH", "")]
@@ -122,16 +136,29 @@ class WorkerClient:
         self._partial = self._partialLog = b""
         self._pid = 0
         process.start(self._command[0], [*self._command[1:], "--scratch", str(self._scratch)])
+        if self._process is None:
+            # On Windows the error comes from within start().
+            raise UpganError(
+                "worker_not_started",
+                f"The engine's process could not be started ({self._command[0]}).",
+                "Restart the application; if it happens again, install the extension anew.",
+            )
 
-    def cancel(self) -> None:
+    def cancel(self, onEnded: Callable[[], None] = lambda: None) -> None:
         """End what the worker does by ending the worker: the next request starts a new one.
 
-        A request under way is answered with ``Cancelled`` once the process is gone.
+        Args:
+            onEnded: Called when the process is gone, after a request under way was answered with ``Cancelled``.
         """
         process = self._process
-        if process is None or self._ending:
+        if process is None:
+            qt.QTimer.singleShot(0, onEnded)
+            return
+        self._onEnded.append(onEnded)
+        if self._ending:
             return
         self._ending = True
+        self._tellBusy()
         # It then ends by itself and removes its files; where it does not, it is killed.
         process.closeWriteChannel()
 
@@ -147,17 +174,23 @@ class WorkerClient:
         No callback is called any more.
         """
         self._active = None
+        self._job = None
+        self._onEnded.clear()
         if self._process is not None:
             self._endNow()
+        self._removeScratch()
 
     def newJobFolder(self) -> Path:
-        """Return a new private folder for the files of a request; it is removed with the process at the latest.
+        """Reserve the worker for a piece of work and return a private folder for its files.
 
         Raises:
+            UpganError: ``worker_busy``, or what ``start`` raises.
             OutputError: ``temp_not_writable``.
         """
         from upgan.errors import OutputError
 
+        if self.isBusy:
+            raise _busy()
         self.start()
         assert self._scratch is not None
         self._jobs += 1
@@ -166,11 +199,18 @@ class WorkerClient:
             folder.mkdir()
         except OSError as error:
             raise _notWritable(OutputError, self._scratch, error) from error
+        self._job = folder
+        self._tellBusy()
         return folder
 
     def removeJobFolder(self, folder: Path) -> None:
-        """Remove the files of a request."""
+        """Remove the files of a piece of work, which is over; the worker is free for the next."""
         shutil.rmtree(folder, ignore_errors=True)
+        if self._job == folder:
+            self._job = None
+            if self._process is None:
+                self._removeScratch()
+            self._tellBusy()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._process.write(json.dumps(message) + "\n")
@@ -218,7 +258,7 @@ class WorkerClient:
                 self.onLog(f"The engine refused a request: {event.get('sentence', '')}")
         elif kind == "progress":
             self._active.onProgress(event)
-        elif kind == "result":
+        elif kind == "result" and isinstance(event.get("result"), dict):
             self._finishRequest(lambda request: request.onResult(event["result"]))
         else:
             self._finishRequest(lambda request: request.onError(self._errorOf(event)))
@@ -243,20 +283,27 @@ class WorkerClient:
             return Cancelled()
         if event.get("details"):
             self.onLog(event["details"])
-        return UpganError(event.get("code", "internal"), event.get("sentence", ""), event.get("remedy", ""))
+        sentence = event.get("sentence", "The engine gave an answer that is not understood.")
+        return UpganError(event.get("code", "internal"), sentence, event.get("remedy", "Try again."))
 
     def _finishRequest(self, answer: Callable[[_Request], None]) -> None:
         request, self._active = self._active, None
         if request is not None:
             # Only now, so that an answer may ask for the next thing.
             answer(request)
+        self._tellBusy()
 
     def _onLogOutput(self) -> None:
         if self._process is not None:
             text = self._partialLog + self._process.readAllStandardError().data()
             *lines, self._partialLog = text.split(b"\n")
-            for line in lines:
-                self.onLog(line.decode("utf-8", "replace").rstrip())
+            shown = lines[-MOST_LOGGED:]
+            if len(lines) > len(shown):
+                self.onLog(f"… {len(lines) - len(shown)} lines left out")
+            for line in shown:
+                self.onLog(line[:LONGEST_LOGGED].decode("utf-8", "replace").rstrip())
+            # A line without end must not grow for ever.
+            self._partialLog = self._partialLog[:LONGEST_LOGGED]
 
     def _onProcessError(self, error: int) -> None:
         # Everything but a failed start is followed by `finished`.
@@ -284,12 +331,31 @@ class WorkerClient:
         cancelled, self._ending = self._ending, False
         # This may run in one of its own signals: it must live until Qt is out of it.
         self._ended = process
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
+        if self._job is None:
+            self._removeScratch()
         remedy = "Try again: it is started anew. If it happens again, see the log, choose a smaller image or the CPU."
         error = Cancelled() if cancelled else UpganError("worker_ended", sentence, remedy)
         self._finishRequest(lambda request: request.onError(error))
+        waiting, self._onEnded = self._onEnded, []
+        for onEnded in waiting:
+            onEnded()
+
+    def _removeScratch(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def _tellBusy(self) -> None:
+        if self.isBusy != self._wasBusy:
+            self._wasBusy = self.isBusy
+            for callback in self._onBusyChanged:
+                callback()
+
+
+def _busy() -> Exception:
+    from upgan.errors import UpganError
+
+    return UpganError("worker_busy", "The engine is at work already.", "Wait for it to finish, or cancel what it does.")
 
 
 def _python() -> str:

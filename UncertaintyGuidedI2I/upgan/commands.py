@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from upgan.errors import InputError, OutputError, UpganError
+from upgan.errors import InputError, UpganError
+from upgan.handover import save_voxels
 from upgan.worker import Command, Report
-from upgan.writing import FULL
 
 if TYPE_CHECKING:
     from upgan.inference import InferenceEngine, Progress
@@ -103,7 +103,7 @@ def _translate(engines: _WarmEngine, arguments: dict[str, Any], report: Report) 
     for output in translation.outputs(request.outputs):
         report("handing over the results", 1.0, 0.0)
         path = request.folder / f"{output.name}.npy"
-        _save(path, output.voxels)
+        save_voxels(path, output.voxels)
         outputs.append(
             {
                 "name": output.name,
@@ -170,22 +170,9 @@ def _validated(model: type[TranslateArguments], arguments: dict[str, Any]) -> Tr
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        # Read, not mapped: on Windows a mapped file could not be removed if the viewer died meanwhile.
+        return np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(
             "transfer_failed", "The image did not reach the engine.", "Try again; check the temporary folder's disk."
-        ) from error
-
-
-def _save(path: Path, voxels: np.ndarray) -> None:
-    try:
-        np.save(path, voxels, allow_pickle=False)
-    except OSError as error:
-        full = error.errno in FULL
-        raise OutputError(
-            "disk_full" if full else "not_writable",
-            "The disk of the temporary folder is full."
-            if full
-            else f"The temporary folder cannot be written: {error.strerror}.",
-            "Free some space there, or choose another temporary folder in the application's settings.",
         ) from error

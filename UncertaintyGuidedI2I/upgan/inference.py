@@ -274,7 +274,7 @@ def _finite(volume: Volume, replacement: float | None) -> Volume:
         raise InputError(
             "not_finite",
             f"The image holds {not_a_number} NaN and {infinite} infinite voxels.",
-            "Repair it, or have them replaced by a number such as 0 (--replace-nonfinite, replaceNonfinite).",
+            "Repair it, or have them replaced by a number such as 0 (on the command line: --replace-nonfinite).",
         )
     voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
     return Volume(voxels, volume.ijk_to_ras, volume.modality)

@@ -184,6 +184,9 @@ def main(scratch: Path) -> None:
         Worker(requests, events, commands(), abandon).run()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    # At once: taking PyTorch down in order takes longer than a user who cancelled should wait.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

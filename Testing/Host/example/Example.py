@@ -104,7 +104,9 @@ class ExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameterNode.disconnectGui(self.guiTag)
         self.parameterNode = parameterNode
         if parameterNode:
-            self.guiTag = parameterNode.connectGui(self.ui)
+            named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+            mapping = {name: widget for name, widget in named.items() if name}
+            self.guiTag = parameterNode.connectParametersToGui(mapping)
 
     def onFail(self, checked: bool) -> None:
         with slicer.util.tryWithErrorDisplay("It failed."):

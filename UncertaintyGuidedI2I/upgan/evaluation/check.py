@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from upgan.errors import InputError, OutputError
+from upgan.errors import InputError
 from upgan.evaluation.comparison import compare
 from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.handover import save_voxels
 from upgan.resampling import Grid, Resampled, resample
 from upgan.volume import Reorientation, Volume
 
@@ -42,7 +43,7 @@ def run_check(arguments: Mapping[str, Any], progress: Callable[[float, str], Non
     Raises:
         InputError: ``no_overlap``, ``no_body``, ``no_foreground``, ``nothing_to_compare``, ``unequal_maps``,
             ``transfer_failed`` and what ``Volume`` refuses.
-        OutputError: ``not_writable``.
+        OutputError: ``disk_full`` or ``not_writable``.
     """
     unit = arguments["unit"]
     progress(0.0, "reading")
@@ -86,14 +87,7 @@ def run_check(arguments: Mapping[str, Any], progress: Callable[[float, str], Non
     )
     progress(0.95, "writing the error map")
     path = Path(arguments["output"]) / "error.npy"
-    try:
-        np.save(path, np.ascontiguousarray(axial.undo(comparison.error)), allow_pickle=False)
-    except OSError as error:
-        raise OutputError(
-            "not_writable",
-            f"The error map cannot be written to the temporary folder: {error.strerror}.",
-            "Free some space there, or choose another temporary folder in the application's settings.",
-        ) from error
+    save_voxels(path, axial.undo(comparison.error))
     progress(1.0, "done")
     return {**comparison.to_json(), "error": str(path)}
 

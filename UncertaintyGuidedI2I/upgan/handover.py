@@ -1,0 +1,33 @@
+"""Voxels on their way from the worker to the viewer, as .npy files in the scratch folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from upgan.errors import OutputError
+from upgan.writing import FULL
+
+
+def save_voxels(path: Path, voxels: np.ndarray) -> None:
+    """Write voxels [K, J, I] as .npy.
+
+    Raises:
+        OutputError: ``disk_full`` or ``not_writable``.
+    """
+    voxels = np.ascontiguousarray(voxels)
+    try:
+        # Through Python's own file: numpy's writing to a path does not say that the disk is full.
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
+            file.write(voxels.data)
+    except OSError as error:
+        full = error.errno in FULL
+        raise OutputError(
+            "disk_full" if full else "not_writable",
+            "The disk of the temporary folder is full."
+            if full
+            else f"The temporary folder cannot be written: {error.strerror}.",
+            "Free some space there, or choose another temporary folder in the application's settings.",
+        ) from error
