@@ -73,10 +73,11 @@ def test_an_identity_returns_a_linear_image_on_exactly_the_input_grid(identity_b
     translation = translate(identity_bundle(spacing), volume, plane=plane)
     np.testing.assert_array_equal(translation.ijk_to_ras, affine)
     assert translation.last.image.shape == shape
-    # Pixels whose neighbourhood leaves the image are extrapolated; all others are exact for a linear function.
+    # Pixels whose neighbourhood leaves the image are extrapolated. All others are exact for a linear function but for
+    # the smoothing, whose few sampled weights need not lie evenly; half a pixel's shift would be three times as much.
     inner = tuple(slice(rim, max(size - rim, rim)) for size, rim in zip(shape, rims(affine, spacing), strict=True))
     scale = np.ptp(volume.voxels)
-    np.testing.assert_allclose(translation.last.image[inner], volume.voxels[inner], atol=2e-3 * scale)
+    np.testing.assert_allclose(translation.last.image[inner], volume.voxels[inner], atol=5e-3 * scale)
 
 
 def rims(affine, spacing):
