@@ -1,0 +1,114 @@
+"""A piece of work in the background: volumes to the worker, its answer back, nodes at the end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.util import VTKObservationMixin
+
+from UncertaintyGuidedI2ILib.cooperative import Cooperative
+
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.worker_client import WorkerClient
+
+
+class WorkerJob(VTKObservationMixin):
+    """Runs from its construction until exactly one of ``onFinished`` and ``onError`` is called.
+
+    It ends with ``Cancelled`` where the user cancels, or where one of its nodes leaves the scene. A subclass says what
+    is sent and what is done with the answer; its own attributes must be set before this constructor is called.
+
+    Args:
+        client: The worker's, which this job has for itself.
+        command: What the worker is asked for.
+        nodes: Without which the work has no sense.
+        onProgress: Called with {"stage", "fraction", "remaining_s"}.
+        onFinished: Called with what ``receive`` returns.
+        onError: Called with an ``UpganError``.
+
+    Raises:
+        UpganError: What ``WorkerClient.newJobFolder`` raises; then nothing was started.
+    """
+
+    def __init__(
+        self,
+        client: WorkerClient,
+        command: str,
+        nodes: Sequence[slicer.vtkMRMLNode],
+        onProgress: Callable[[dict[str, Any]], None],
+        onFinished: Callable[..., None],
+        onError: Callable[[Exception], None],
+    ) -> None:
+        VTKObservationMixin.__init__(self)
+        self._client = client
+        self._command = command
+        self._onProgress = onProgress
+        self._onFinished = onFinished
+        self._onError = onError
+        self._isCancelled = False
+        self._isOver = False
+        self.scene = nodes[0].GetScene()
+        # IDs, not nodes: any of them may be deleted meanwhile.
+        self._nodeIDs = [node.GetID() for node in nodes]
+        self.folder = client.newJobFolder()
+        self.addObserver(self.scene, self.scene.NodeRemovedEvent, self._onNodeRemoved)
+        self._steps: Cooperative[Any] = Cooperative(self.send(), self._onSent, self._fail)
+
+    @abstractmethod
+    def send(self) -> Generator[None, None, dict[str, Any]]:
+        """Write volumes into the job's folder in small steps and return the request's arguments."""
+
+    @abstractmethod
+    def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[Any, ...]]:
+        """Read the worker's answer in small steps, add to the scene in the last one, and return what came of it."""
+
+    def cancel(self) -> None:
+        """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended."""
+        from upgan.errors import Cancelled
+
+        self._isCancelled = True
+        self._steps.cancel()
+        # The worker is this job's alone: whatever it does may be ended.
+        self._client.cancel(lambda: self._fail(Cancelled()))
+
+    def abandon(self) -> None:
+        """Stop without any callback: the module goes away. The caller stops the worker."""
+        self._steps.cancel()
+        self._end()
+
+    def _onSent(self, arguments: dict[str, Any]) -> None:
+        from upgan.errors import UpganError
+
+        try:
+            self._client.request(
+                self._command, arguments, self._onProgress, self._onResult, self._fail, job=self.folder
+            )
+        except UpganError as error:
+            self._fail(error)
+
+    def _onResult(self, result: dict[str, Any]) -> None:
+        self._onProgress({"stage": "adding the results to the scene", "fraction": 1.0, "remaining_s": None})
+        # Whoever hears of progress may have closed the scene.
+        if not self._isCancelled:
+            self._steps = Cooperative(self.receive(result), self._finish, self._fail)
+
+    def _onNodeRemoved(self, caller: Any, event: str) -> None:
+        if not self._isCancelled and not self._isOver and None in map(self.scene.GetNodeByID, self._nodeIDs):
+            self.cancel()
+
+    def _finish(self, found: tuple[Any, ...]) -> None:
+        self._end()
+        self._onFinished(*found)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._isOver:
+            self._end()
+            self._onError(error)
+
+    def _end(self) -> None:
+        self._isOver = True
+        self.removeObservers()
+        self._client.removeJobFolder(self.folder)
