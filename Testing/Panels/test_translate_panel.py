@@ -470,14 +470,14 @@ def test_an_imported_model_is_offered_translates_and_can_be_removed(
     metadata = json.loads((folder / "configs" / "metadata.json").read_text())
     (folder / "configs" / "metadata.json").write_text(json.dumps({**metadata, "name": "mine", "version": "9"}))
     host.conversation.file_answer = str(folder)
-    panel.onImportFolder()
+    panel.models.onImportFolder()
     host.wait_until(lambda: choices.model == "mine", PATIENT_S)
     assert "imported" in panel.ui.modelSelector.currentText
     shutil.rmtree(folder)
     apply(until=lambda: idle(panel))
     assert panel.ui.statusLabel.text.startswith("Done in")
     host.answer = True
-    panel.onRemoveModel()
+    panel.models.onRemove()
     host.wait_until(lambda: choices.model == "pet-ct-phantom", 10)
 
 

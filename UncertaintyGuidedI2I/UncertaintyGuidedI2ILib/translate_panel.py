@@ -15,16 +15,16 @@ from slicer.util import VTKObservationMixin
 from UncertaintyGuidedI2ILib import dependencies, preflight
 from UncertaintyGuidedI2ILib.display import showOverlay
 from UncertaintyGuidedI2ILib.messages import plain, showError
-from UncertaintyGuidedI2ILib.models import cardHtml, installedModels, modelLabel
+from UncertaintyGuidedI2ILib.model_chooser import ModelChooser
 from UncertaintyGuidedI2ILib.parameters import PLANES, connectWidgets
 from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
 from UncertaintyGuidedI2ILib.scene import Stamp, modality, provenanceOf
 from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, TranslationJob
+from UncertaintyGuidedI2ILib.widgets import addMenu, select
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from upgan.estimate import Estimate
-    from upgan.library import InstalledModel
 
 # While the engine is silent, e.g. while it loads, the clock must still go on.
 CLOCK_MS = 500
@@ -53,7 +53,7 @@ class TranslatePanel(VTKObservationMixin):
         # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
         self._parameterNode: Any = None
         self._guiTag: int | None = None
-        self._models: dict[str, InstalledModel] = {}
+        self.models = ModelChooser(ui, self._choices, self._askWorker)
         self._missing: list[str] = []
         self._progress: dict[str, Any] = {}
         self._started = 0.0
@@ -94,7 +94,7 @@ class TranslatePanel(VTKObservationMixin):
     def enter(self) -> None:
         """Look what is installed: each time the user comes to the module, it may have changed."""
         self._missing = dependencies.missing()
-        self._listModels()
+        self.models.refresh()
         self._onChoicesChanged()
 
     def onSceneStartClose(self) -> None:
@@ -161,23 +161,6 @@ class TranslatePanel(VTKObservationMixin):
         """Go to the DICOM module; what is loaded there can be chosen here."""
         slicer.util.selectModule("DICOM")
 
-    def onImportFolder(self, checked: bool = False) -> None:
-        """Import a model that lies in a folder."""
-        self._importModel(qt.QFileDialog.getExistingDirectory(None, _("Folder of the model"), ""))
-
-    def onImportArchive(self, checked: bool = False) -> None:
-        """Import a model that lies in a zip archive."""
-        self._importModel(
-            qt.QFileDialog.getOpenFileName(None, _("Archive of the model"), "", _("Zip archives (*.zip)"))
-        )
-
-    def onRemoveModel(self, checked: bool = False) -> None:
-        """Remove the chosen model from this computer, after asking."""
-        model = self._model()
-        question = _("Remove the model “{name}” from this computer?")
-        if model is not None and slicer.util.confirmOkCancelDisplay(plain(question.format(name=model.name))):
-            self._askWorker("remove_model", {"name": model.name}, _("Removing the model…"), lambda result: None)
-
     def onRefreshDevices(self, checked: bool = False) -> None:
         """Ask the engine which devices it can use."""
         self._askWorker("info", {}, _("Looking for devices…"), self._listDevices)
@@ -193,20 +176,9 @@ class TranslatePanel(VTKObservationMixin):
 
     def _setUp(self) -> None:
         ui = self.ui
-        self._addMenu(
-            ui.loadButton, [(_("From a file…"), self.onLoadFile), (_("From DICOM images…"), self.onLoadDicom)]
-        )
-        *_others, self._removeAction = self._addMenu(
-            ui.modelsButton,
-            [
-                (_("Import from a folder…"), self.onImportFolder),
-                (_("Import from a zip archive…"), self.onImportArchive),
-                (_("Remove this model…"), self.onRemoveModel),
-            ],
-        )
+        addMenu(ui.loadButton, [(_("From a file…"), self.onLoadFile), (_("From DICOM images…"), self.onLoadDicom)])
         ui.logEdit.maximumBlockCount = 2000
         ui.deviceSelector.addItem(_("auto"), "auto")
-        ui.modelSelector.connect("currentIndexChanged(int)", self._onModelSelected)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._onDeviceSelected)
         ui.settingsButton.connect("contentsCollapsed(bool)", self.onSettingsToggled)
         ui.refreshDevicesButton.connect("clicked(bool)", self.onRefreshDevices)
@@ -215,16 +187,6 @@ class TranslatePanel(VTKObservationMixin):
         ui.showResultButton.connect("clicked(bool)", self.onShowResult)
         self._client.whenBusyChanges(self._showState)
         self.enter()
-
-    def _addMenu(self, button: Any, entries: list[tuple[str, Callable[[bool], None]]]) -> list[Any]:
-        menu = qt.QMenu(button)
-        actions = []
-        for text, slot in entries:
-            action = menu.addAction(text)
-            action.connect("triggered(bool)", slot)
-            actions.append(action)
-        button.setMenu(menu)
-        return actions
 
     def _start(self, replaceNonfinite: float | None = None) -> None:
         from upgan.errors import UpganError
@@ -315,7 +277,7 @@ class TranslatePanel(VTKObservationMixin):
         def finish(result: dict[str, Any]) -> None:
             self.ui.statusLabel.text = ""
             # First, so that a model that has just come can be chosen.
-            self._listModels()
+            self.models.refresh()
             onResult(result)
             self.enter()
 
@@ -331,23 +293,6 @@ class TranslatePanel(VTKObservationMixin):
             fail(error)
         self._showState()
 
-    def _importModel(self, path: str) -> None:
-        if path:
-            self._askWorker("import_model", {"path": path}, _("Verifying the model…"), self._selectImported)
-
-    def _selectImported(self, result: dict[str, Any]) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.translate.model = result["name"]
-
-    def _listModels(self) -> None:
-        self._models = {model.name: model for model in installedModels()}
-        selector = self.ui.modelSelector
-        blocked = selector.blockSignals(True)
-        selector.clear()
-        for model in self._models.values():
-            selector.addItem(modelLabel(model), model.name)
-        selector.blockSignals(blocked)
-
     def _listDevices(self, info: dict[str, Any]) -> None:
         selector = self.ui.deviceSelector
         blocked = selector.blockSignals(True)
@@ -359,10 +304,6 @@ class TranslatePanel(VTKObservationMixin):
                 self.log(device["problem"])
         selector.blockSignals(blocked)
 
-    def _onModelSelected(self, index: int) -> None:
-        if self._parameterNode is not None and index >= 0:
-            self._parameterNode.translate.model = self.ui.modelSelector.itemData(index)
-
     def _onDeviceSelected(self, index: int) -> None:
         if self._parameterNode is not None and index >= 0:
             self._parameterNode.translate.device = self.ui.deviceSelector.itemData(index)
@@ -370,13 +311,8 @@ class TranslatePanel(VTKObservationMixin):
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
         if self._parameterNode is not None:
-            choices = self._parameterNode.translate
-            _select(self.ui.deviceSelector, choices.device)
-            if choices.model in self._models:
-                _select(self.ui.modelSelector, choices.model)
-            elif self._models:
-                # A scene from another installation may name a model that is not here.
-                choices.model = next(iter(self._models))
+            select(self.ui.deviceSelector, self._parameterNode.translate.device)
+            if not self.models.showChoice():
                 return
         self._watchInput()
         self._showExpectations()
@@ -399,9 +335,9 @@ class TranslatePanel(VTKObservationMixin):
 
     def _showExpectations(self) -> None:
         """Show the model's card, warnings and the estimate for what is chosen, where that has changed."""
-        model, node = self._model(), self._input()
+        model, node = self.models.model, self._input()
         outputs = self._outputs()
-        choices: Any = self._parameterNode.translate if self._parameterNode is not None else None
+        choices = self._choices()
         settings = (choices.device, choices.precision, choices.plane, choices.allPhases) if choices else ()
         seen = (
             model,
@@ -413,8 +349,7 @@ class TranslatePanel(VTKObservationMixin):
         if seen == self._checked:
             return
         self._checked = seen
-        self.ui.cardBrowser.setHtml(cardHtml(model) if model else "")
-        self._removeAction.enabled = model is not None and model.origin != "bundled"
+        self.models.showCard()
         warnings: list[str] = []
         self._refusal = preflight.refusal(node) if node is not None else ""
         self._cost = None
@@ -460,7 +395,7 @@ class TranslatePanel(VTKObservationMixin):
 
     def _whyNot(self) -> str:
         """Return why Apply cannot be clicked, or nothing."""
-        model = self._model()
+        model = self.models.model
         if self._run.state is not RunState.IDLE:
             return _("A translation is running.")
         if not self._input():
@@ -485,8 +420,8 @@ class TranslatePanel(VTKObservationMixin):
     def _input(self) -> Any:
         return self._parameterNode.translate.inputVolume if self._parameterNode is not None else None
 
-    def _model(self) -> InstalledModel | None:
-        return self._models.get(self._parameterNode.translate.model) if self._parameterNode is not None else None
+    def _choices(self) -> Any:
+        return self._parameterNode.translate if self._parameterNode is not None else None
 
     def _outputs(self) -> tuple[str, ...]:
         if self._parameterNode is None:
@@ -497,18 +432,6 @@ class TranslatePanel(VTKObservationMixin):
     def _shownNodes(self) -> list[Any]:
         nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]
         return nodes if all(nodes) else []
-
-
-def _select(selector: Any, data: str) -> None:
-    """Show an item by its data; one that is not known (yet) is added, so that a saved choice is not lost."""
-    index = selector.findData(data)
-    if index < 0:
-        blocked = selector.blockSignals(True)
-        selector.addItem(data, data)
-        selector.blockSignals(blocked)
-        index = selector.count - 1
-    if selector.currentIndex != index:
-        selector.currentIndex = index
 
 
 def _deviceLabel(device: dict[str, Any]) -> str:
