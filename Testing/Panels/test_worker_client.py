@@ -74,6 +74,24 @@ def test_a_request_is_answered_and_the_process_kept_warm(client, host):
     assert again.results
 
 
+def test_slicers_own_python_is_taken_although_it_is_a_launcher_that_sets_the_path_itself(
+    make_client, host, tmp_path, monkeypatch
+):
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH=/no/such/folder {sys.executable} "$@"\nexit $?\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    client = make_client()
+    answers = Answers().ask(client, "info")
+    host.wait_until(lambda: answers.arrived, 60)
+    assert answers.results
+    processes = children_of(os.getpid())
+    assert len(processes) == 2
+    ended = []
+    client.cancel(lambda: ended.append(True))
+    host.wait_until(lambda: ended and not any(map(is_alive, processes)), 2)
+
+
 def test_a_worker_that_is_killed_is_told_and_the_next_request_starts_another(client, host):
     first = Answers().ask(client, "info")
     host.wait_until(lambda: first.arrived, 60)

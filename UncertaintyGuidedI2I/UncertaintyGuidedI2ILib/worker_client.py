@@ -19,6 +19,12 @@ import slicer
 MODULE = Path(__file__).parent.parent
 PROTOCOL = 1
 
+# Not by PYTHONPATH, which the launcher of Slicer's Python has ideas of its own about.
+START = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('upgan.worker', run_name='__main__', alter_sys=True)"
+)
+
 # A worker that has not ended this long after its stdin was closed is killed; together well under a second.
 KILL_AFTER_MS = 500
 # What the log shows of a line that is not the protocol's.
@@ -49,7 +55,7 @@ class WorkerClient:
 
     def __init__(self, command: list[str] | None = None, onLog: Callable[[str], None] = logging.info) -> None:
         self.onLog = onLog
-        self._command = command or [_python(), "-m", "upgan.worker"]
+        self._command = command or [_python(), "-c", START, str(MODULE)]
         self._process: Any = None
         self._ended: Any = None
         self._scratch: Path | None = None
@@ -123,11 +129,6 @@ class WorkerClient:
         if self._scratch is None or not self._scratch.is_dir():
             self._scratch = _privateFolder()
         process = qt.QProcess()
-        environment = qt.QProcessEnvironment.systemEnvironment()
-        path = [str(MODULE), environment.value("PYTHONPATH", "")]
-        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, path)))
-        environment.insert("PYTHONIOENCODING", "utf-8")
-        process.setProcessEnvironment(environment)
         process.connect("readyReadStandardOutput()", self._onOutput)
         process.connect("readyReadStandardError()", self._onLogOutput)
         process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
