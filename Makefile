@@ -34,12 +34,13 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 	$(BIN)/python Testing/Pictures/compress.py build/demo/views.png Resources/Screenshots/views.png
 	$(BIN)/python Testing/Pictures/panels.py build/panels
-	for panel in translate inspect comparison check; do \
+	for panel in translate inspect comparison check train; do \
 		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel.png Resources/Screenshots/$$panel.png; done
 
 model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
 	$(BIN)/upgan simulate pet-ct --subjects 101 --seed 2021 --output build/phantom-heads
 	$(BIN)/python $(EXPERIMENT)/sample.py build/phantom-heads UncertaintyGuidedI2I/Resources/SampleData
+	$(BIN)/python $(EXPERIMENT)/table.py build/phantom-heads
 	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom
 	rm -rf $(MODEL)
 	$(BIN)/upgan bundle create build/pet-ct-phantom --output $(MODEL) --licence LICENSE

@@ -178,7 +178,7 @@ def test_memory_is_enough_and_less_than_twice_what_is_used(shape, precision):
     weights = estimate(model, (2, 16, 16), LPS, precision=precision, outputs=0).device_bytes
     growth = found.host_bytes - module._PROCESS_BYTES["cpu"] - weights - 4 * int(np.prod(shape))
     assert after - before < growth
-    assert growth < 2 * (after - before) + 20e6  # of which the process had some at hand
+    assert growth < 2 * (after - before) + 30e6  # of which the process had some at hand
 
 
 def test_neither_the_warnings_nor_the_estimate_need_torch():

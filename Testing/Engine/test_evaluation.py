@@ -16,17 +16,22 @@ from torch import nn
 from Engine.conftest import IdentityBundle
 from upgan.components import component_steps
 from upgan.distribution import GeneralizedNormal
-from upgan.errors import InputError
+from upgan.errors import Cancelled, InputError
 from upgan.evaluation.body import body_mask, body_mask_steps
 from upgan.evaluation.calibration import LEVELS, coverage
 from upgan.evaluation.metrics import image_error
+from upgan.evaluation.paired import compare_paired, conclusion
+from upgan.evaluation.recalibration import Calibration
 from upgan.evaluation.report import evaluate
+from upgan.evaluation.scope import foreground_scope
 from upgan.inference import InferenceEngine
 from upgan.networks.cascade import Cascade
 from upgan.percentile import percentile_steps
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
 from upgan.steps import finish
+from upgan.tasks import PET_TO_CT
+from upgan.training.preparation import Pair
 from upgan.volume import Volume, read_volume, write_volume
 
 SHAPE, SPACING_MM = (16, 56, 48), (12.0, 4.0, 4.0)
@@ -264,6 +269,13 @@ def write_pairs(folder, seeds):
     return manifest
 
 
+def read_pairs(folder, *names, stored_as=None):
+    """Pairs of ``write_pairs``, their axes permuted and flipped as a plane's where one is given."""
+    for name in names:
+        volumes = [read_volume(folder / f"{name}_{kind}.nii.gz") for kind in ("nacpet", "ct")]
+        yield Pair(name, *(volume.reoriented(stored_as) if stored_as else volume for volume in volumes), sha256="")
+
+
 @pytest.fixture
 def engine(tiny_bundle) -> InferenceEngine:
     """The tiny model with weights whose answer follows the image: as initialised, but for heads that say something."""
@@ -301,13 +313,12 @@ def by_hand(engine, folder, name):
 
 
 def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase(engine, tmp_path):
-    manifest = write_pairs(tmp_path, [1, 2])
-    done = []
-    found = evaluate(engine, manifest, ["sub-001", "sub-002"], lambda *progress: done.append(progress))
-    assert done == [(1, 2), (2, 2)]
+    write_pairs(tmp_path, [1, 2])
+    found = evaluate(engine, read_pairs(tmp_path, "sub-001", "sub-002"), 2)
     assert found["subjects"] == 2
     assert found["data_range"] == [-1024, 3000]
-    assert json.loads(json.dumps(found)) == found
+    assert found["unit"] == "HU"
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert list(found["phases"]) == ["1", "2"]
     first, second = (by_hand(engine, tmp_path, name) for name in ("sub-001", "sub-002"))
     for phase, figures in found["phases"].items():
@@ -316,22 +327,49 @@ def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase
             one, other = first[phase][name], second[phase][name]
             assert mean == pytest.approx((one + other) / 2, abs=1e-3, rel=1e-5), name
             assert spread == pytest.approx(abs(one - other) / np.sqrt(2), abs=1e-3, rel=1e-3), name
+            rows = found["rows"][phase]
+            assert [rows[subject][name] for subject in ("sub-001", "sub-002")] == pytest.approx([one, other], rel=1e-4)
+
+
+def test_the_progress_counts_pairs_and_can_end_the_work(engine, tmp_path):
+    write_pairs(tmp_path, [1, 2])
+    done = []
+    evaluate(engine, read_pairs(tmp_path, "sub-001", "sub-002"), 2, lambda *progress: done.append(progress))
+    assert done == sorted(done)
+    assert {(1.0, 2), (2.0, 2)} <= set(done)
+    assert done[-1] == (2.0, 2)
+
+    def stop(done: float, total: float) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        evaluate(engine, read_pairs(tmp_path, "sub-001"), 1, stop)
+
+
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
+def test_the_figures_do_not_depend_on_how_the_files_store_the_patient(engine, tmp_path, plane):
+    write_pairs(tmp_path, [3])
+    expected, found = (
+        evaluate(engine, read_pairs(tmp_path, "sub-001", stored_as=stored), 1)["rows"]["2"]["sub-001"]
+        for stored in (None, plane)
+    )
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_one_subject_has_no_spread(engine, tmp_path):
-    found = evaluate(engine, write_pairs(tmp_path, [3]), ["sub-001"])
+    write_pairs(tmp_path, [3])
+    found = evaluate(engine, read_pairs(tmp_path, "sub-001"), 1)
     assert found["subjects"] == 1
     assert {spread for _, spread in found["phases"]["1"].values()} == {0.0}
 
 
 def test_a_sigma_that_is_the_same_everywhere_and_a_tissue_that_is_nowhere_leave_valid_json(identity_bundle, tmp_path):
-    manifest = write_pairs(tmp_path, [3])
-    path = tmp_path / "sub-001_ct.nii.gz"
-    scan = read_volume(path)
-    write_volume(Volume(np.minimum(scan.voxels, 100), scan.ijk_to_ras), path, dtype=np.int16)
-    bundle = identity_bundle((4.0, 4.0))
+    write_pairs(tmp_path, [3])
+    (pair,) = read_pairs(tmp_path, "sub-001")
+    boneless = pair._replace(target=Volume(np.minimum(pair.target.voxels, 100), pair.target.ijk_to_ras))
+    bundle = identity_bundle((4.0, 4.0), task=PET_TO_CT)
     bundle.network.phases = lambda a: iter([GeneralizedNormal(a, torch.ones_like(a), torch.full_like(a, 2.0))])
-    found = evaluate(InferenceEngine(bundle, "cpu", "float32"), manifest, ["sub-001"])
+    found = evaluate(InferenceEngine(bundle, "cpu", "float32"), [boneless], 1)
     figures = found["phases"]["1"]
     assert figures["spearman_error_sigma"] == [0, 0]
     assert "mae_bone" not in figures
@@ -339,34 +377,62 @@ def test_a_sigma_that_is_the_same_everywhere_and_a_tissue_that_is_nowhere_leave_
     json.dumps(found, allow_nan=False)
 
 
+def test_an_image_of_arbitrary_unit_is_compared_in_its_foreground_over_its_own_range(identity_bundle, rng):
+    k, j, i = np.indices((6, 40, 36))
+    head = ((j - 20) / 15) ** 2 + ((i - 18) / 13) ** 2 < 1
+    target = np.where(head, 300 + 90 * np.sin(k + j / 4), 4).astype(np.float32)
+    target[:, 18:22, 16:20] = 0  # a ventricle, dark and filled
+    source = np.maximum(target + rng.normal(0, 25, target.shape), 0).astype(np.float32)
+    affine = np.diag([-1.0, -1.0, 3.0, 1.0])
+    pair = Pair("sub-001", Volume(source, affine), Volume(target, affine), "")
+    engine = InferenceEngine(identity_bundle(), "cpu", "float32")
+    found = evaluate(engine, [pair], 1)
+    scope = foreground_scope(target, np.ones(target.shape, dtype=bool))
+    assert scope.mask[:, 18:22, 16:20].all()
+    figures = found["rows"]["1"]["sub-001"]
+    assert figures["mae"] == pytest.approx(np.abs(source - target)[scope.mask].mean(), rel=1e-5)
+    low, high = scope.data_range
+    clipped = (np.clip(array[scope.mask].astype(float), low, high) for array in (target, source))
+    assert figures["psnr"] == pytest.approx(peak_signal_noise_ratio(*clipped, data_range=high - low), rel=1e-5)
+    assert not [name for name in figures if name.startswith("mae_")]
+    assert found["unit"] == ""
+    assert "foreground" in found["mask"]
+    assert "99.9th percentile" in found["data_range"]
+
+
+def test_coverage_is_told_with_and_without_the_models_calibration(engine, tmp_path):
+    write_pairs(tmp_path, [3])
+    plain = evaluate(engine, read_pairs(tmp_path, "sub-001"), 1)["rows"]
+    calibration = Calibration(patients=1, voxels=1, scale=(2.5, 0.3), conformal={}, note="")
+    section = engine.bundle.metadata.upgan.model_copy(update={"calibration": calibration})
+    metadata = engine.bundle.metadata.model_copy(update={"upgan": section})
+    bundle = IdentityBundle(engine.bundle.folder, metadata, engine.bundle.network)
+    calibrated = evaluate(InferenceEngine(bundle, "cpu", "float32"), read_pairs(tmp_path, "sub-001"), 1)["rows"]
+    for phase, wider in (("1", True), ("2", False)):
+        before, after = plain[phase]["sub-001"], calibrated[phase]["sub-001"]
+        assert after["mae"] == before["mae"]
+        for level in ("50%", "80%", "90%", "95%"):
+            assert after[f"network_coverage_{level}"] == pytest.approx(before[f"coverage_{level}"], abs=1e-4)
+            assert (after[f"coverage_{level}"] > before[f"coverage_{level}"]) == wider
+        assert "network_coverage_50%" not in before
+
+
 def test_a_reference_without_a_body_is_refused(engine, tmp_path):
-    manifest = write_pairs(tmp_path, [3])
-    path = tmp_path / "sub-001_ct.nii.gz"
-    scan = read_volume(path)
-    write_volume(Volume(scan.voxels / 1000 - 1000, scan.ijk_to_ras), path)
+    write_pairs(tmp_path, [3])
+    (pair,) = read_pairs(tmp_path, "sub-001")
+    grams = pair._replace(target=Volume(pair.target.voxels / 1000 - 1000, pair.target.ijk_to_ras))
     with pytest.raises(InputError, match="sub-001") as refusal:
-        evaluate(engine, manifest, ["sub-001"])
+        evaluate(engine, [grams], 1)
     assert refusal.value.code == "no_body"
 
 
-def test_a_pair_on_different_grids_is_refused(engine, tmp_path):
-    manifest = write_pairs(tmp_path, [1])
-    path = tmp_path / "sub-001_ct.nii.gz"
-    shifted = read_volume(path)
-    affine = shifted.ijk_to_ras.copy()
-    affine[0, 3] += 8
-    write_volume(Volume(shifted.voxels, affine), path)
+def test_an_input_that_cannot_be_translated_is_named(engine, tmp_path):
+    write_pairs(tmp_path, [3])
+    (pair,) = read_pairs(tmp_path, "sub-001")
+    empty = pair._replace(source=Volume(np.zeros(SHAPE), pair.source.ijk_to_ras))
     with pytest.raises(InputError, match="sub-001") as refusal:
-        evaluate(engine, manifest, ["sub-001"])
-    assert refusal.value.code == "unequal_pair"
-
-
-def test_a_manifest_that_is_none_is_refused(engine, tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text("[]", encoding="utf-8")
-    with pytest.raises(InputError) as refusal:
-        evaluate(engine, path, ["sub-001"])
-    assert refusal.value.code == "manifest_unreadable"
+        evaluate(engine, [empty], 1)
+    assert refusal.value.code == "constant_image"
 
 
 def test_a_slice_smaller_than_the_window_has_the_ssim_of_its_continuation(rng):
@@ -376,3 +442,55 @@ def test_a_slice_smaller_than_the_window_has_the_ssim_of_its_continuation(rng):
     larger = image_error(np.pad(image, wide, mode="edge"), np.pad(reference, wide, mode="edge"), np.pad(mask, wide))
     assert image_error(image, reference, mask).ssim == pytest.approx(larger.ssim)
     assert image_error(reference, reference, mask).ssim == pytest.approx(1)
+
+
+# Two models on the same patients
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_paired_difference_is_that_of_wilcoxons_test_counted_out(rng, higher_is_better, sign):
+    theirs = rng.normal(100, 20, 8)
+    ours = theirs + sign * np.array([1.5, 2.5, -0.5, 7, 3.25, 4, 9, 11])
+    found = compare_paired("mae", ours, theirs, higher_is_better=higher_is_better)
+    # Of the 2⁸ assignments of signs to the ranks 1 … 8 those with a rank sum at most that of the one odd sign, rank 1.
+    sums = [sum(rank for rank in range(1, 9) if bits >> (rank - 1) & 1) for bits in range(2**8)]
+    assert found.p == pytest.approx(2 * sum(value <= 1 for value in sums) / 2**8)
+    assert found.verdict == ("better" if (sign > 0) == higher_is_better else "worse")
+    assert found.difference == pytest.approx(sign * 3.625)
+    assert sorted(abs(value) for value in (found.smallest, found.largest)) == pytest.approx([0.5, 11])
+    assert (found.ours, found.theirs) == (np.median(ours), np.median(theirs))
+
+
+def test_five_patients_are_too_few_however_large_the_difference():
+    found = compare_paired("mae", [1, 2, 3, 4, 5], [101, 112, 123, 134, 145], higher_is_better=False)
+    assert found.p == pytest.approx(2 / 2**5)
+    assert found.verdict == "too few"
+    assert "5 test patients are too few" in conclusion(found, [], "base", "HU")
+    assert "better than base cannot be said" in conclusion(found, [], "base", "HU")
+
+
+def test_six_patients_of_one_sign_are_enough():
+    found = compare_paired("mae", [1, 2, 3, 4, 5, 6], [101, 112, 123, 134, 145, 156], higher_is_better=False)
+    assert found.p == pytest.approx(2 / 2**6)
+    assert found.verdict == "better"
+    assert conclusion(found, [], "base", "HU").startswith("This model is better than base")
+    other = compare_paired("mae", [101, 112, 123, 134, 145, 156], [1, 2, 3, 4, 5, 6], higher_is_better=False)
+    assert "not better than base but worse" in conclusion(other, [], "base", "HU")
+
+
+@pytest.mark.parametrize("differences", [[0] * 8, [1, -1.5, 2, -2.5, 3, -3.5, 4, -4.5]])
+def test_a_model_that_does_not_differ_is_said_not_to_be_better(differences):
+    theirs = np.arange(8) * 10.0
+    found = compare_paired("mae", theirs + differences, theirs, higher_is_better=False)
+    assert found.verdict == "not different"
+    assert found.p > 0.05
+    assert conclusion(found, [], "base", "HU").startswith("This model is not better than base")
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_one_patient_has_no_test():
+    found = compare_paired("ssim", [0.9], [0.8], higher_is_better=True)
+    assert found.p is None
+    assert found.verdict == "too few"
+    assert "1 test patient is too few" in conclusion(found, [], "base", "HU")

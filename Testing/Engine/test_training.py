@@ -1,349 +1,349 @@
 """Training on a handful of small simulated heads: what moves, what stays, what is kept, and that it learns."""
 
 import json
-from pathlib import Path
+import stat
+import struct
+import sys
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from Engine.test_evaluation import SHAPE, write_pairs
-from upgan.bundle import Bundle, problems
-from upgan.domain import Domain
-from upgan.errors import InputError
-from upgan.evaluation.body import body_mask
-from upgan.evaluation.report import evaluate
-from upgan.inference import InferenceEngine
+from Engine.test_evaluation import write_pairs
+from Engine.training_runs import STEPS, Onlooker, all_same, kept, same, tiny, trained
+from upgan.bundle import Bundle, write_bundle
+from upgan.errors import Cancelled, InputError
+from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.tasks import PET_TO_CT
-from upgan.training.config import TrainingConfig, read_config
-from upgan.training.dataset import load_slices, split_subjects
-from upgan.training.progressive import ProgressiveTrainer
-from upgan.training.publish import publish
-from upgan.volume import read_volume, write_volume
-
-CONFIG = """
-name = "tiny"
-precision = "32-true"
-[architecture]
-phases = 2
-width = 4
-deepest = 2
-[data]
-manifest = "pairs/manifest.json"
-train = 3
-validation = 1
-test = 1
-[loss]
-l1 = 5.0
-outside_body = 0.02
-[schedule]
-steps = [150, 50]
-joint_steps = 15
-batch = 4
-learning_rate = 5e-3
-warm_up = 5
-discriminator_width = 4
-seed = 7
-"""
-STAGES = 3
+from upgan.training import checkpoint
+from upgan.training.stage import plan_stages
+from upgan.training.trainer import resume, train
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def pairs(tmp_path_factory):
     """A folder with five small heads."""
-    folder = tmp_path_factory.mktemp("training")
-    (folder / "pairs").mkdir()
-    write_pairs(folder / "pairs", [11, 12, 13, 14, 15])
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(folder, [11, 12, 13, 14, 15])
     return folder
 
 
 @pytest.fixture(scope="module")
-def config(home) -> TrainingConfig:
-    return written(home, CONFIG)
+def onlooker():
+    """Who saw the run below."""
+    return Onlooker()
 
 
 @pytest.fixture(scope="module")
-def log() -> list[dict]:
-    """Lines reported by the run below."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def run(home, config, log) -> Path:
+def run(pairs, onlooker, tmp_path_factory):
     """A finished training."""
-    ProgressiveTrainer(config, home / "run", log.append).run()
-    return home / "run"
+    folder = tmp_path_factory.mktemp("training") / "run"
+    train(tiny(pairs), folder, onlooker)
+    return folder
 
 
-def written(folder: Path, text: str) -> TrainingConfig:
-    path = folder / "config.toml"
-    path.write_text(text, encoding="utf-8")
-    return read_config(path)
+# What is written down
 
 
-def quick(config: TrainingConfig, **changes) -> TrainingConfig:
-    """The same run with a few steps only."""
-    schedule = config.schedule.model_copy(update={"steps": (4, 3), "joint_steps": 2, **changes})
-    return config.model_copy(update={"schedule": schedule})
+def test_the_journal_tells_of_stages_steps_epochs_and_the_end(run, onlooker):
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines == onlooker.lines
+    stages = [(line["stage"], line["phases"], line["epochs"], line["steps"]) for line in onlooker.of("stage")]
+    assert stages == [(1, [1], 3, 9), (2, [2], 2, 6), (3, [1, 2], 2, 6)]
+    validations = [(line["stage"], line["epoch"], sorted(line["phases"])) for line in onlooker.of("validation")]
+    assert validations == [
+        *((1, epoch, ["1"]) for epoch in (1, 2, 3)),
+        *((2, epoch, ["1", "2"]) for epoch in (1, 2)),
+        *((3, epoch, ["1", "2"]) for epoch in (1, 2)),
+    ]
+    assert set(onlooker.of("validation")[0]["phases"]["1"]) == {"mae", "psnr", "ssim", "coverage_50%", "coverage_90%"}
+    assert onlooker.of("event")[-1]["code"] == "finished"
+    steps = onlooker.of("steps")
+    assert [line["step"] for line in steps if line["stage"] == 1][-1] == 9
+    assert all(
+        np.isfinite([line[name] for name in ("loss", "likelihood", "l1", "rate", "seconds")]).all() for line in steps
+    )
+    seconds = [line["seconds"] for line in steps]
+    assert seconds == sorted(seconds)
 
 
-def train(config: TrainingConfig, folder: Path) -> dict[str, torch.Tensor]:
-    return ProgressiveTrainer(config, folder, lambda line: None).run().state_dict()
+def test_the_progress_reaches_the_end_and_never_goes_back(onlooker):
+    assert len(onlooker.fractions) == STEPS
+    assert onlooker.fractions == sorted(onlooker.fractions)
+    assert onlooker.fractions[-1] == 1
+    # A step of the end-to-end stage costs more than one of the first phase.
+    assert onlooker.fractions[8] < 9 / STEPS
 
 
-def stage(run: Path, number: int) -> dict[str, torch.Tensor]:
-    return load_file(run / f"stage_{number}.safetensors")
+def test_tensorboard_finds_the_same_figures(run, onlooker):
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in (run / "tensorboard").iterdir():
+        content = path.read_bytes()
+        while content:  # TFRecord: length, its checksum, the event, its checksum
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            content = content[12 + length + 4 :]
+            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+    errors = [value for _, tag, value in sorted(found) if tag == "validation/mae/phase_1"]
+    expected = [line["phases"]["1"]["mae"] for line in onlooker.of("validation")]
+    assert errors == pytest.approx(expected, rel=1e-6)
+    assert max(step for step, *_ in found) == STEPS
 
 
-def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Bit for bit."""
-    return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_nobody_else_may_look_into_a_runs_folder(run):
+    assert stat.S_IMODE(run.stat().st_mode) == 0o700
 
 
-# The configuration
+def test_a_finished_run_keeps_no_copy_of_the_images(run):
+    assert not (run / "cache").exists()
+    finished = json.loads((run / "finished.json").read_text(encoding="utf-8"))
+    assert not finished["stopped"]
+    assert finished["seconds"] > 0
 
 
-def test_a_configuration_is_read_with_its_paths_relative_to_it_and_the_defaults_of_the_paper(home):
-    config = written(home, CONFIG)
-    assert config.data.manifest == (home / "pairs" / "manifest.json").resolve()
-    assert config.schedule.steps == (150, 50)
-    assert config.schedule.joint_learning_rate == 5e-4
-    assert (config.loss.likelihood, config.loss.adversarial) == (1, 0.001)
-    assert config.architecture.attention
+def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(run, onlooker):
+    best = min(onlooker.of("validation"), key=lambda line: line["phases"][max(line["phases"])]["mae"])
+    assert best["best"]
+    _, state = checkpoint.load_weights(checkpoint.path_of(run, "best"))
+    assert (state["best"]["stage"], state["best"]["epoch"]) == (best["stage"], best["epoch"])
+    assert state["best"]["mae"] == best["phases"][max(best["phases"])]["mae"]
+    assert state["phases_trained"] == len(best["phases"])
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong", "named"),
-    [
-        ("warm_up = 5", "warmup = 5", "schedule.warmup"),
-        ("width = 4", "width = 0", "architecture.width"),
-        ("steps = [150, 50]", "steps = [150, 50, 20]", "schedule.steps"),
-        ("steps = [150, 50]", "steps = [150, -1]", "schedule.steps.1"),
-        ("train = 3", 'task = "pet_to_mr"', "pet_to_mr"),
-        ('name = "tiny"', 'name = "Not A Name"', "name"),
-        ('precision = "32-true"', 'precision = "16-true"', "precision"),
-    ],
-)
-def test_a_wrong_entry_is_named(tmp_path, right, wrong, named):
-    assert right in CONFIG
-    with pytest.raises(InputError) as refusal:
-        written(tmp_path, CONFIG.replace(right, wrong, 1))
-    assert refusal.value.code == "config_invalid"
-    assert named in refusal.value.sentence
+def test_the_split_is_written_down_and_by_subject(run):
+    split = json.loads((run / "split.json").read_text(encoding="utf-8"))
+    assert [len(split[part]) for part in ("train", "validation", "test")] == [3, 1, 1]
+    assert len({*split["train"], *split["validation"], *split["test"]}) == 5
+    data = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    assert len(data["fingerprint"]) == 64
+    assert data["spacing_mm"] == [4, 4]
 
 
-def test_a_missing_entry_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"schedule\.steps") as refusal:
-        written(tmp_path, CONFIG.replace("steps = [150, 50]\n", ""))
-    assert refusal.value.code == "config_invalid"
+# What moves and what stays
 
 
-def test_a_configuration_that_is_not_there_or_no_toml_is_refused(tmp_path):
-    with pytest.raises(InputError) as refusal:
-        read_config(tmp_path / "none.toml")
-    assert refusal.value.code == "config_not_found"
-    for content in (b"name = ", b"\xff\xfe"):
-        (tmp_path / "bad.toml").write_bytes(content)
-        with pytest.raises(InputError) as refusal:
-            read_config(tmp_path / "bad.toml")
-        assert refusal.value.code == "config_unreadable"
-
-
-# The data
-
-
-def test_the_split_is_by_subject_in_order_and_disjoint(home):
-    split = split_subjects(home / "pairs" / "manifest.json", 2, 1, 2)
-    assert split == (["sub-001", "sub-002"], ["sub-003"], ["sub-004", "sub-005"])
-
-
-def test_a_split_never_borrows_subjects_it_does_not_have(home):
-    with pytest.raises(InputError, match="has 5") as refusal:
-        split_subjects(home / "pairs" / "manifest.json", 3, 1, 2)
-    assert refusal.value.code == "too_few_subjects"
-
-
-def test_slices_are_normalised_half_precision_and_know_the_body(home):
-    pairs = home / "pairs"
-    slices = load_slices(pairs / "manifest.json", ["sub-001", "sub-002"], PET_TO_CT)
-    assert len(slices) == 2 * SHAPE[0]
-    assert {part.shape for part in slices} == {(2 * SHAPE[0], 1, *SHAPE[1:])}
-    assert {part.dtype for part in slices} == {torch.float16}
-    ct, uptake = (read_volume(pairs / f"sub-002_{kind}.nii.gz") for kind in ("ct", "nacpet"))
-    a, b, body = (part[SHAPE[0] :, 0].float().numpy() for part in slices)
-    np.testing.assert_allclose(1000 * b - 1000, ct.voxels, atol=2)  # float16 at 4: half of 2⁻⁸
-    np.testing.assert_allclose(a, np.sqrt(uptake.voxels / PET_TO_CT.calibrate(uptake).reference), rtol=1e-3, atol=1e-4)
-    assert set(np.unique(body)) == {0, 1}
-    tight = body_mask(ct.voxels)
-    assert body[tight].all()
-    assert tight.sum() < body.sum() < 1.4 * tight.sum()
-
-
-def test_the_network_learns_from_the_slices_that_the_engine_will_show_it(home, tmp_path):
-    """Whatever axes and directions the files are stored in."""
-    pairs = home / "pairs"
-    expected = load_slices(pairs / "manifest.json", ["sub-001"], PET_TO_CT)
-    (tmp_path / "manifest.json").write_text((pairs / "manifest.json").read_text(encoding="utf-8"), encoding="utf-8")
-    for kind in ("ct", "nacpet"):
-        name = f"sub-001_{kind}.nii.gz"
-        write_volume(read_volume(pairs / name).reoriented("sagittal"), tmp_path / name)
-    found = load_slices(tmp_path / "manifest.json", ["sub-001"], PET_TO_CT)
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
-# The stages
-
-
-def test_the_loss_falls_and_the_log_says_when_each_stage_ended(run, log):
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert lines == log
-    assert [(line["stage"], line["step"]) for line in lines] == [(1, 50), (1, 100), (1, 150), (2, 50), (3, 15)]
-    losses = [line["loss"] for line in lines if line["stage"] == 1]
-    assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < losses[0] - 0.5
-    assert [len(line["validation_mae"]) for line in lines if line["step"] == line["steps"]] == [1, 2, 2]
+def weights(run, name):
+    found, _ = checkpoint.load_weights(checkpoint.path_of(run, name))
+    return found
 
 
 def test_a_phase_leaves_its_predecessors_and_their_running_statistics_bit_identical(run):
-    before, after = stage(run, 1), stage(run, 2)
+    before, after = weights(run, "phase_1"), weights(run, "phase_2")
     first = [name for name in before if name.startswith("generators.0.")]
     assert any("running_mean" in name for name in first)
     assert all(same(before[name], after[name]) for name in first)
     assert not any(same(before[name], after[name]) for name in before if name.startswith("generators.1."))
 
 
-def test_a_phase_does_not_touch_its_successors(run, config):
-    untrained = ProgressiveTrainer(config, run, print).cascade.state_dict()
-    after = stage(run, 1)
+def test_a_phase_does_not_touch_its_successors(pairs, run):
+    torch.manual_seed(7)
+    untrained = Cascade(tiny(pairs).architecture).state_dict()
+    after = weights(run, "phase_1")
     later = [name for name in after if name.startswith("generators.1.")]
+    assert later
     assert all(same(untrained[name].contiguous(), after[name]) for name in later)
 
 
 def test_in_the_joint_stage_everything_moves(run):
-    before, after = stage(run, 2), stage(run, 3)
+    before, after = weights(run, "phase_2"), weights(run, "all_phases")
     assert [name for name in before if same(before[name], after[name])] == []
 
 
-def test_a_finished_stage_is_not_repeated(run, config):
-    kept = sorted(run.glob("stage_*.safetensors"))
-    assert len(kept) == STAGES
-    times = [path.stat().st_mtime_ns for path in kept]
-    lines: list[dict] = []
-    cascade = ProgressiveTrainer(config, run, lines.append).run()
-    assert lines == []
-    assert [path.stat().st_mtime_ns for path in kept] == times
-    last = stage(run, STAGES)
-    assert all(same(tensor.contiguous(), last[name]) for name, tensor in cascade.state_dict().items())
-    assert not cascade.training
+def test_the_last_phase_ends_where_the_cascade_ends(run):
+    assert all_same(
+        weights(run, "all_phases"),
+        {
+            name.removeprefix("averaged.module."): tensor
+            for name, tensor in kept(run).items()
+            if name.startswith("averaged.module.")
+        },
+    )
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tmp_path):
-    one, two = (train(quick(config), tmp_path / name) for name in ("one", "two"))
-    assert all(same(one[name], two[name]) for name in one)
-    other = train(quick(config, seed=8), tmp_path / "other")
-    assert not same(one["generators.0.image_head.weight"], other["generators.0.image_head.weight"])
+def test_frozen_statistics_stay_while_the_weights_move(pairs, tmp_path):
+    schedule = {"epochs": [1, 0], "joint_epochs": 1, "freeze_normalisation": True, "weight_averaging": None}
+    train(tiny(pairs, schedule=schedule), tmp_path / "run", Onlooker())
+    before, after = weights(tmp_path / "run", "phase_1"), weights(tmp_path / "run", "all_phases")
+    statistics = [name for name in before if "running_" in name]
+    assert statistics
+    assert all(same(before[name], after[name]) for name in statistics)
+    assert not same(before["generators.1.image_head.weight"], after["generators.1.image_head.weight"])
 
 
-@pytest.mark.parametrize("finished", [1, 2])
-def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(config, tmp_path, finished):
-    expected = train(quick(config), tmp_path / "run")
-    for number in range(finished + 1, STAGES + 1):
-        (tmp_path / "run" / f"stage_{number}.safetensors").unlink()
-    found = train(quick(config), tmp_path / "run")
-    assert all(same(expected[name], found[name]) for name in expected)
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(pairs, run, tmp_path):
+    again = trained(tiny(pairs), tmp_path / "again")
+    assert all_same(again, kept(run))
+    other = trained(tiny(pairs, seed=8), tmp_path / "other")
+    assert not same(other["cascade.generators.0.image_head.weight"], again["cascade.generators.0.image_head.weight"])
 
 
-def test_stages_of_another_configuration_are_not_taken_for_ones_own(config, tmp_path):
-    train(quick(config), tmp_path / "run")
+def test_a_stage_without_epochs_is_left_out(pairs):
+    config = tiny(pairs, schedule={"epochs": [0, 2], "joint_epochs": 0})
+    assert [(plan.name, plan.trained, plan.rate) for plan in plan_stages(config, 2)] == [("phase_2", (1,), 5e-3)]
+
+
+def test_the_defaults_are_the_papers(tmp_path):
+    config = tiny(tmp_path).model_validate({"name": "paper", "data": {"path": "x"}})
+    stages = plan_stages(config, 3)
+    assert [(plan.trained, plan.rate) for plan in stages] == [
+        ((0,), 2e-3),
+        ((1,), 2e-3),
+        ((2,), 2e-3),
+        ((0, 1, 2), 5e-4),
+    ]
+    assert (config.loss.likelihood, config.loss.adversarial, config.loss.l1) == (1, 0.001, 0)
+    assert config.loss.form == "generalized_gaussian"
+    assert (config.schedule.batch, config.architecture.phases, config.architecture.width) == (8, 3, 64)
+    assert {plan.epochs for plan in stages} == {1000}
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": {"attention": False}},
+        {"architecture": {"name": "published-up-gan", "chains": [2, 1], "phases": None, "deepest": None}},
+        {"loss": {"form": "published_product"}},
+        {"loss": {"adversarial": 0.0}},
+        {"loss": {"l1": 0.0, "l1_warm_up": 2}},
+        {"discriminator": {"conditional": True, "layers": 3}},
+        {"schedule": {"weight_averaging": None, "gradient_clip": None}},
+        {"compute": {"loaders": 2}},
+        {"compute": {"precision": "bfloat16"}},
+    ],
+    ids=str,
+)
+def test_every_option_trains(pairs, tmp_path, changes):
+    changes = {"schedule": {"epochs": [1, 1], "joint_epochs": 1}, **changes}
+    config = tiny(pairs).model_dump(mode="json")
+    for section, change in changes.items():
+        merged = {**config[section], **change}
+        config[section] = {name: value for name, value in merged.items() if value is not None or section == "schedule"}
+    if "chains" in config["architecture"]:
+        config["architecture"] = {"name": "published-up-gan", "chains": [2, 1], "width": 4}
+    onlooker = Onlooker()
+    train(tiny(pairs).model_validate(config), tmp_path / "run", onlooker)
+    assert onlooker.of("event")[-1]["code"] == "finished"
+    assert all(np.isfinite(line["loss"]) for line in onlooker.of("steps"))
+    judged = [line["discriminator"] for line in onlooker.of("steps")]
+    assert all(judged) == bool(config["loss"]["adversarial"])
+
+
+def test_processes_that_prepare_batches_change_nothing(pairs, run, tmp_path):
+    assert all_same(trained(tiny(pairs, compute={"loaders": 2}), tmp_path / "run"), kept(run))
+
+
+def test_during_the_l1_warm_up_the_uncertainty_heads_do_not_move(pairs, tmp_path):
+    loss = {"l1": 0.0, "l1_warm_up": 3}
+    schedule = {"epochs": [1, 0], "joint_epochs": 0, "weight_averaging": None}
+    train(tiny(pairs, loss=loss, schedule=schedule), tmp_path / "run", Onlooker())
+    torch.manual_seed(7)
+    before, after = Cascade(tiny(pairs).architecture).state_dict(), weights(tmp_path / "run", "phase_1")
+    assert same(before["generators.0.scale_head.weight"], after["generators.0.scale_head.weight"])
+    assert not same(before["generators.0.image_head.weight"], after["generators.0.image_head.weight"])
+
+
+def test_a_stage_ends_at_its_best_epoch_when_the_error_no_longer_falls(pairs, tmp_path):
+    # A rate at which nothing gets better for long.
+    schedule = {
+        "epochs": [40, 0],
+        "joint_epochs": 0,
+        "epoch_steps": 1,
+        "early_stopping": 3,
+        "learning_rate": 0.3,
+        "gradient_clip": None,
+        "weight_averaging": None,
+        "warm_up": 0,
+    }
+    onlooker = Onlooker()
+    train(tiny(pairs, schedule=schedule), tmp_path / "run", onlooker)
+    errors = [line["phases"]["1"]["mae"] for line in onlooker.of("validation")]
+    assert len(errors) < 40
+    assert "early_stopped" in [line["code"] for line in onlooker.of("event")]
+    assert min(errors[-3:]) >= min(errors) == errors[-4]
+    best, state = checkpoint.load_weights(checkpoint.path_of(tmp_path / "run", "phase_1"))
+    assert state["stage_best"]["mae"] == errors[-4]
+    assert all_same(best, weights(tmp_path / "run", "best"))
+
+
+# A base model
+
+
+@pytest.fixture
+def base(pairs, tmp_path):
+    """A model with random weights on pixels of another size."""
+    torch.manual_seed(1)
+    cascade = Cascade(CascadeArchitecture(phases=2, width=4, deepest=2))
+    metadata = {"name": "base", "version": "1", "description": "for tests"}
+    section = {"task": PET_TO_CT.model_dump(mode="json"), "spacing_mm": [6.0, 6.0]}
+    return write_bundle(tmp_path / "base", cascade, metadata, section, "card", "for tests")
+
+
+def test_a_base_model_brings_its_weights_and_its_pixel_size_and_is_measured_first(base, pairs, tmp_path):
+    schedule = {"epochs": [0, 0], "joint_epochs": 1, "joint_learning_rate": 1e-9, "weight_averaging": None}
+    onlooker = Onlooker()
+    config = tiny(pairs, base=str(base.folder), architecture={"phases": 3}, schedule=schedule)
+    train(config, tmp_path / "run", onlooker)
+    data = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))
+    assert data["spacing_mm"] == [6, 6]
+    first = onlooker.of("validation")[0]
+    assert (first["stage"], first["epoch"], sorted(first["phases"])) == (0, 0, ["1", "2"])
+    for name, tensor in Bundle.open(base.folder).load_cascade().named_parameters():
+        torch.testing.assert_close(weights(tmp_path / "run", "all_phases")[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_where_nothing_beats_the_base_model_it_is_the_best_checkpoint(base, pairs, tmp_path):
+    schedule = {"epochs": [0, 0], "joint_epochs": 2, "joint_learning_rate": 3.0, "gradient_clip": None}
+    onlooker = Onlooker()
+    train(tiny(pairs, base=str(base.folder), schedule=schedule), tmp_path / "run", onlooker)
+    errors = [line["phases"]["2"]["mae"] for line in onlooker.of("validation")]
+    _, state = checkpoint.load_weights(checkpoint.path_of(tmp_path / "run", "best"))
+    assert state["best"]["epoch"] == int(np.argmin(errors))
+
+
+def test_a_base_model_with_another_number_of_phases_is_refused(base, pairs, tmp_path):
+    config = tiny(pairs, base=str(base.folder), schedule={"epochs": [1, 1, 1]})
+    with pytest.raises(InputError, match="has 2") as refusal:
+        train(config, tmp_path / "run", Onlooker())
+    assert refusal.value.code == "config_invalid"
+
+
+# Whose folder it is
+
+
+def test_a_run_of_another_configuration_is_not_taken_for_ones_own(pairs, run):
     with pytest.raises(InputError) as refusal:
-        train(quick(config, learning_rate=1e-3), tmp_path / "run")
+        train(tiny(pairs, seed=9), run, Onlooker())
     assert refusal.value.code == "other_run"
-    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
-    assert kept["schedule"]["learning_rate"] == config.schedule.learning_rate
 
 
-def test_the_joint_stage_of_a_single_phase_has_its_own_length(config, tmp_path):
-    architecture = config.architecture.model_copy(update={"phases": 1})
-    single = quick(config, steps=(3,), joint_steps=2).model_copy(update={"architecture": architecture})
-    lines: list[dict] = []
-    ProgressiveTrainer(single, tmp_path / "run", lines.append).run()
-    assert [(line["stage"], line["steps"]) for line in lines] == [(1, 3), (2, 2)]
+def test_a_folder_without_a_run_is_not_resumed(tmp_path):
+    with pytest.raises(InputError) as refusal:
+        resume(tmp_path, Onlooker())
+    assert refusal.value.code == "no_run"
 
 
-def test_a_later_phase_starts_where_its_predecessor_ended_and_ends_no_worse(run, config, log):
-    trainer = ProgressiveTrainer(config, run, print)
-    trainer.cascade.load_state_dict(stage(run, 1))
-    slices = load_slices(config.data.manifest, ["sub-004"], PET_TO_CT)
-    with torch.no_grad():
-        first, second = trainer.cascade.eval()(slices.a.float())
-    torch.testing.assert_close(second.loc, first.loc, rtol=0, atol=0)
-    (ended,) = [line["validation_mae"] for line in log if line["stage"] == 2]
-    assert ended[1] < ended[0]
+def test_a_finished_run_is_left_as_it_is(run):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    onlooker = Onlooker()
+    resume(run, onlooker)
+    assert onlooker.lines == []
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_the_validation_error_is_the_mean_absolute_one_inside_the_body_in_hounsfield_units(run, config, log):
-    trainer = ProgressiveTrainer(config, run, print)
-    trainer.cascade.load_state_dict(stage(run, STAGES))
-    a, b, body = (part.float() for part in load_slices(config.data.manifest, ["sub-004"], PET_TO_CT))
-    with torch.no_grad():
-        predictions = trainer.cascade.eval()(a)
-    expected = [1000 * float((prediction.loc - b).abs()[body > 0].mean()) for prediction in predictions]
-    assert log[-1]["validation_mae"] == pytest.approx(expected, abs=0.02)
+def test_two_processes_do_not_train_the_same_run(pairs, tmp_path):
+    class Second(Onlooker):
+        def progress(self, text, fraction, remaining_s):
+            if "epoch" in text:
+                with pytest.raises(InputError) as refusal:
+                    resume(tmp_path / "run", Onlooker())
+                assert refusal.value.code == "run_in_use"
+                raise Cancelled
 
-
-# The model
-
-
-@pytest.fixture(scope="module")
-def bundle(run, home) -> Bundle:
-    return publish(run, home / "tiny", licence="for tests", version="0.3.1")
-
-
-def test_the_model_beats_the_best_constant_on_a_head_it_has_not_seen(bundle, home):
-    truth = read_volume(home / "pairs" / "sub-005_ct.nii.gz").voxels
-    inside = truth[body_mask(truth)]
-    best = np.abs(inside - np.median(inside)).mean()  # no constant has a smaller mean absolute error
-    assert bundle.metadata.upgan.figures["test"]["phases"]["2"]["mae"][0] < 0.9 * best
-
-
-def test_a_published_model_verifies_and_states_what_was_measured(bundle, home, config):
-    assert problems(bundle.folder) == []
-    metadata = bundle.metadata
-    assert (metadata.name, metadata.version) == ("tiny", "0.3.1")
-    assert metadata.upgan.spacing_mm == (4.0, 4.0)
-    assert (bundle.folder / "LICENSE").read_text(encoding="utf-8") == "for tests"
-    # Measured on the one test subject, with the weights that were published.
-    engine = InferenceEngine(Bundle.open(bundle.folder), "auto")
-    measured = evaluate(engine, config.data.manifest, ["sub-005"])
-    figures = metadata.upgan.figures
-    assert figures["test"] == measured
-    assert figures["training"]["subjects"] == {"train": 3, "validation": 1, "test": 1}
-    inputs = [read_volume(home / "pairs" / f"sub-{number:03}_nacpet.nii.gz") for number in (1, 2, 3)]
-    assert metadata.upgan.domain == Domain.measure(inputs, "axial")
-    card = (bundle.folder / "docs" / "README.md").read_text(encoding="utf-8")
-    assert metadata.upgan.domain.describe() in " ".join(card.split())
-    rows = {line.split(" | ")[0].strip("| "): line for line in card.splitlines() if line.startswith("|")}
-    for phase in measured["phases"].values():
-        assert f"{phase['mae'][0]:.1f} ± " in rows["MAE (HU)"]
-        assert f"{phase['ssim'][0]:.3f} ± " in rows["SSIM"]
-        assert f"{phase['coverage_90%'][0]:.1%} ± " in rows["coverage of 90 %"]
-    for stated in ("tiny 0.3.1", "Not for patients", "3 subjects to train on", "150, 50 steps", "seed 7"):
-        assert stated in " ".join(card.split())
-
-
-def test_a_published_model_has_the_weights_of_the_last_stage_in_half_precision(bundle, run):
-    published = load_file(bundle.folder / "models" / "model.safetensors")
-    for name, tensor in stage(run, STAGES).items():
-        torch.testing.assert_close(published[name], tensor.half() if tensor.is_floating_point() else tensor)
-
-
-def test_an_unfinished_run_is_not_published(run, tmp_path):
-    for kept in ([], ["config.json"], ["config.json", "log.jsonl", "stage_1.safetensors", "stage_2.safetensors"]):
-        for name in kept:
-            (tmp_path / name).write_bytes((run / name).read_bytes())
-        with pytest.raises(InputError) as refusal:
-            publish(tmp_path, tmp_path / "model", "for tests", "1")
-        assert refusal.value.code == "run_unfinished"
-        assert not (tmp_path / "model").exists()
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Second())

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from Engine.images import blob
 from Engine.worker_process import WorkerProcess, translate_arguments
-from upgan.errors import InputError
+from upgan.errors import Cancelled, InputError
 from upgan.inference import InferenceEngine
 from upgan.volume import Volume
 from upgan.worker import Worker
@@ -134,6 +135,35 @@ def test_the_worker_ends_within_a_second_in_the_middle_of_its_work(worker, tiny_
     worker.process.wait(timeout=10)
     assert time.monotonic() - started < 1
     assert not worker.scratch.exists()
+
+
+def test_work_that_needs_longer_to_end_gets_the_grace_it_was_promised(tmp_path):
+    """As a training does, which writes a checkpoint; 0.3 s are what others get."""
+
+    def work(arguments, report):
+        try:
+            while True:
+                report("working", 0.5, None)
+        except Cancelled:
+            time.sleep(0.8)
+            (tmp_path / "checkpoint").touch()
+            raise
+
+    for grace, is_written in ((5.0, True), (0.1, False)):
+        abandoned = threading.Event()
+        read, write = os.pipe()
+        os.write(write, b'{"id": 1, "command": "work"}\n')
+        with os.fdopen(read) as requests:
+            worker = Worker(requests, io.StringIO(), {"work": work}, abandoned.set, grace)
+            thread = threading.Thread(target=worker.run)
+            thread.start()
+            time.sleep(0.1)
+            os.close(write)
+            abandoned.wait(0.5)
+            assert (tmp_path / "checkpoint").exists() is False
+            thread.join()
+        assert abandoned.is_set() is not is_written
+        (tmp_path / "checkpoint").unlink()
 
 
 def test_a_shutdown_ends_the_worker(worker):

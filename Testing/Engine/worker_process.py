@@ -18,11 +18,11 @@ from upgan.bundle import Bundle
 class WorkerProcess:
     """A worker of its own; ends with the block at the latest."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *options: str) -> None:
         scratch.mkdir(parents=True)
         self.scratch = scratch
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "upgan.worker", "--scratch", str(scratch)],
+            [sys.executable, "-m", "upgan.worker", "--scratch", str(scratch), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

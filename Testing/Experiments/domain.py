@@ -18,18 +18,20 @@ from upgan.domain import Domain, appearance_of, misfits
 from upgan.evaluation.body import body_mask
 from upgan.inference import InferenceEngine
 from upgan.tasks import MRI_MOTION, PET_TO_CT
-from upgan.training.dataset import PLANE, read_pairs, subject_names
-from upgan.volume import Volume, read_volume
+from upgan.training.config import DataConfig
+from upgan.training.pairs import find_pairs
+from upgan.volume import Plane, Volume, read_volume
 
 MODEL = "pet-ct-phantom"
 TRAINED_ON = 80
+PLANE: Plane = "axial"
 SAMPLES = Path(__file__).resolve().parents[2] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
 CENTRAL = slice(20, 60, 4)  # the slices of the sample that are translated
 
 
 def main(manifest: Path, images: Path) -> None:
-    heads = subject_names(manifest)[:TRAINED_ON]
-    pet = Domain.measure((pair.source for pair in read_pairs(manifest, heads)), PLANE)
+    pairs = find_pairs(DataConfig(path=manifest))[:TRAINED_ON]
+    pet = Domain.measure((read_volume(pair.input) for pair in pairs if pair.input), PLANE)
     print(f"Measured on {pet.volumes} training inputs of {MODEL}:\n\n    {pet.model_dump_json()}\n")
     volumes = {folder: read_folder(images / folder) for folder in ("t1", "ood", "pet")}
     volumes["pet"]["spm_OldNorm_PET_2mm"] = read_volume(images / "templates" / "spm_OldNorm_PET_2mm.nii")

@@ -238,12 +238,14 @@ def _circumstances(test: object, unit: str) -> str:
     """On whom, where and over which range: figures without these mean nothing."""
     sentences = []
     subjects, mask = _number(_at(test, "subjects")), _at(test, "mask")
-    limits = _range(_at(test, "data_range"), digits=6)
+    # Two numbers, or words where each image has a range of its own.
+    stated = _at(test, "data_range")
+    numbers = _range(stated, digits=6)
+    limits = stated if isinstance(stated, str) else f"{numbers} {unit}".rstrip() if numbers else _("not stated")
     if subjects is not None:
         sentences.append(_("on {count:g} held-out subjects, mean ± standard deviation").format(count=subjects))
     sentences.append(_("mask: {mask}").format(mask=mask if isinstance(mask, str) else _("not stated")))
-    dataRange = f"{limits} {unit}".rstrip() if limits else _("not stated")
-    sentences.append(_("data range of PSNR and SSIM: {range}").format(range=dataRange))
+    sentences.append(_("data range of PSNR and SSIM: {range}").format(range=limits))
     return _escaped("; ".join(sentences) + ".")
 
 

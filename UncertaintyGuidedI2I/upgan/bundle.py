@@ -20,12 +20,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from upgan.domain import Domain
 from upgan.errors import BundleError, OutputError
+from upgan.evaluation.recalibration import Calibration
 from upgan.library import CARD, LICENCE, METADATA, WEIGHTS, installed_models, no_such_model, read_metadata
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
@@ -34,6 +35,9 @@ from upgan.volume import Plane
 
 # MONAI's published schema of metadata.json (mb_specification, MONAI documentation).
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+
+# What a model may be called.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 # A bundle is these kinds of files and no others; scripts, pickles and TorchScript among them would be code.
 _DATA_SUFFIXES = {".json", ".md", ".txt", ".safetensors", ".png", ".jpg", ".toml", ".yaml", ".yml", ""}
@@ -54,6 +58,7 @@ class ModelSection(BaseModel):
         plane: Of the slices it was trained on.
         spacing_mm: Pixel size (rows, columns) it was trained on.
         domain: What its training inputs were like; unknown in imported and older bundles.
+        calibration: How its uncertainty is corrected; not at all in imported and older bundles.
         sha256: Checksums of the weight files, by path within the bundle.
         figures: What was measured, on what; shown on the card.
     """
@@ -65,8 +70,17 @@ class ModelSection(BaseModel):
     plane: Plane = "axial"
     spacing_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     domain: Domain | None = None
+    calibration: Calibration | None = None
     sha256: dict[str, str]
     figures: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _is_calibrated_in_every_phase(self) -> ModelSection:
+        if self.calibration is not None and len(self.calibration.scale) != self.architecture.phases:
+            raise ValueError(
+                f"calibration.scale has {len(self.calibration.scale)} factors for {self.architecture.phases} phases"
+            )
+        return self
 
 
 class BundleMetadata(BaseModel):
@@ -74,7 +88,7 @@ class BundleMetadata(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=rf"^{NAME}$")
     version: str
     description: str
     upgan: ModelSection
@@ -189,8 +203,7 @@ def write_bundle(
     Raises:
         OutputError: ``exists`` or ``not_writable``.
     """
-    if folder.exists():
-        raise OutputError("exists", f"{folder} exists already.", "Choose another name or remove it first.")
+    refuse_existing(folder)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         for part in (METADATA, WEIGHTS, CARD):
@@ -219,6 +232,16 @@ def write_bundle(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Bundle.open(folder)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse to write a bundle where something is.
+
+    Raises:
+        OutputError: ``exists``.
+    """
+    if folder.exists():
+        raise OutputError("exists", f"{folder} exists already.", "Choose another name or remove it first.")
 
 
 def find_bundle(name_or_path: str | Path) -> Bundle:

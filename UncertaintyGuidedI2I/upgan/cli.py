@@ -7,15 +7,17 @@ import math
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 import upgan
+from upgan import cli_training
 from upgan.errors import UpganError
 from upgan.progress_bar import counting_bar, translation_bar
+from upgan.worker import GRACE_S
 
 # Commands import the engine themselves: `upgan --help` should not wait for torch.
 
@@ -112,40 +114,8 @@ def translate(
         typer.echo(output / name)
 
 
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(help="TOML file that describes the run.")],
-    output: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on there.")],
-) -> None:
-    """Train a cascade progressively; finished stages are kept and not repeated."""
-    from upgan.training.config import read_config
-    from upgan.training.progressive import ProgressiveTrainer
-
-    def report(line: dict[str, Any]) -> None:
-        _messages.print("  ".join(f"{key} {value}" for key, value in line.items()))
-
-    ProgressiveTrainer(read_config(config), output, report).run()
-
-
-@app.command()
-def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="manifest.json of a folder of pairs.")],
-    model: Annotated[str, typer.Option(help="An installed model's name, or a bundle's folder.")] = "pet-ct-phantom",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    first: Annotated[int, typer.Option(min=0, help="Subjects of the manifest to leave out at its start.")] = 0,
-) -> None:
-    """Print error and coverage of each phase on pairs with a reference, as JSON."""
-    import json
-
-    from upgan.bundle import find_bundle
-    from upgan.evaluation.report import evaluate as measure
-    from upgan.inference import InferenceEngine
-    from upgan.training.dataset import subject_names
-
-    engine = InferenceEngine(find_bundle(model), device)
-    with counting_bar(_messages, "evaluating") as update:
-        figures = measure(engine, manifest, subject_names(manifest)[first:], update)
-    typer.echo(json.dumps(figures, indent=2))
+app.command("train")(cli_training.train)
+app.command("evaluate")(cli_training.evaluate)
 
 
 @app.command()
@@ -175,11 +145,14 @@ def info() -> None:
 
 
 @app.command()
-def worker(scratch: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Removed at the end.")]) -> None:
+def worker(
+    scratch: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Removed at the end.")],
+    grace: Annotated[float, typer.Option(min=0, help="Seconds that work gets to end in when stdin closes.")] = GRACE_S,
+) -> None:
     """Serve a viewer: one JSON object a line on stdin and stdout (Documentation/Worker.md)."""
     from upgan.worker import main as serve
 
-    serve(scratch)
+    serve(scratch, grace)
 
 
 @bundle_app.command("list")
@@ -238,19 +211,7 @@ def bundle_import(
     typer.echo(bundle.folder)
 
 
-@bundle_app.command("create")
-def bundle_create(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
-    output: Annotated[Path, typer.Option(help="The bundle's folder.")],
-    licence: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Text file with the model's licence.")],
-    version: Annotated[str, typer.Option(help="Of the model.")] = "0.1.0",
-) -> None:
-    """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
-    from upgan.training.publish import publish
-
-    with counting_bar(_messages, "evaluating") as update:
-        bundle = publish(run, output, licence.read_text(encoding="utf-8"), version, update)
-    typer.echo(bundle.folder)
+bundle_app.command("create")(cli_training.bundle_create)
 
 
 @simulate_app.command("pet-ct")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from upgan.errors import InputError, UpganError
+from upgan.errors import InputError
 from upgan.handover import save_voxels
+from upgan.requests import validated
+from upgan.training_commands import training_commands
 from upgan.worker import Command, Report
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def commands() -> Mapping[str, Command]:
         "check": _check,
         "import_model": _import_model,
         "remove_model": _remove_model,
+        **training_commands(),
     }
 
 
@@ -81,7 +84,7 @@ class _WarmEngine:
 def _translate(engines: _WarmEngine, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     from upgan.volume import Volume
 
-    request = _validated(TranslateArguments, arguments)
+    request = validated(TranslateArguments, arguments)
     report("loading the model", 0.0, None)
     engine = engines.get(request.model, request.device, request.precision)
     report("reading the image", 0.0, None)
@@ -153,19 +156,6 @@ def _info(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "devices": [device._asdict() for device in devices()],
     }
-
-
-def _validated(model: type[TranslateArguments], arguments: dict[str, Any]) -> TranslateArguments:
-    try:
-        return model.model_validate(arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UpganError(
-            "bad_request",
-            f"The request is wrong at {where}: {first['msg']}.",
-            "Use the viewer's and the engine's code of the same version.",
-        ) from error
 
 
 def _load(path: Path) -> np.ndarray:

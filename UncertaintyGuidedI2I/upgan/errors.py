@@ -41,3 +41,7 @@ class Cancelled(UpganError):  # noqa: N818  (nothing went wrong)
 
     def __init__(self) -> None:
         super().__init__("cancelled", "The translation was cancelled.", "Start it again when you like.")
+
+
+class TrainingError(UpganError):
+    """The training cannot go on; what it reached is kept."""

@@ -21,7 +21,7 @@ DeviceKind = Literal["cpu", "cuda"]
 # programs were using them: hence half. No graphics card was measured; there the first run tells.
 CAUTIOUS_RATES: dict[tuple[DeviceKind, str], float] = {("cpu", "float32"): 2.5e10, ("cpu", "bfloat16"): 5e10}
 
-# As in upgan.inference.
+# As in upgan.in_plane and upgan.inference.
 _MULTIPLE = 16
 _BATCH_PIXELS: dict[DeviceKind, int] = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
 

@@ -18,19 +18,14 @@ from upgan.devices import choose_device, choose_precision
 from upgan.distribution import GeneralizedNormal
 from upgan.domain import misfits
 from upgan.errors import DeviceError, InputError
+from upgan.in_plane import MULTIPLE, inner_size, resize
 from upgan.networks.folding import fold_batch_norm
 from upgan.tasks import Intensities
 from upgan.translation import PhaseMaps, Translation
 from upgan.volume import Plane, Reorientation, Volume, count_nonfinite
 
-# Four max-pools halve the slice four times; padding to this keeps every level whole.
-_MULTIPLE = 16
-
 # Pixels a batch holds by default: a few slices fill two cores' caches, a GPU wants many more.
 _BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
-
-# Larger than a whole patient: such a field of view comes from a wrong spacing and would exhaust any memory.
-_LARGEST_FIELD_MM = 2500.0
 
 
 class Progress(NamedTuple):
@@ -122,6 +117,7 @@ class InferenceEngine:
             "device": str(self.device),
             "source": source,
             "input_reference": intensities.reference,
+            "calibration": metadata.calibration.scale[-1] if metadata.calibration else None,
             "replaced_nonfinite": replace_nonfinite,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 3),
@@ -210,6 +206,10 @@ class _SliceWork:
     def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal) -> None:
         stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
         image, alpha, beta = self.grid.leave(stacked).cpu().numpy().swapaxes(0, 1)
+        calibration = self.engine.bundle.metadata.upgan.calibration
+        if calibration is not None:
+            # On the way out only: a later phase is guided by σ over its mean, in which the factor cancels.
+            alpha = alpha * np.float32(calibration.scale[phase - 1])
         converted = (self.intensities.denormalise(image), self.intensities.denormalise_scale(alpha), beta)
         for view, values in zip(self.views[phase], converted, strict=True):
             view[first:last] = values
@@ -230,40 +230,24 @@ class _InPlaneGrid(NamedTuple):
 
     @classmethod
     def of(cls, shape: tuple[int, ...], spacing: tuple[float, float], engine: InferenceEngine) -> _InPlaneGrid:
-        fields = [count * step for count, step in zip(shape, spacing, strict=True)]
-        if max(fields) > _LARGEST_FIELD_MM:
-            raise InputError(
-                "absurd_field_of_view",
-                f"The slices measure {fields[1]:.0f}×{fields[0]:.0f} mm, more than a whole patient.",
-                "Check the unit of the image's spacing: it must be millimetres.",
-            )
-        wanted = engine.bundle.metadata.upgan.spacing_mm
-        inside = [max(round(field / step), 1) for field, step in zip(fields, wanted, strict=True)]
-        missing = [-size % _MULTIPLE for size in inside]
-        rows, columns = missing
+        inside = inner_size(shape, spacing, engine.bundle.metadata.upgan.spacing_mm)
+        rows, columns = (-size % MULTIPLE for size in inside)
         padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-        return cls((shape[0], shape[1]), (inside[0], inside[1]), padding)
+        return cls((shape[0], shape[1]), inside, padding)
 
     def default_batch(self, device: torch.device) -> int:
         return max(1, _BATCH_PIXELS[device.type] // (self.inside[0] * self.inside[1]))
 
     def enter(self, slices: Tensor) -> Tensor:
         """[N, 1, J, I] → [N, 1, H, W] at the model's spacing, padded with zeros."""
-        padded = F.pad(_resize(slices, self.inside), self.padding)
+        padded = F.pad(resize(slices, self.inside), self.padding)
         return padded.contiguous(memory_format=torch.channels_last)
 
     def leave(self, maps: Tensor) -> Tensor:
         """[N, C, H, W] → [N, C, J, I], the inverse."""
         left, _, top, _ = self.padding
         rows, columns = self.inside
-        return _resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear over the same field of view, smoothed where pixels are lost; nothing where the size stays."""
-    if maps.shape[-2:] == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+        return resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
 
 
 def _finite(volume: Volume, replacement: float | None) -> Volume:

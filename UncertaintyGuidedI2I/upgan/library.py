@@ -15,10 +15,11 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,9 @@ METADATA = Path("configs/metadata.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 LICENCE = Path("LICENSE")
+
+# As bundles' metadata have it.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 _LARGEST_METADATA = 4 << 20
 _DRAFT = ".draft-"
@@ -157,6 +161,49 @@ def import_model(path: str | Path) -> InstalledModel:
         bundle.load_cascade()
         folder = _move_in(content, home, bundle.metadata.name, metadata)
     return InstalledModel(folder.name, "imported", folder, metadata)
+
+
+def add_trained(name: str, make: Callable[[Path], object]) -> InstalledModel:
+    """Let a new model be written to a private folder, and add it to the library when it is whole.
+
+    Args:
+        name: Of the model, which no other may have.
+        make: Writes a bundle to the folder it is called with, which does not exist yet; what it raises ends the work,
+            and nothing remains.
+
+    Raises:
+        BundleError: ``bad_name`` or ``name_taken``.
+        OutputError: ``not_writable``, ``disk_full`` or ``no_home``.
+    """
+    if not _NAME.fullmatch(name):
+        raise BundleError(
+            "bad_name", f"A model cannot be called '{name}'.", "Use letters, digits, hyphens, dots and underscores."
+        )
+    check_names([name])
+    home = models_home() / "trained"
+    _refuse_taken(name)  # before the work
+    with _draft(home) as draft:
+        content = draft / "model"
+        make(content)
+        metadata = read_metadata(content)
+        _refuse_taken(name)
+        folder = home / name
+        try:
+            content.rename(folder)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                raise _name_taken(name) from error
+            raise
+    return InstalledModel(name, "trained", folder, metadata)
+
+
+def _refuse_taken(name: str) -> None:
+    if name.casefold() in {model.folder.name.casefold() for model in installed_models()}:
+        raise _name_taken(name)
+
+
+def _name_taken(name: str) -> BundleError:
+    return BundleError("name_taken", f"There is a model called '{name}' already.", "Choose another name.")
 
 
 def remove_model(name: str) -> InstalledModel:

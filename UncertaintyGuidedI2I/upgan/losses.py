@@ -11,7 +11,11 @@ _LARGEST_EXPONENT = 10.0
 
 
 def generalized_gaussian_loss(
-    prediction: GeneralizedNormal, target: Tensor, weight: Tensor | None = None, epsilon: float = 1e-3
+    prediction: GeneralizedNormal,
+    target: Tensor,
+    weight: Tensor | None = None,
+    epsilon: float = 1e-3,
+    total: Tensor | None = None,
 ) -> Tensor:
     """Eq. 1, L_αβ = mean[(|b̂−b|/α)^β − ln(β/α) + lnΓ(1/β)], in a form that trains.
 
@@ -23,6 +27,7 @@ def generalized_gaussian_loss(
         target: b, same shape.
         weight: Non-negative weights of the pixels; the mean is weighted by them.
         epsilon: Smoothing of |r| in network units (1e-3 is 1 HU in PET→CT).
+        total: What the weighted sum is divided by; the weights' own sum where None.
     """
     residual = target - prediction.loc
     log_z = 0.5 * torch.log(residual.square() + epsilon**2) - prediction.scale.log()
@@ -35,18 +40,23 @@ def generalized_gaussian_loss(
         + prediction.scale.log()
         + torch.lgamma(prediction.concentration.reciprocal())
     )
-    if weight is None:
-        return loss.mean()
-    return (loss * weight).sum() / weight.expand_as(loss).sum().clamp_min(1e-12)
+    return _mean(loss, weight, total)
 
 
-def published_product_loss(inverse_scale: Tensor, concentration: Tensor, residual: Tensor) -> Tensor:
+def published_product_loss(
+    inverse_scale: Tensor,
+    concentration: Tensor,
+    residual: Tensor,
+    weight: Tensor | None = None,
+    total: Tensor | None = None,
+) -> Tensor:
     """The loss of the published code: |r|·(1/α)·β in place of the power, clamped to [1e-6, 50].
 
     Kept to show what it does (β → 0.684 whatever the data) and to go on training published checkpoints.
     """
     product = (residual.abs() * inverse_scale * concentration).clamp(1e-6, 50)
-    return (product - inverse_scale.log() + torch.lgamma(concentration.reciprocal()) - concentration.log()).mean()
+    loss = product - inverse_scale.log() + torch.lgamma(concentration.reciprocal()) - concentration.log()
+    return _mean(loss, weight, total)
 
 
 def generator_adversarial_loss(scores_of_generated: Tensor) -> Tensor:
@@ -57,3 +67,11 @@ def generator_adversarial_loss(scores_of_generated: Tensor) -> Tensor:
 def discriminator_loss(scores_of_real: Tensor, scores_of_generated: Tensor) -> Tensor:
     """Least-squares discriminator: ‖D(b) − 1‖² + ‖D(b̂)‖², averaged over the patches."""
     return (scores_of_real - 1).square().mean() + scores_of_generated.square().mean()
+
+
+def _mean(loss: Tensor, weight: Tensor | None, total: Tensor | None) -> Tensor:
+    if weight is None:
+        return loss.mean()
+    if total is None:
+        total = weight.expand_as(loss).sum()
+    return (loss * weight).sum() / total.clamp_min(1e-12)

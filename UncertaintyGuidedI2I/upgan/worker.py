@@ -25,6 +25,7 @@ from upgan.errors import Cancelled, UpganError
 PROTOCOL = 1
 
 # After stdin has closed: time for work that looks at its progress; what does not is ended from outside Python.
+# A process that trains is given more, to write a checkpoint.
 GRACE_S = 0.3
 NICENESS = 5
 # A viewer needs no more progress than this, and a fast GPU would send thousands.
@@ -51,15 +52,22 @@ class Worker:
         events: Where lines of JSON go.
         commands: What it can do, by name.
         abandon: Called where work does not end although the input has closed; must end the process.
+        grace_s: Seconds between the two.
     """
 
     def __init__(
-        self, requests: TextIO, events: TextIO, commands: Mapping[str, Command], abandon: Callable[[], None]
+        self,
+        requests: TextIO,
+        events: TextIO,
+        commands: Mapping[str, Command],
+        abandon: Callable[[], None],
+        grace_s: float = GRACE_S,
     ) -> None:
         self._requests = requests
         self._events = events
         self._commands = commands
         self._abandon = abandon
+        self._grace_s = grace_s
         self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._closing = threading.Event()
@@ -81,7 +89,7 @@ class Worker:
             if self._closing.is_set():
                 break
         self._close()
-        if not self._ended.wait(GRACE_S):
+        if not self._ended.wait(self._grace_s):
             self._abandon()
 
     def _take(self, line: str) -> None:
@@ -164,8 +172,13 @@ def _described(error: Exception) -> dict[str, str]:
     }
 
 
-def main(scratch: Path) -> None:
-    """Serve stdin and stdout of this process; ``scratch`` is removed at its end."""
+def main(scratch: Path, grace_s: float = GRACE_S) -> None:
+    """Serve stdin and stdout of this process; ``scratch`` is removed at its end.
+
+    Args:
+        scratch: Folder for the viewer's files.
+        grace_s: Seconds that work gets to end in order once stdin has closed.
+    """
     from upgan.commands import commands
 
     if hasattr(os, "nice"):
@@ -181,7 +194,7 @@ def main(scratch: Path) -> None:
         os._exit(1)
 
     try:
-        Worker(requests, events, commands(), abandon).run()
+        Worker(requests, events, commands(), abandon, grace_s).run()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     # At once: taking PyTorch down in order takes longer than a user who cancelled should wait.
@@ -195,4 +208,6 @@ if __name__ == "__main__":
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scratch", type=Path, required=True, help="removed at the end")
-    serve(parser.parse_args().scratch)
+    parser.add_argument("--grace", type=float, default=GRACE_S, help="seconds that work gets to end in")
+    arguments = parser.parse_args()
+    serve(arguments.scratch, arguments.grace)

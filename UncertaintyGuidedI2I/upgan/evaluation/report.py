@@ -2,78 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from upgan.errors import InputError
-from upgan.evaluation.body import TISSUES, body_mask
+from upgan.evaluation.body import TISSUES
 from upgan.evaluation.calibration import coverage
 from upgan.evaluation.metrics import HU_RANGE, image_error
+from upgan.evaluation.on_pairs import Translated, translate_pairs
 from upgan.inference import InferenceEngine
-from upgan.training.dataset import Pair, read_pairs
 from upgan.translation import PhaseMaps
+
+if TYPE_CHECKING:
+    from upgan.training.preparation import Pair
+
+_BODY = "body: largest part above -500 HU, closed and filled"
+_FOREGROUND = "foreground: largest part above Otsu's threshold of the reference, closed and filled"
+_OWN_RANGE = "each reference's minimum to its 99.9th percentile"
 
 
 def evaluate(
     engine: InferenceEngine,
-    manifest: Path,
-    subjects: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
+    pairs: Iterable[Pair],
+    total: int,
+    progress: Callable[[float, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Translate the named subjects of a manifest and compare with their CT, inside the body.
+    """Translate pairs and compare with their targets: inside the body for a CT, else inside the foreground.
+
+    Args:
+        engine: The model.
+        pairs: Source and target on one grid, taken one at a time.
+        total: How many there are.
+        progress: Called with (pairs done, total) after each batch of slices; what it raises ends the work.
 
     Returns:
-        ``{"subjects", "data_range", "mask", "phases": {"1": {figure: [mean, standard deviation]}}}`` with MAE in HU
-        (overall and per tissue), PSNR in dB, SSIM, coverage of the central intervals and Spearman's ρ(|error|, σ).
+        ``{"subjects", "unit", "mask", "data_range", "phases": {"1": {figure: [mean, standard deviation]}}, "rows":
+        {"1": {subject: {figure: value}}}}``: MAE, RMSE and σ in the task's unit (a CT's MAE per tissue, too), PSNR in
+        dB, SSIM, coverage of the central intervals (``network_coverage_…``: without the model's calibration, where it
+        has one) and Spearman's ρ(|error|, σ). ``data_range`` is two numbers in HU, else words.
 
     Raises:
-        InputError: ``no_body``, or a pair that cannot be read or translated.
+        InputError: ``no_body``, ``no_foreground``, or what the engine refuses, naming the subject.
     """
-    per_phase: dict[int, list[dict[str, float]]] = {}
-    for done, pair in enumerate(read_pairs(manifest, subjects), start=1):
-        translation = engine.translate(pair.source, phases="all")
-        mask = body_mask(pair.target.voxels)
-        if not mask.any():
-            raise InputError("no_body", f"The CT of {pair.subject} shows no body.", "Check that its unit is HU.")
-        for phase, maps in translation.phases.items():
-            per_phase.setdefault(phase, []).append(_figures(maps, pair, mask))
-        if progress is not None:
-            progress(done, len(subjects))
+    section = engine.bundle.metadata.upgan
+    hounsfield = section.task.unit == "HU"
+    rows: dict[str, dict[str, dict[str, float]]] = {
+        str(phase): {} for phase in range(1, section.architecture.phases + 1)
+    }
+    for translated in translate_pairs(engine, pairs, total, progress):
+        for phase, maps in translated.phases.items():
+            scale = section.calibration.scale[phase - 1] if section.calibration else None
+            rows[str(phase)][translated.subject] = _figures(maps, translated, hounsfield, scale)
     return {
-        "subjects": len(subjects),
-        "mask": "body: largest part above -500 HU, closed and filled",
-        "data_range": list(HU_RANGE),
-        "phases": {str(phase): _spread(rows) for phase, rows in sorted(per_phase.items())},
+        "subjects": len(rows["1"]),
+        "unit": section.task.unit,
+        "mask": _BODY if hounsfield else _FOREGROUND,
+        "data_range": list(HU_RANGE) if hounsfield else _OWN_RANGE,
+        "phases": {phase: _spread(list(subjects.values())) for phase, subjects in rows.items()},
+        "rows": rows,
     }
 
 
-def _figures(maps: PhaseMaps, pair: Pair, mask: np.ndarray) -> dict[str, float]:
-    reference = pair.target.voxels
-    figures = dict(image_error(maps.image, reference, mask)._asdict())
-    error = np.abs(maps.image - reference)
-    for tissue, (low, high) in TISSUES.items():
-        inside = mask & (reference > low) & (reference <= high)
-        figures[f"mae_{tissue}"] = float(error[inside].mean()) if inside.any() else float("nan")
-    held = coverage(maps.image[mask], maps.alpha[mask], maps.beta[mask], reference[mask])
+def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: float | None) -> dict[str, float]:
+    """Figures of one subject and phase; those that do not exist, such as the error of absent bone, are left out."""
+    reference, mask = translated.reference, translated.scope.mask
+    figures = dict(image_error(maps.image, reference, mask, translated.scope.data_range)._asdict())
+    image, alpha, beta, sigma, truth = (
+        array[mask] for array in (maps.image, maps.alpha, maps.beta, maps.sigma, reference)
+    )
+    error = np.abs(image.astype(np.float64) - truth)
+    if hounsfield:
+        for tissue, (low, high) in TISSUES.items():
+            inside = (truth > low) & (truth <= high)
+            if inside.any():
+                figures[f"mae_{tissue}"] = float(error[inside].mean())
+    held = coverage(image, alpha, beta, truth)
     figures |= {f"coverage_{level:.0%}": share for level, share in held.items()}
-    sigma = maps.sigma[mask]
+    if scale is not None:
+        held = coverage(image, alpha / scale, beta, truth)
+        figures |= {f"network_coverage_{level:.0%}": share for level, share in held.items()}
     figures["sigma_rms"] = float(np.sqrt(np.square(sigma, dtype=np.float64).mean()))
-    figures["rmse"] = float(np.sqrt(np.square(error[mask], dtype=np.float64).mean()))
+    figures["rmse"] = float(np.sqrt(np.square(error).mean()))
     # A σ that is the same everywhere ranks nothing.
-    figures["spearman_error_sigma"] = float(spearmanr(error[mask], sigma).statistic) if np.ptp(sigma) else 0.0
+    figures["spearman_error_sigma"] = float(spearmanr(error, sigma).statistic) if np.ptp(sigma) else 0.0
     return figures
 
 
 def _spread(rows: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Mean and standard deviation over the subjects that have the figure; NaN, which JSON lacks, is left out."""
+    """Mean and standard deviation over the subjects that have the figure."""
     spread = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows if np.isfinite(row[name])]
-        if values:
-            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            spread[name] = [round(float(np.mean(values)), 4), round(deviation, 4)]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row[name] for row in rows if name in row]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        spread[name] = [round(float(np.mean(values)), 4), round(deviation, 4)]
     return spread

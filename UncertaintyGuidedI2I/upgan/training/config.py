@@ -1,132 +1,197 @@
-"""A training run, written down: what is trained, on what, how long."""
+"""A training run, written down: what is trained, on what, how long. Defaults are the paper's where it states them."""
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from upgan.errors import InputError
 from upgan.networks.cascade import CascadeArchitecture
+from upgan.networks.published import PublishedArchitecture
 from upgan.tasks import TASKS
+from upgan.volume import Plane
+
+Layout = Literal["manifest", "csv", "pattern", "bids", "ixi"]
+Degradation = Literal["none", "central_lines", "motion"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _kind_of_network(value: Any) -> str:
+    """Name the kind of architecture; one that says nothing is ours."""
+    return str(value.get("name", "up-gan") if isinstance(value, dict) else value.name)
+
+
+Architecture = Annotated[
+    Annotated[CascadeArchitecture, Tag("up-gan")] | Annotated[PublishedArchitecture, Tag("published-up-gan")],
+    Discriminator(_kind_of_network),
+]
 
 
 class DataConfig(_Section):
-    """Paired volumes and their split by subject.
+    """Where the pairs are and how they become slices."""
 
-    Attributes:
-        manifest: ``manifest.json`` of a folder of pairs, relative to the configuration file.
-        task: Name of the task.
-        train: Number of subjects to train on, from the manifest's start.
-        validation: Number of subjects that follow, to watch.
-        test: Number of subjects that follow those, to report on.
-    """
-
-    manifest: Path
+    path: Path
+    """File or folder that ``layout`` reads; relative to the configuration file."""
+    layout: Layout = "manifest"
+    """manifest (of `upgan simulate`), csv (columns subject, input, target, and split if wanted), pattern, bids, ixi."""
+    input: str = ""
+    """pattern: of the input files below ``path``, e.g. "{subject}/pet.nii.gz"; bids: suffix, e.g. "pet"."""
+    target: str = ""
+    """Likewise of the target files."""
     task: str = "pet_to_ct"
-    train: int = Field(29, ge=1)
-    validation: int = Field(5, ge=1)
-    test: int = Field(15, ge=1)
+    """pet_to_ct, mri_undersampled or mri_motion; a base model brings its own."""
+    degradation: Degradation = "none"
+    """Makes the inputs from the targets: central_lines (8 % of k-space kept) or motion; "none" reads them."""
+    plane: Plane = "axial"
+    """Of the slices; a base model brings its own."""
+    spacing_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Pixel size (rows, columns) to train on; the base model's, or else the training inputs' median."""
+    register_pairs: bool = False
+    """Align each target rigidly to its input before anything else."""
+    skip_bad: bool = False
+    """Leave out subjects whose images cannot be used instead of refusing to start."""
+    statement: str = ""
+    """Where the data come from, for the model's card; a manifest brings its own sentence."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> DataConfig:
+        if self.task not in TASKS:
+            raise ValueError(f"there is no task '{self.task}', but {', '.join(TASKS)}")
+        if self.layout in ("pattern", "bids"):
+            needed = ["target"] if self.degradation != "none" else ["input", "target"]
+            for name in needed:
+                if not getattr(self, name):
+                    raise ValueError(f"the layout '{self.layout}' needs '{name}'")
+        if self.degradation != "none" and not TASKS[self.task].output.relative:
+            raise ValueError(f"a degradation makes no inputs for the task '{self.task}'")
+        if self.layout == "ixi" and self.degradation == "none":
+            raise ValueError("IXI holds clean images only: choose a degradation")
+        return self
+
+
+class SplitConfig(_Section):
+    """How many subjects go where; by subject, never by slice. The paper has 29/5/15 for PET→CT."""
+
+    train: int | None = Field(None, ge=1)
+    """Subjects to train on; all that are left where not given."""
+    validation: int | None = Field(None, ge=1)
+    """Subjects to watch; a tenth where not given."""
+    test: int | None = Field(None, ge=1)
+    """Subjects held out for the model's card; three tenths where not given."""
+    seed: int = Field(0, ge=0)
+    """Of the shuffling before the split."""
+
+
+class AugmentationConfig(_Section):
+    """Random changes of the training slices, the same for input and target; none in the paper."""
+
+    flip: float = Field(0.0, ge=0, le=1)
+    """Share of slices mirrored left to right."""
+    rotation_degrees: float = Field(0.0, ge=0, le=45)
+    """Largest rotation in the plane."""
+    scale: float = Field(0.0, ge=0, le=0.5)
+    """Largest relative change of size: 0.1 is 90 % to 110 %."""
+    intensity: float = Field(0.0, ge=0, le=0.5)
+    """Largest relative change of the input's intensity."""
 
 
 class LossConfig(_Section):
-    """Weights of the generator's loss; the paper's is (1, 0.001) with Eq. 1 over every pixel and no L1.
+    """Weights of the generator's loss (Eq. 2)."""
 
-    Attributes:
-        likelihood: λ1 of Eq. 2.
-        adversarial: λ2 of Eq. 2.
-        l1: Weight of an L1 term over the whole slice: the likelihood alone abandons hard pixels.
-        outside_body: Weight of Eq. 1 outside the body, where α → a few HU would rule the gradient.
-    """
-
+    form: Literal["generalized_gaussian", "published_product"] = "generalized_gaussian"
+    """generalized_gaussian is Eq. 1; published_product is what the authors' code does: β comes out near 0.68."""
     likelihood: float = Field(1.0, ge=0)
+    """λ1 of Eq. 2."""
     adversarial: float = Field(0.001, ge=0)
+    """λ2 of Eq. 2; without a discriminator at 0."""
     l1: float = Field(0.0, ge=0)
+    """Weight of an L1 term over the whole slice: the likelihood alone abandons hard pixels (5 works)."""
     outside_body: float = Field(1.0, ge=0, le=1)
+    """Weight of Eq. 1 outside the body, where α of a few HU would rule the gradient (0.02 works)."""
+    l1_warm_up: int = Field(0, ge=0)
+    """Steps at the start of each stage during which only L1 trains the image."""
+
+
+class DiscriminatorConfig(_Section):
+    """The judge of patches; one per phase."""
+
+    width: int = Field(64, ge=1, le=512)
+    """Channels of the first layer."""
+    layers: int = Field(3, ge=1, le=6)
+    """Strided layers: 3 judge patches of 70 pixels, 4 (as in the published code) of 142."""
+    conditional: bool = False
+    """Whether it sees the input beside the image."""
 
 
 class ScheduleConfig(_Section):
-    """How long, and how fast.
+    """How long, and how fast. An epoch is one pass over all training slices."""
 
-    Attributes:
-        steps: Optimiser steps of each phase's initialisation; one number per phase.
-        joint_steps: Steps of the end-to-end stage on the sum of all phases' losses.
-        batch: Slices a step.
-        learning_rate: Adam's rate for initialisation, cosine-annealed per stage.
-        joint_learning_rate: The same for the end-to-end stage.
-        warm_up: Steps of linear rise at the start of each stage.
-        gradient_clip: Largest norm of the gradient.
-        discriminator_width: Channels of the patch discriminator's first layer.
-        seed: Of everything random.
-    """
-
-    steps: tuple[Annotated[int, Field(ge=1)], ...]
-    joint_steps: int = Field(0, ge=0)
+    epochs: tuple[Annotated[int, Field(ge=0)], ...] = (1000, 1000, 1000)
+    """Of each phase's initialisation, with the earlier phases frozen; 0 leaves a phase as it is."""
+    joint_epochs: int = Field(1000, ge=0)
+    """Of all phases end to end."""
+    epoch_steps: int | None = Field(None, ge=1)
+    """Steps that count as an epoch, where one pass is too long or too short."""
     batch: int = Field(8, ge=1)
+    """Slices a step, over all processes together."""
     learning_rate: float = Field(2e-3, gt=0)
+    """Adam's rate for the initialisation; a cosine brings it to zero within each stage."""
     joint_learning_rate: float = Field(5e-4, gt=0)
-    warm_up: int = Field(20, ge=0)
-    gradient_clip: float = Field(1.0, gt=0)
-    discriminator_width: int = Field(64, ge=1)
-    seed: int = 0
+    """The same for the end-to-end stage."""
+    warm_up: int = Field(0, ge=0)
+    """Steps of linear rise of the rate at the start of each stage."""
+    gradient_clip: float | None = Field(None, gt=0)
+    """Largest norm of the generators' gradient (1 works)."""
+    early_stopping: int | None = Field(None, ge=1)
+    """Epochs without a better validation error after which a stage ends, at its best epoch."""
+    weight_averaging: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential average of the weights, which is what is validated and kept (0.999 works)."""
+    freeze_normalisation: bool = False
+    """Keep the batch normalisation's statistics: a few patients cannot replace them."""
+
+
+class ComputeConfig(_Section):
+    """On what, and in which arithmetic. Several GPUs or nodes come from `torchrun` or SLURM."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto takes bfloat16 where it is native; heads, σ and the loss are float32 always."""
+    loaders: int = Field(0, ge=0, le=64)
+    """Extra processes that prepare batches; worth it beside a GPU and with motion."""
 
 
 class TrainingConfig(_Section):
-    """All of a run.
-
-    Attributes:
-        name: Of the model that comes out.
-        architecture: The networks.
-        data: Where the pairs are.
-        loss: What is minimised.
-        schedule: How long.
-        precision: As Lightning Fabric names it: ``32-true`` or ``bf16-mixed``.
-    """
+    """All of a run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    architecture: CascadeArchitecture
+    """Of the model that comes out: lower case, digits and hyphens."""
+    base: str | None = None
+    """Model to go on from, by name or folder; it brings its architecture, task, plane and pixel size."""
+    seed: int = Field(0, ge=0)
+    """Of weights, order and augmentation."""
+    architecture: Architecture = CascadeArchitecture()
+    """The networks, where there is no base model."""
     data: DataConfig
+    split: SplitConfig = SplitConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig = LossConfig()
-    schedule: ScheduleConfig
-    precision: str = Field("bf16-mixed", pattern=r"^(32-true|bf16-mixed)$")
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    compute: ComputeConfig = ComputeConfig()
 
-
-def read_config(path: Path) -> TrainingConfig:
-    """Read and validate a TOML file; paths in it are relative to the file.
-
-    Raises:
-        InputError: ``config_not_found``, ``config_unreadable`` or ``config_invalid``, naming the first wrong key.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError("config_not_found", f"There is no file {path}.", "Check the path.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError("config_unreadable", f"{path} is not a TOML file: {error}.", "Correct its syntax.") from error
-    try:
-        config = TrainingConfig.model_validate(content)
-        if len(config.schedule.steps) != config.architecture.phases:
-            raise InputError(
-                "config_invalid",
-                f"schedule.steps names {len(config.schedule.steps)} phases, the architecture "
-                f"{config.architecture.phases}.",
-                "Give one number of steps per phase.",
+    @model_validator(mode="after")
+    def _has_one_duration_per_phase(self) -> TrainingConfig:
+        # The base model's architecture is not known here; the trainer looks again.
+        if self.base is None and len(self.schedule.epochs) != self.architecture.phases:
+            raise ValueError(
+                f"schedule.epochs names {len(self.schedule.epochs)} phases, the architecture has "
+                f"{self.architecture.phases}"
             )
-        if config.data.task not in TASKS:
-            raise InputError(
-                "config_invalid",
-                f"{path}: data.task: there is no task '{config.data.task}'.",
-                f"Choose one of {', '.join(TASKS)}.",
-            )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError("config_invalid", f"{path}: {where}: {first['msg']}.", "Correct that entry.") from error
-    manifest = (path.parent / config.data.manifest).resolve()
-    return config.model_copy(update={"data": config.data.model_copy(update={"manifest": manifest})})
+        if not any(self.schedule.epochs) and not self.schedule.joint_epochs:
+            raise ValueError("schedule: no stage has any epochs")
+        return self

@@ -2,217 +2,348 @@
 
 from __future__ import annotations
 
-import json
-import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from upgan.devices import devices
 from upgan.distribution import GeneralizedNormal
-from upgan.errors import InputError
-from upgan.losses import discriminator_loss, generalized_gaussian_loss, generator_adversarial_loss
+from upgan.errors import Cancelled, TrainingError
 from upgan.networks.cascade import Cascade
-from upgan.networks.patchgan import PatchDiscriminator
-from upgan.tasks import TASKS
-from upgan.training.config import LossConfig, TrainingConfig
-from upgan.training.dataset import Slices, load_slices, split_subjects
+from upgan.networks.published import PublishedCascade
+from upgan.training import checkpoint
+from upgan.training.batches import Batches
+from upgan.training.config import TrainingConfig
+from upgan.training.files import CACHE, FINISHED, write_json
+from upgan.training.journal import Journal
+from upgan.training.pace import Pace
+from upgan.training.run_data import RunData
+from upgan.training.stage import Stage, StagePlan, StepLosses, plan_stages
+from upgan.training.state import Best, RunState
+from upgan.training.validation import preview, validate
 
-# Steps between two lines of the log and two looks at the validation subjects.
-_LOG_EVERY = 50
-_VALIDATE_EVERY = 500
+# Steps between two lines of the journal; a GPU's losses are read, and waited for, only then.
+_WINDOW = 10
+# A line at least this often where one process trains.
+_WINDOW_S = 5.0
+_MOST_ROLLBACKS = 3
+# Beside the checkpoints at the end of each epoch.
+_CHECKPOINT_EVERY_S = 300.0
 
 
-def phase_loss(prediction: GeneralizedNormal, b: Tensor, body: Tensor, loss: LossConfig) -> Tensor:
-    """λ1·Eq. 1 with its weight outside the body, plus the optional L1; all tensors [N, 1, H, W]."""
-    weight = body + loss.outside_body * (1 - body)
-    return (
-        loss.likelihood * generalized_gaussian_loss(prediction, b, weight) + loss.l1 * (prediction.loc - b).abs().mean()
-    )
+class Watch(Protocol):
+    """Who looks on."""
+
+    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
+        """Hear how far the run is, at every step; may raise ``Cancelled``, and the run stops in order."""
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Hear a line of the journal."""
 
 
-class ProgressiveTrainer:
-    """Trains one cascade, stage by stage; a finished stage is kept on disk and not repeated.
+class _Step(NamedTuple):
+    names: list[tuple[str, int]]
+    losses: StepLosses
+
+
+class ProgressiveTraining:
+    """A run under way.
 
     Args:
+        fabric: Device, precision and processes.
         config: The run.
-        folder: Where stages and the log go.
-        report: Called with each line of the log as a dictionary.
+        folder: Where it lives.
+        data: Its slices and their split.
+        cascade: On the device, with random weights or those of the base model.
+        watch: Told of every step and every line of the journal, by the first process alone.
     """
 
-    def __init__(self, config: TrainingConfig, folder: Path, report: Callable[[dict[str, Any]], None]) -> None:
-        self.config = config
-        self.folder = folder
-        self.report = report
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)  # type: ignore[arg-type]
-        self.fabric.seed_everything(config.schedule.seed, verbose=False)
-        self.cascade = Cascade(config.architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def run(self) -> Cascade:
-        """Train all stages and return the cascade in eval mode.
-
-        Raises:
-            InputError: ``other_run`` where the folder holds stages of another configuration.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._refuse_other_run()
-        data = self.config.data
-        split = split_subjects(data.manifest, data.train, data.validation, data.test)
-        (self.folder / "config.json").write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
-        (self.folder / "machine.txt").write_text(devices()[0].description, encoding="utf-8")
-        (self.folder / "split.json").write_text(json.dumps(split._asdict(), indent=2), encoding="utf-8")
-        task = TASKS[data.task]
-        train, validation = (load_slices(data.manifest, part, task) for part in (split.train, split.validation))
-        phases = self.config.architecture.phases
-        stages = [[phase] for phase in range(phases)]
-        if self.config.schedule.joint_steps:
-            stages.append(list(range(phases)))
-        for number, trained in enumerate(stages, start=1):
-            kept = self.folder / f"stage_{number}.safetensors"
-            # Made even where it will not run: the later discriminators' random start follows from this one's.
-            stage = _Stage(self, number, trained, train, validation)
-            if kept.exists():
-                self.cascade.load_state_dict(load_file(kept))
-            else:
-                stage.run()
-                state = {name: tensor.contiguous() for name, tensor in self.cascade.state_dict().items()}
-                save_file(state, kept.with_suffix(".tmp"))
-                kept.with_suffix(".tmp").replace(kept)
-        return self.cascade.eval()
-
-    def _refuse_other_run(self) -> None:
-        """Kept stages belong to the configuration beside them; only where the data lie may have changed."""
-        kept = self.folder / "config.json"
-        if not kept.exists() or not list(self.folder.glob("stage_*.safetensors")):
-            return
-        ours = self.config.model_dump(mode="json")
-        theirs = json.loads(kept.read_text(encoding="utf-8"))
-        for config in (ours, theirs):
-            config["data"].pop("manifest", None)
-        if ours != theirs:
-            raise InputError(
-                "other_run",
-                f"{self.folder} holds stages of a run with another configuration.",
-                "Choose another folder, or empty this one.",
-            )
-
-
-class _Stage:
-    """One stage: the phases it trains, its optimisers and its data order."""
-
     def __init__(
-        self, trainer: ProgressiveTrainer, number: int, trained: list[int], train: Slices, validation: Slices
+        self,
+        fabric: Fabric,
+        config: TrainingConfig,
+        folder: Path,
+        data: RunData,
+        cascade: Cascade | PublishedCascade,
+        watch: Watch,
     ) -> None:
-        self.trainer, self.number, self.trained = trainer, number, trained
-        self.train, self.validation = train, validation
-        schedule = trainer.config.schedule
-        joint = number > trainer.config.architecture.phases
-        self.steps = schedule.joint_steps if joint else schedule.steps[trained[0]]
-        self.rate = schedule.joint_learning_rate if joint else schedule.learning_rate
-        self.random = torch.Generator().manual_seed(schedule.seed + number)
-
-        cascade = trainer.cascade
-        for phase, generator in enumerate(cascade.generators):
-            generator.requires_grad_(phase in trained)
-        discriminators = [PatchDiscriminator(width=schedule.discriminator_width) for _ in trained]
-        fabric = trainer.fabric
-        self.generators = fabric.setup_module(cascade)
-        self.discriminators = [fabric.setup_module(discriminator) for discriminator in discriminators]
-        self.optimizer: Any = fabric.setup_optimizers(self._adam([cascade]))
-        self.discriminator_optimizer: Any = fabric.setup_optimizers(self._adam(discriminators))
-        optimizers: tuple[Any, Any] = (self.optimizer, self.discriminator_optimizer)
-        self.schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, self._pace) for optimizer in optimizers]
-
-    def _adam(self, modules: Sequence[nn.Module]) -> torch.optim.Adam:
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        return torch.optim.Adam(parameters, lr=self.rate, betas=(0.9, 0.999))
-
-    def _pace(self, step: int) -> float:
-        """Linear warm-up, then a cosine to zero."""
-        warm_up = self.trainer.config.schedule.warm_up
-        if step < warm_up:
-            return (step + 1) / (warm_up + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(self.steps - warm_up, 1)))
+        self.fabric, self.config, self.folder, self.data = fabric, config, folder, data
+        self.cascade, self.watch = cascade, watch
+        self.state = RunState()
+        self._plans = plan_stages(config, cascade.architecture.phases)
+        self._last = checkpoint.path_of(folder, checkpoint.LAST)
+        self._stage: Stage
+        self._pace: Pace
+        self._window: list[_Step] = []
+        self._journal: Journal | None = None
+        now = time.monotonic()
+        self._clock, self._saved, self._closed = now, now, now
+        self._asked_to_stop = False
 
     def run(self) -> None:
-        """Take the stage's steps and log them as JSON lines."""
-        start, losses = time.monotonic(), []
-        with (self.trainer.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            for step in range(1, self.steps + 1):
-                losses.append(self._step(*self._batch()))
-                if step % _LOG_EVERY == 0 or step == self.steps:
-                    line: dict[str, Any] = {
-                        "stage": self.number,
-                        "step": step,
-                        "steps": self.steps,
-                        "loss": round(float(torch.stack(losses).mean()), 5),
-                        "seconds": round(time.monotonic() - start, 1),
-                    }
-                    if step % _VALIDATE_EVERY == 0 or step == self.steps:
-                        line["validation_mae"] = self._validate()
-                    losses.clear()
-                    print(json.dumps(line), file=log, flush=True)
-                    self.trainer.report(line)
+        """Take all stages that are left, and write down that the run is finished."""
+        resumed = self._last.exists()
+        tensors = self._load_last() if resumed else {}
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            self._journal = Journal(self.folder, self.state.journal, self.state.total_steps, self.watch.line)
+        self._clock = self._saved = self._closed = time.monotonic()
+        try:
+            if resumed:
+                self._tell("resumed", f"The training goes on with step {self.state.step + 1} of its stage.")
+            elif self.config.base:
+                # The model to beat, and to keep where nothing beats it.
+                self.state.phases_trained = self.cascade.architecture.phases
+                self._validate(0, 0, self.cascade)
+            for index in range(self.state.stage, len(self._plans)):
+                self._run_stage(index, tensors)
+                tensors = {}
+            self._finish()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw random slices, half of them mirrored left to right; float32 on the device."""
-        chosen = torch.randint(len(self.train), (self.trainer.config.schedule.batch,), generator=self.random)
-        mirrored = torch.rand(len(chosen), generator=self.random) < 0.5
-        batch = []
-        for part in self.train:
-            slices = part[chosen].float()
-            slices[mirrored] = slices[mirrored].flip(-1)
-            batch.append(self.trainer.fabric.to_device(slices.contiguous(memory_format=torch.channels_last)))
-        return batch[0], batch[1], batch[2]
+    def _run_stage(self, index: int, tensors: dict[str, Tensor]) -> None:
+        plan = self._plans[index]
+        batches = Batches(
+            self.data.cache,
+            self.data.split.train,
+            self.config,
+            plan.number,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        steps = plan.epochs * batches.epoch_steps
+        self._pace = Pace(self._plans, batches.epoch_steps)
+        self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps)
+        if tensors:
+            self._restore(tensors)
+        else:
+            self.state.begin_stage(index, plan.trained[-1] + 1)
+            phases = [phase + 1 for phase in plan.trained]
+            self._write(kind="stage", stage=plan.number, phases=phases, epochs=plan.epochs, steps=steps)
+            self._save()
+        while self.state.step < steps:
+            self._take_steps(plan, batches, steps)
+        self._end_stage(plan)
 
-    def _step(self, a: Tensor, b: Tensor, body: Tensor) -> Tensor:
-        """Take one step of the trained generators, then one of their discriminators."""
-        fabric, loss_config = self.trainer.fabric, self.trainer.config.loss
-        for phase, generator in enumerate(self.trainer.cascade.generators):
-            generator.train(phase in self.trained)
-        predictions = self.generators(a, max(self.trained) + 1)
-        loss = a.new_zeros(())
-        for phase, discriminator in zip(self.trained, self.discriminators, strict=True):
-            loss = loss + phase_loss(predictions[phase], b, body, loss_config)
-            if loss_config.adversarial:
-                discriminator.requires_grad_(False)
-                scores = discriminator(predictions[phase].loc)
-                loss = loss + loss_config.adversarial * generator_adversarial_loss(scores)
-                discriminator.requires_grad_(True)
-        self.optimizer.zero_grad()
-        fabric.backward(loss)
-        fabric.clip_gradients(self.generators, self.optimizer, max_norm=self.trainer.config.schedule.gradient_clip)
-        self.optimizer.step()
-        if loss_config.adversarial:
-            self._discriminate([predictions[phase].loc.detach() for phase in self.trained], b)
-        for scheduler in self.schedulers:
-            scheduler.step()
-        return loss.detach()
+    def _take_steps(self, plan: StagePlan, batches: Batches, steps: int) -> None:
+        """Take steps until the stage ends or the run is rolled back."""
+        state = self.state
+        self._pace.begin(state.stage, state.step)
+        order = range(state.step, steps)
+        loaders, pinned = self.config.compute.loaders, self.fabric.device.type == "cuda"
+        for batch in DataLoader(batches, batch_size=None, sampler=order, num_workers=loaders, pin_memory=pinned):
+            parts = (part.contiguous(memory_format=torch.channels_last) for part in (batch.a, batch.b, batch.body))
+            losses = self._stage.step(state.step, *(self.fabric.to_device(part) for part in parts))
+            self._window.append(_Step(batch.names, losses))
+            state.step += 1
+            state.total_steps += 1
+            epoch, rest = divmod(state.step, batches.epoch_steps)
+            if not rest or self._is_window_full():
+                trouble = self._close_window(plan, epoch + bool(rest), steps)
+                if trouble:
+                    self._roll_back(trouble)
+                    return
+            if not rest and self._end_epoch(plan, epoch, steps):
+                return
+            self._look_up(plan, epoch + bool(rest), steps)
 
-    def _discriminate(self, generated: list[Tensor], b: Tensor) -> None:
-        loss = b.new_zeros(())
-        for discriminator, image in zip(self.discriminators, generated, strict=True):
-            loss = loss + discriminator_loss(discriminator(b), discriminator(image))
-        self.discriminator_optimizer.zero_grad()
-        self.trainer.fabric.backward(loss)
-        self.discriminator_optimizer.step()
+    def _is_window_full(self) -> bool:
+        """All processes must find the same, so that only a single one may look at the clock."""
+        late = self.fabric.world_size == 1 and time.monotonic() - self._closed > _WINDOW_S
+        return late or len(self._window) >= _WINDOW
 
-    @torch.no_grad()
-    def _validate(self) -> list[float]:
-        """Mean absolute error inside the body of each phase so far, in output units."""
-        self.trainer.cascade.eval()
-        count = max(self.trained) + 1
-        errors, weight = torch.zeros(count), 0.0
-        for slices in zip(*(part.split(16) for part in self.validation), strict=True):
-            a, b, body = (self.trainer.fabric.to_device(part.float()) for part in slices)
-            for phase, prediction in enumerate(self.generators(a, count)):
-                errors[phase] += float(((prediction.loc - b).abs() * body).sum())
-            weight += float(body.sum())
-        factor = TASKS[self.trainer.config.data.task].output.factor
-        return [round(float(error) / weight * factor, 2) for error in errors]
+    def _close_window(self, plan: StagePlan, epoch: int, steps: int) -> str:
+        """Read the losses of the last steps and write down their mean; returns what is wrong with them, or nothing."""
+        window, self._window = self._window, []
+        self._closed = time.monotonic()
+        read = torch.stack([torch.stack([value.float() for value in step.losses]) for step in window])
+        if self.fabric.world_size > 1:
+            read = self.fabric.all_reduce(read, reduce_op="mean")  # type: ignore[assignment]
+        for step, values in zip(window, read.cpu(), strict=True):
+            losses = StepLosses(*values)
+            trouble = self.state.health.observe(float(losses.loss + losses.gradient), float(losses.l1))
+            if trouble:
+                slices = ", ".join(f"{subject} slice {number + 1}" for subject, number in step.names)
+                return f"{trouble} ({slices})."
+        means = StepLosses(*read.mean(0))
+        self._write(
+            kind="steps",
+            stage=plan.number,
+            epoch=epoch,
+            epochs=plan.epochs,
+            step=self.state.step,
+            steps=steps,
+            **{name: round(float(value), 6) for name, value in means._asdict().items()},
+            rate=self._stage.rate(self.state.step - 1),
+            seconds=round(self._tick(), 2),
+            remaining_s=self._pace.remaining_s(self.state.stage, self.state.step),
+        )
+        return ""
+
+    def _look_up(self, plan: StagePlan, epoch: int, steps: int) -> None:
+        """Tell how far the run is; stop where that is asked for, save where it is time."""
+        state, where = self.state, plan.title(self.cascade.architecture.phases)
+        if self.fabric.is_global_zero:
+            done, left = self._pace.fraction(state.stage, state.step), self._pace.remaining_s(state.stage, state.step)
+            try:
+                self.watch.progress(f"{where}, epoch {epoch} of {plan.epochs}", done, left)
+            except Cancelled:
+                self._asked_to_stop = True
+        if self._is_stop_agreed():
+            if self._window:
+                self._close_window(plan, epoch, steps)
+            self._tell("paused", f"The training was paused in {where}.")
+            self._save()
+            raise Cancelled
+        if time.monotonic() - self._saved > _CHECKPOINT_EVERY_S:
+            self._save()
+
+    def _is_stop_agreed(self) -> bool:
+        """Whether to stop here: several processes meet at the end of a window only, and then all stop."""
+        if self.fabric.world_size == 1:
+            return self._asked_to_stop
+        return not self._window and self.fabric.broadcast(self._asked_to_stop)
+
+    def _end_epoch(self, plan: StagePlan, epoch: int, steps: int) -> bool:
+        """Validate, keep the best and the last; True where the stage is to end here."""
+        self._validate(plan.number, epoch, self._stage.weights)
+        patience = self.config.schedule.early_stopping
+        best = self.state.stage_best
+        stale = patience is not None and best is not None and epoch - best.epoch >= patience
+        stale = self.fabric.broadcast(stale)
+        if stale and self.state.step < steps:
+            self._tell("early_stopped", f"The validation error has not fallen for {patience} epochs: the stage ends.")
+            self.state.step = steps  # so that a run that is resumed here does not take them after all
+        self._save()
+        self._preview(plan.number, epoch)
+        return stale
+
+    def _validate(self, stage: int, epoch: int, weights: nn.Module) -> None:
+        """Measure on the validation subjects, in the first process; the others wait for its next word."""
+        if not self.fabric.is_global_zero:
+            return
+        data, phases = self.data, self.state.phases_trained
+        predict = self._predicting(weights)
+        figures = validate(predict, data.cache, data.split.validation, data.task, self.fabric.device)
+        here = Best(stage, epoch, figures[phases]["mae"])
+        is_best = self.state.best is None or here.mae < self.state.best.mae
+        self._write(
+            kind="validation",
+            stage=stage,
+            epoch=epoch,
+            step=self.state.step,
+            phases={str(phase): values for phase, values in figures.items()},
+            best=is_best,
+        )
+        if is_best:
+            self.state.best = here
+            self._keep(checkpoint.BEST, weights)
+        if self.state.stage_best is None or here.mae < self.state.stage_best.mae:
+            self.state.stage_best = here
+            if self.config.schedule.early_stopping and stage:
+                self._keep(self._stage.plan.name, weights)
+
+    def _preview(self, stage: int, epoch: int) -> None:
+        """Show what the weights make of the first validation subject."""
+        if self.fabric.is_global_zero:
+            data, device, predict = self.data, self.fabric.device, self._predicting(self._stage.weights)
+            preview(predict, data.cache, data.split.validation[0], data.task, device, self.folder, stage, epoch)
+
+    def _predicting(self, weights: nn.Module) -> Callable[[Tensor], list[GeneralizedNormal]]:
+        """Let a cascade predict as it will in use: in eval mode, with all phases that were trained."""
+        weights.eval()
+
+        def predict(a: Tensor) -> list[GeneralizedNormal]:
+            with torch.inference_mode(), self.fabric.autocast():
+                found: list[GeneralizedNormal] = weights(a, self.state.phases_trained)
+                return found
+
+        return predict
+
+    def _end_stage(self, plan: StagePlan) -> None:
+        """Hand the stage's outcome on: its averaged weights, or its best epoch's where it may end early."""
+        kept = checkpoint.path_of(self.folder, plan.name)
+        if self.config.schedule.early_stopping:
+            self.fabric.barrier()
+            self.cascade.load_state_dict(checkpoint.load_weights(kept)[0])
+        else:
+            self.cascade.load_state_dict(self._stage.weights.state_dict())
+            self._keep(plan.name, self.cascade)
+
+    def _finish(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        best = self.state.best
+        self._tell("finished", "The training is finished.")
+        content = {"seconds": round(self._tick(), 1), "best": vars(best) if best else None, "stopped": False}
+        write_json(self.folder / FINISHED, content)
+        shutil.rmtree(self.folder / CACHE, ignore_errors=True)
+
+    def _roll_back(self, trouble: str) -> None:
+        """Go back to the last checkpoint with half the rate.
+
+        Raises:
+            TrainingError: ``diverged``, after three times.
+        """
+        rollbacks, seconds = self.state.rollbacks + 1, self._tick()
+        if rollbacks > _MOST_ROLLBACKS:
+            self._tell("diverged", trouble)
+            raise TrainingError(
+                "diverged",
+                f"The training diverged {rollbacks} times. {trouble}",
+                "Look at the named slices; choose a lower learning rate, or gradient clipping at 1.",
+            )
+        self.fabric.barrier()
+        self._restore(self._load_last())
+        self.state.rollbacks, self.state.seconds = rollbacks, seconds
+        self._stage.rate_factor = 0.5**rollbacks
+        self._tell("rolled_back", f"{trouble} The training went back to its last checkpoint, with half the rate.")
+        self._save()
+
+    def _save(self) -> None:
+        """Write everything that is needed to go on."""
+        self._tick()
+        if self.fabric.is_global_zero:
+            assert self._journal is not None
+            self.state.journal = self._journal.position
+            checkpoint.save(self._last, checkpoint.weights(self.cascade) | self._stage.tensors(), self.state.to_json())
+        self._saved = time.monotonic()
+
+    def _keep(self, name: str, weights: nn.Module) -> None:
+        """Write weights that a model can be made of."""
+        if self.fabric.is_global_zero:
+            checkpoint.save(checkpoint.path_of(self.folder, name), checkpoint.weights(weights), self.state.to_json())
+
+    def _load_last(self) -> dict[str, Tensor]:
+        tensors, state = checkpoint.load(self._last)
+        self.state = RunState.from_json(state)
+        return tensors
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        self._window.clear()
+        self.cascade.load_state_dict(checkpoint.weights_among(tensors))
+        self._stage.restore(tensors)
+        self._stage.rate_factor = 0.5**self.state.rollbacks
+
+    def _tick(self) -> float:
+        """Add the time since the last call to the run's own; returns the sum."""
+        now = time.monotonic()
+        self.state.seconds += now - self._clock
+        self._clock = now
+        return self.state.seconds
+
+    def _write(self, **line: Any) -> None:
+        if self._journal is not None:
+            line = {"kind": line.pop("kind"), **line, "stages": self._plans[-1].number}
+            self._journal.write(line, self.state.total_steps)
+
+    def _tell(self, code: str, sentence: str) -> None:
+        self._write(kind="event", code=code, sentence=sentence)

@@ -1,92 +1,179 @@
-"""From a finished run to a model bundle with an honest card."""
+"""From a run to a model bundle: calibrated on its validation patients, measured on its test patients, with a card."""
 
 from __future__ import annotations
 
-import json
+import datetime
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
-from upgan.bundle import Bundle, software_versions, write_bundle
+from upgan.bundle import NAME, Bundle, refuse_existing, software_versions, write_bundle
 from upgan.domain import Domain
 from upgan.errors import InputError
+from upgan.evaluation.paired import compare_paired, conclusion
 from upgan.evaluation.report import evaluate
 from upgan.inference import InferenceEngine
-from upgan.networks.cascade import Cascade
-from upgan.tasks import TASKS, Task
+from upgan.tasks import Task
+from upgan.training.calibrate import calibrate
 from upgan.training.card import model_card
-from upgan.training.config import TrainingConfig
-from upgan.training.dataset import PLANE, read_pairs, split_subjects
-from upgan.volume import Reorientation
+from upgan.training.card_text import unit_in_words
+from upgan.training.run_folder import TrainedRun
+from upgan.volume import Volume
+
+Progress = Callable[[str, float], None]
+
+_OWN_DATA = "The site's own data."
+
+# Figures that two models are compared in, and whether more is better.
+_COMPARED = {"mae": False, "psnr": True, "ssim": True}
 
 
 def publish(
-    run: Path, folder: Path, licence: str, version: str, progress: Callable[[int, int], None] | None = None
+    run: Path,
+    folder: Path,
+    licence: str,
+    version: str,
+    checkpoint: str = "best",
+    name: str | None = None,
+    progress: Progress | None = None,
 ) -> Bundle:
-    """Make a bundle of a run, with figures measured on its test subjects through the engine itself.
+    """Make a bundle of a run's checkpoint; what its card states is measured through the engine itself.
 
     Args:
-        run: Folder of a finished training.
-        folder: The bundle to write; its name is the model's.
+        run: The run's folder; it need not be over.
+        folder: The bundle to write.
         licence: Text of the bundle's licence.
         version: Of the model.
-        progress: Called with (evaluated, test subjects).
+        checkpoint: ``best``, ``last``, ``phase_1`` …; phases that were not trained yet are left out.
+        name: Of the model; the run's where None.
+        progress: Called with what is being done and the share done; what it raises ends the work.
 
     Raises:
-        InputError: ``run_unfinished``.
+        InputError: ``run_unfinished``, ``bad_name``, or what is wrong with the run's folder or images.
+        BundleError: The base model is not there any more.
         OutputError: The bundle cannot be written.
     """
-    config, cascade = _load_run(run)
-    task = TASKS[config.data.task]
-    split = split_subjects(config.data.manifest, config.data.train, config.data.validation, config.data.test)
-    first = next(read_pairs(config.data.manifest, split.train[:1])).source
-    domain = Domain.measure((pair.source for pair in read_pairs(config.data.manifest, split.train)), PLANE)
-    section = {
-        "task": task.model_dump(mode="json"),
-        "plane": PLANE,
-        "spacing_mm": [round(step, 4) for step in Reorientation.of(first.ijk_to_ras, PLANE).in_plane_spacing],
-        "domain": domain.model_dump(mode="json"),
-    }
-    metadata = _metadata(config, task, version)
-    with tempfile.TemporaryDirectory() as scratch:
-        # Measured with the half-precision weights that users will have, not with the run's own.
-        draft = write_bundle(Path(scratch) / "draft", cascade, metadata, section, "", licence)
-        figures = evaluate(InferenceEngine(draft, device="auto"), config.data.manifest, split.test, progress)
-    training = {
-        "hours": round(_seconds(run) / 3600, 2),
-        "machine": (run / "machine.txt").read_text(encoding="utf-8"),
-        "subjects": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "data": json.loads(config.data.manifest.read_text(encoding="utf-8")).get("statement", "user's own"),
-    }
-    section["figures"] = {"test": figures, "training": training}
-    card = model_card(config, task, version, figures, training, domain, cascade)
-    return write_bundle(folder, cascade, metadata, section, card, licence)
-
-
-def _load_run(run: Path) -> tuple[TrainingConfig, Cascade]:
-    try:
-        config = TrainingConfig.model_validate_json((run / "config.json").read_text(encoding="utf-8"))
-        stages = config.architecture.phases + bool(config.schedule.joint_steps)
-        state = load_file(run / f"stage_{stages}.safetensors")
-    except FileNotFoundError as error:
+    refuse_existing(folder)
+    found = TrainedRun.read(run, checkpoint)
+    name = name or found.config.name
+    if not re.fullmatch(NAME, name):
         raise InputError(
-            "run_unfinished", f"{run} holds no finished training.", "Let `upgan train` finish; it goes on where it was."
-        ) from error
-    cascade = Cascade(config.architecture)
-    cascade.load_state_dict(state)
-    return config, cascade.eval()
+            "bad_name", f"A model cannot be called '{name}'.", "Use letters, digits, hyphens, underscores and dots."
+        )
+    validation, test = found.patients(found.split.validation), found.patients(found.split.test)
+    steps = _Steps(progress, len(validation) + len(test) * (2 if found.base else 1) + len(found.split.train))
+
+    section: dict[str, Any] = {
+        "task": found.task.model_dump(mode="json"),
+        "plane": found.data.plane,
+        "spacing_mm": found.data.spacing_mm,
+    }
+    metadata = _metadata(found, name, version)
+    with tempfile.TemporaryDirectory() as scratch:
+        # With the half-precision weights that users will have, not with the run's own.
+        draft = write_bundle(Path(scratch) / "draft", found.cascade, metadata, section, "", licence)
+        calibration = calibrate(
+            InferenceEngine(draft),
+            found.pairs(validation),
+            len(validation),
+            chosen=found.chosen_by_validation,
+            progress=steps.counting("calibrating on validation patient"),
+        )
+        section["calibration"] = calibration.model_dump(mode="json")
+        calibrated = write_bundle(Path(scratch) / "calibrated", found.cascade, metadata, section, "", licence)
+        report = steps.counting("measuring on test patient")
+        measured = evaluate(InferenceEngine(calibrated), found.pairs(test), len(test), report)
+    rows = measured.pop("rows")  # They name patients.
+    section["figures"] = {"test": measured, "training": _training(found)}
+    if found.base is not None:
+        section["figures"]["compared_with"] = _compared(found, found.base, test, rows, steps)
+    domain = Domain.measure(_inputs(found, steps), found.data.plane)
+    section["domain"] = domain.model_dump(mode="json")
+    card = model_card(found, name, version, section["figures"], calibration, domain)
+    bundle = write_bundle(folder, found.cascade, metadata, section, card, licence)
+    steps.end()
+    return bundle
 
 
-def _seconds(run: Path) -> float:
-    """Time spent training: the last line of each stage holds its seconds."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return sum(line["seconds"] for line in lines if line["step"] == line["steps"])
+@dataclass
+class _Steps:
+    """Counts patients through all parts of the work."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def counting(self, text: str) -> Callable[[float, float], None]:
+        """Begin the next part; give it what to call with (done, total)."""
+        before = self.done
+
+        def update(done: float, total: float) -> None:
+            self.done = before + int(done)
+            if self.progress is not None:
+                self.progress(f"{text} {min(int(done) + 1, int(total))} of {int(total)}", (before + done) / self.total)
+
+        return update
+
+    def end(self) -> None:
+        if self.progress is not None:
+            self.progress("done", 1.0)
 
 
-def _metadata(config: TrainingConfig, task: Task, version: str) -> dict[str, Any]:
+def _inputs(found: TrainedRun, steps: _Steps) -> Iterator[Volume]:
+    report = steps.counting("describing training image")
+    for number, pair in enumerate(found.pairs(found.split.train)):
+        report(number, len(found.split.train))
+        yield pair.source
+
+
+def _compared(
+    found: TrainedRun, base: Bundle, test: list[str], rows: dict[str, dict[str, dict[str, float]]], steps: _Steps
+) -> dict[str, Any]:
+    """Measure the base model on the same patients; patient by patient, the last phases of both."""
+    report = steps.counting(f"measuring {base.metadata.name} on test patient")
+    theirs = evaluate(InferenceEngine(base), found.pairs(test), len(test), report)["rows"]
+    ours, others = (phases[str(len(phases))] for phases in (rows, theirs))
+    tests = {
+        key: compare_paired(
+            key,
+            [ours[subject][key] for subject in test],
+            [others[subject][key] for subject in test],
+            higher_is_better=higher_is_better,
+        )
+        for key, higher_is_better in _COMPARED.items()
+    }
+    return {
+        "name": base.metadata.name,
+        "version": base.metadata.version,
+        "sha256": base.sha256,
+        "tests": [paired.to_json() for paired in tests.values()],
+        "conclusion": conclusion(
+            tests["mae"], [tests["psnr"], tests["ssim"]], base.metadata.name, unit_in_words(found.task.unit)
+        ),
+    }
+
+
+def _training(found: TrainedRun) -> dict[str, Any]:
+    state, best = found.state, found.state.get("best")
+    chosen = {"stage": best["stage"], "epoch": best["epoch"]} if found.checkpoint == "best" and best else {}
+    return {
+        "hours": round(state["seconds"] / 3600, 2),
+        "machine": found.machine,
+        "steps": state["total_steps"],
+        "checkpoint": {"name": found.checkpoint, **chosen},
+        "subjects": {part: len(members) for part, members in found.split._asdict().items()},
+        "patients": {part: len(found.patients(members)) for part, members in found.split._asdict().items()},
+        "data": found.content.get("statement") or _OWN_DATA,
+        "fingerprint": found.content["fingerprint"],
+        "measured": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _metadata(found: TrainedRun, name: str, version: str) -> dict[str, Any]:
+    task: Task = found.task
     channel = {
         "type": "image",
         "num_channels": 1,
@@ -95,15 +182,16 @@ def _metadata(config: TrainingConfig, task: Task, version: str) -> dict[str, Any
         "value_range": [],
         "is_patch_data": False,
     }
+    phases = found.cascade.architecture.phases
     return {
-        "name": config.name,
+        "name": name,
         "version": version,
         "changelog": {version: "first version"},
         **software_versions(),
         "task": task.title,
-        "description": f"UP-GAN with {config.architecture.phases} phases: {task.title} with pixel-wise uncertainty.",
-        "authors": "The UncertaintyGuidedI2I developers",
-        "copyright": "Copyright (c) The UncertaintyGuidedI2I developers",
+        "description": f"UP-GAN with {phases} phase{'s' * (phases > 1)}: {task.title} with pixel-wise uncertainty.",
+        "authors": "Whoever trained it, with UncertaintyGuidedI2I",
+        "copyright": "See LICENSE",
         "intended_use": "Demonstration and software tests; not for patients.",
         "network_data_format": {
             "inputs": {"image": {**channel, "format": "magnitude", "channel_def": {"0": task.input_modality}}},

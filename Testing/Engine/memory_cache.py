@@ -1,0 +1,36 @@
+"""A cache of slices that holds them in memory, in place of the one on disk."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+
+class MemorySlices(NamedTuple):
+    a: np.ndarray
+    b: np.ndarray
+    body: np.ndarray
+
+
+@dataclass(frozen=True)
+class MemorySubject:
+    count: int
+    shape: tuple[int, int]
+    reference: float
+    ijk_to_ras: np.ndarray
+
+
+@dataclass
+class MemoryCache:
+    canvas: tuple[int, int]
+    spacing_mm: tuple[float, float] = (1.0, 1.0)
+    subjects: dict[str, MemorySubject] = field(default_factory=dict)
+    slices: dict[str, MemorySlices] = field(default_factory=dict)
+
+    def add(self, subject: str, a: np.ndarray, b: np.ndarray, body: np.ndarray, reference: float = 1.0) -> None:
+        affine = np.diag([-self.spacing_mm[1], -self.spacing_mm[0], 3.0, 1.0])
+        self.subjects[subject] = MemorySubject(len(a), a.shape[1:], reference, affine)
+        self.slices[subject] = MemorySlices(a.astype(np.float16), b.astype(np.float16), body.astype(np.uint8))
+
+    def load(self, subject: str) -> MemorySlices:
+        return self.slices[subject]

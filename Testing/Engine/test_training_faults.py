@@ -1,0 +1,284 @@
+"""What may happen to a training: it is stopped, killed at any moment, runs out of disk, meets NaN or diverges."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from Engine.test_evaluation import write_pairs
+from Engine.training_runs import STEPS, Onlooker, all_same, kept, tiny, trained
+from upgan.errors import Cancelled, InputError, OutputError, TrainingError
+from upgan.training import checkpoint
+from upgan.training.batches import Batches
+from upgan.training.health import Health
+from upgan.training.trainer import resume, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A folder with five small heads."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(folder, [11, 12, 13, 14, 15])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pairs, tmp_path_factory):
+    """Everything that a run's last checkpoint holds when nothing happened to it."""
+    return trained(tiny(pairs), tmp_path_factory.mktemp("training") / "run")
+
+
+def journal(run):
+    return [json.loads(line) for line in (run / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+# Stopped, killed
+
+
+@pytest.mark.parametrize("steps", [1, 8, 9, 10, 20])
+def test_a_run_that_is_paused_goes_on_to_the_same_weights(pairs, uninterrupted, tmp_path, steps):
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=steps))
+    assert not (tmp_path / "run" / "finished.json").exists()
+    assert journal(tmp_path / "run")[-1]["code"] == "paused"
+    onlooker = Onlooker()
+    resume(tmp_path / "run", onlooker)
+    assert len(onlooker.fractions) == STEPS - steps
+    assert all_same(kept(tmp_path / "run"), uninterrupted)
+
+
+class Killed(BaseException):
+    """No ordinary exception: nothing in the code under test may catch it, as nothing catches a SIGKILL."""
+
+
+def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(pairs, uninterrupted, tmp_path, monkeypatch):
+    """Killed before each single step and each single change of a file, one after another."""
+    moments = 0
+    die_at = None
+
+    def moment() -> None:
+        nonlocal moments
+        moments += 1
+        if moments == die_at:
+            raise Killed
+
+    def before(function):
+        def wrapped(*arguments, **named):
+            moment()
+            return function(*arguments, **named)
+
+        return wrapped
+
+    for owner, name in ((os, "replace"), (os, "fsync"), (os, "truncate"), (checkpoint, "save_file"), (Path, "open")):
+        monkeypatch.setattr(owner, name, before(getattr(owner, name)))
+    monkeypatch.setattr(Batches, "__getitem__", before(Batches.__getitem__))
+
+    # Short of the time it takes to try them all: every third moment, in a run that goes on after each.
+    run = tmp_path / "run"
+    killed = 0
+    while not (run / "finished.json").exists():
+        moments, die_at = 0, 3 + 3 * killed if killed < 60 else None
+        try:
+            train(tiny(pairs), run, Onlooker())
+        except Killed:
+            killed += 1
+    assert killed > 20
+    assert all_same(kept(run), uninterrupted)
+
+
+CHILD = """
+import sys, json
+sys.path[:0] = [{module!r}, {testing!r}]
+from pathlib import Path
+from Engine.training_runs import Onlooker, tiny
+from upgan.training.trainer import train
+class Loud(Onlooker):
+    def progress(self, text, fraction, remaining_s):
+        print(text, flush=True)
+train(tiny(Path({pairs!r})), Path({run!r}), Loud())
+"""
+
+
+def child(pairs, run):
+    code = CHILD.format(
+        module=str(ROOT / "UncertaintyGuidedI2I"), testing=str(ROOT / "Testing"), pairs=str(pairs), run=str(run)
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_process_that_is_killed_leaves_a_run_that_goes_on_to_the_same_weights(pairs, uninterrupted, tmp_path):
+    """With the system's own SIGKILL, at a random moment of the training."""
+    run = tmp_path / "run"
+    process = child(pairs, run)
+    for line in process.stdout:
+        if "epoch" in line:
+            break
+    time.sleep(float(np.random.default_rng().uniform(0, 0.8)))
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    resume(run, Onlooker())
+    assert all_same(kept(run), uninterrupted)
+
+
+def test_what_a_killed_process_wrote_after_its_last_checkpoint_is_not_told_twice(pairs, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    original = Batches.__getitem__
+
+    def dying(self, step):
+        if self.stage == 2 and step == 4:
+            raise Killed
+        return original(self, step)
+
+    monkeypatch.setattr(Batches, "__getitem__", dying)
+    with pytest.raises(Killed):
+        train(tiny(pairs), run, Onlooker())
+    monkeypatch.undo()
+    with (run / "journal.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"kind": "steps", "half a li')
+    resume(run, Onlooker())
+    lines = journal(run)
+    epochs = [(line["stage"], line["epoch"]) for line in lines if line["kind"] == "validation"]
+    assert epochs == sorted(set(epochs))
+    assert "resumed" in [line["code"] for line in lines if line["kind"] == "event"]
+
+
+# The disk
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_when_the_disk_is_full_the_last_checkpoint_survives_and_the_run_says_so(pairs, uninterrupted, tmp_path):
+    import resource
+
+    run = tmp_path / "run"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    class Filling(Onlooker):
+        def line(self, line):
+            super().line(line)
+            if line["kind"] == "validation" and line["epoch"] == 2:
+                # From now on the system writes no file beyond 20 kB, whoever asks: a checkpoint is larger.
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+
+    try:
+        with pytest.raises(OutputError) as failure:
+            train(tiny(pairs), run, Filling())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert failure.value.code == "checkpoint_not_written"
+    assert list((run / "checkpoints").glob("*.tmp")) == []
+    _, state = checkpoint.load(checkpoint.path_of(run, checkpoint.LAST))
+    assert (state["stage"], state["step"]) == (0, 3)  # the end of the first epoch
+    resume(run, Onlooker())
+    assert all_same(kept(run), uninterrupted)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(pairs, tmp_path):
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=4))
+    path = checkpoint.path_of(tmp_path / "run", checkpoint.LAST)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="last") as refusal:
+        resume(tmp_path / "run", Onlooker())
+    assert refusal.value.code == "checkpoint_unreadable"
+
+
+# NaN and divergence
+
+
+def poison(monkeypatch, times, step=7):
+    """Let a batch of the first stage hold NaN so many times."""
+    original = Batches.__getitem__
+    left = times
+
+    def poisoned(self, number):
+        nonlocal left
+        batch = original(self, number)
+        if self.stage == 1 and number == step and left:
+            left -= 1
+            batch.a[0, 0, 0, 0] = float("nan")
+        return batch
+
+    monkeypatch.setattr(Batches, "__getitem__", poisoned)
+    return poisoned
+
+
+def test_after_a_nan_the_run_goes_back_names_the_batch_and_halves_the_rate(pairs, tmp_path, monkeypatch):
+    poison(monkeypatch, times=1)
+    onlooker = Onlooker()
+    train(tiny(pairs), tmp_path / "run", onlooker)
+    (event,) = [line for line in onlooker.of("event") if line["code"] == "rolled_back"]
+    assert "not a number" in event["sentence"]
+    assert event["sentence"].count(" slice ") == 4  # a batch
+    rates = {(line["stage"], line["step"]): line["rate"] for line in onlooker.of("steps")}
+    healthy = Onlooker()
+    monkeypatch.undo()
+    train(tiny(pairs), tmp_path / "healthy", healthy)
+    usual = {(line["stage"], line["step"]): line["rate"] for line in healthy.of("steps")}
+    assert rates[1, 9] == pytest.approx(usual[1, 9] / 2)
+    assert rates[2, 6] == pytest.approx(usual[2, 6])  # the next stage has its own
+    assert all(torch.isfinite(tensor).all() for tensor in kept(tmp_path / "run").values())
+
+
+def test_a_nan_that_stays_ends_the_run_after_three_times_with_what_it_had(pairs, tmp_path, monkeypatch):
+    poison(monkeypatch, times=100)
+    onlooker = Onlooker()
+    with pytest.raises(TrainingError, match="slice") as failure:
+        train(tiny(pairs), tmp_path / "run", onlooker)
+    assert failure.value.code == "diverged"
+    assert [line["code"] for line in onlooker.of("event")] == ["rolled_back"] * 3 + ["diverged"]
+    _, state = checkpoint.load(checkpoint.path_of(tmp_path / "run", checkpoint.LAST))
+    assert (state["step"], state["rollbacks"]) == (6, 3)
+
+
+def test_the_halved_rate_is_not_forgotten_when_the_run_is_killed_afterwards(pairs, tmp_path, monkeypatch):
+    poisoned = poison(monkeypatch, times=1)
+
+    class Dying(Onlooker):
+        def line(self, line):
+            super().line(line)
+            if self.lines[-2:-1] and self.lines[-2].get("code") == "rolled_back":
+                raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny(pairs), tmp_path / "run", Dying())
+    monkeypatch.setattr(Batches, "__getitem__", poisoned)
+    onlooker = Onlooker()
+    resume(tmp_path / "run", onlooker)
+    rates = {(line["stage"], line["step"]): line["rate"] for line in onlooker.of("steps")}
+    healthy = Onlooker()
+    train(tiny(pairs), tmp_path / "healthy", healthy)
+    usual = {(line["stage"], line["step"]): line["rate"] for line in healthy.of("steps")}
+    assert rates[1, 9] == pytest.approx(usual[1, 9] / 2)
+
+
+def test_an_error_that_grows_to_four_times_its_lowest_is_a_divergence():
+    health = Health()
+    assert not any(health.observe(1.0, 0.1) for _ in range(100))
+    found = [health.observe(1.0, 1.0) for _ in range(60)]
+    assert any(found)
+    assert "four times" in next(filter(None, found))
+
+
+def test_a_hard_batch_alone_is_no_divergence(rng):
+    health = Health()
+    errors = 0.1 * rng.lognormal(0, 0.3, 500)
+    errors[[100, 250, 400]] = 0.8
+    assert not any(health.observe(1.0, error) for error in errors)
+
+
+def test_an_error_that_falls_from_high_is_no_divergence():
+    health = Health()
+    assert not any(health.observe(1.0, 3 * 0.98**step) for step in range(300))

@@ -1,0 +1,241 @@
+"""Runs as their folders show them: found by a viewer that has neither torch nor the engine's other packages."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from filelock import FileLock
+
+from Engine.command_line import environment_of
+from upgan.errors import InputError, OutputError
+from upgan.training.runs import checkpoints, list_runs, new_run_folder, read_journal, read_run, runs_home
+
+STAGE = {"kind": "stage", "stage": 1, "phases": [1], "epochs": 3, "steps": 9, "stages": 4}
+STEPS = {"kind": "steps", "stage": 1, "step": 3, "loss": 1.5, "seconds": 30.0, "remaining_s": 90.0, "stages": 4}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("UPGAN_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def validation(stage, epoch, mae, best):
+    phases = {str(phase): {"mae": value} for phase, value in enumerate(mae, start=1)}
+    return {"kind": "validation", "stage": stage, "epoch": epoch, "phases": phases, "best": best, "stages": 4}
+
+
+def begun(name="tiny", lines=(), finished=None, kept=()):
+    """A run's folder as the trainer leaves it."""
+    folder = new_run_folder(name)
+    (folder / "config.json").write_text(json.dumps({"name": name}), encoding="utf-8")
+    (folder / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    (folder / "checkpoints").mkdir()
+    for checkpoint in kept:
+        (folder / "checkpoints" / f"{checkpoint}.safetensors").touch()
+    if finished is not None:
+        (folder / "finished.json").write_text(json.dumps(finished), encoding="utf-8")
+    return folder
+
+
+# Where they are
+
+
+def test_runs_live_where_the_environment_says_or_in_the_home_folder(home, monkeypatch):
+    assert runs_home() == home
+    monkeypatch.delenv("UPGAN_RUNS")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert runs_home() == home / ".upgan" / "runs"
+
+
+def test_where_nobody_has_trained_there_are_no_runs(home):
+    assert list_runs() == []
+    assert not home.exists()
+
+
+def test_folders_that_hold_no_run_are_left_out(home):
+    begun()
+    (home / "empty").mkdir()
+    (home / "note.txt").touch()
+    (home / "broken").mkdir()
+    (home / "broken" / "config.json").write_text("{", encoding="utf-8")
+    assert [run.name for run in list_runs()] == ["tiny"]
+
+
+def test_the_newest_run_comes_first():
+    for age, name in ((20, "old"), (0, "new"), (10, "middle")):
+        config = begun(name) / "config.json"
+        os.utime(config, (1e9 - age, 1e9 - age))
+    assert [run.name for run in list_runs()] == ["new", "middle", "old"]
+
+
+def test_each_run_has_a_folder_of_its_own_that_nobody_else_may_read(home):
+    folders = [new_run_folder("tiny") for _ in range(3)]
+    assert [folder.name for folder in folders] == ["tiny", "tiny-2", "tiny-3"]
+    if os.name == "posix":
+        assert {stat.S_IMODE(folder.stat().st_mode) for folder in [home, *folders]} == {0o700}
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "Tiny", "-x", "über", "a\n"])
+def test_a_name_that_is_no_folders_is_refused(name, home):
+    with pytest.raises(InputError) as refusal:
+        new_run_folder(name)
+    assert refusal.value.code == "bad_name"
+    assert not home.exists()
+
+
+def test_a_home_that_cannot_be_made_is_refused(home):
+    home.write_bytes(b"")
+    with pytest.raises(OutputError) as refusal:
+        new_run_folder("tiny")
+    assert refusal.value.code == "not_writable"
+
+
+# What they tell
+
+
+def test_a_run_is_new_then_running_then_paused_then_finished():
+    folder = begun()
+    assert read_run(folder).state == "new"
+    with FileLock(folder / "run.lock"):
+        assert read_run(folder).state == "running"
+    assert read_run(folder).state == "new"
+    (folder / "checkpoints" / "last.safetensors").touch()
+    assert read_run(folder).state == "paused"
+    with FileLock(folder / "run.lock"):
+        assert read_run(folder).state == "running"
+    (folder / "finished.json").write_text('{"seconds": 3, "best": null, "stopped": false}', encoding="utf-8")
+    assert read_run(folder).state == "finished"
+    (folder / "finished.json").write_text('{"seconds": 3, "best": null, "stopped": true}', encoding="utf-8")
+    assert read_run(folder).state == "stopped"
+
+
+def test_a_run_that_another_process_trains_is_running_until_that_is_killed():
+    folder = begun()
+    program = (
+        "import sys, time\nfrom filelock import FileLock\nlock = FileLock(sys.argv[1])\nlock.acquire()\n"
+        "print(1, flush=True)\ntime.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, folder / "run.lock"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            assert read_run(folder).state == "running"
+        finally:
+            process.kill()
+            process.wait()
+    assert read_run(folder).state == "new"
+
+
+def test_asking_whether_a_run_is_running_leaves_it_free_to_run():
+    folder = begun()
+    with FileLock(folder / "run.lock"):
+        read_run(folder)
+    read_run(folder)
+    with FileLock(folder / "run.lock", blocking=False) as lock:
+        assert lock.is_locked
+
+
+def test_the_best_epoch_is_the_last_that_was_the_best_so_far_by_its_last_phase():
+    lines = [STAGE, validation(1, 1, [50], True), validation(1, 2, [40], True), validation(1, 3, [45], False)]
+    folder = begun(lines=lines)
+    assert read_run(folder).best == {"stage": 1, "epoch": 2, "mae": 40}
+    with (folder / "journal.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(validation(2, 1, [40, 35], True)) + "\n")
+    assert read_run(folder).best == {"stage": 2, "epoch": 1, "mae": 35}
+
+
+def test_a_finished_run_says_itself_what_was_best():
+    best = {"stage": 3, "epoch": 7, "mae": 30.5}
+    folder = begun(lines=[STAGE, STEPS], finished={"seconds": 9, "best": best, "stopped": False})
+    run = read_run(folder)
+    assert (run.best, run.fraction) == (best, 1.0)
+
+
+def test_how_far_a_run_is_comes_from_its_last_lines():
+    run = read_run(begun(lines=[STAGE, STEPS]))
+    assert (run.stage, run.stages, run.fraction) == (1, 4, 0.25)
+    run = read_run(begun(lines=[STAGE, STEPS, {**STAGE, "stage": 2}]))
+    assert (run.stage, run.stages, run.fraction) == (2, 4, 0.25)
+    run = read_run(begun())
+    assert (run.stage, run.stages, run.fraction, run.best) == (0, 0, 0.0, None)
+    run = read_run(begun(lines=[STAGE, STEPS], finished={"seconds": 30, "best": None, "stopped": True}))
+    assert run.fraction == 0.25
+
+
+def test_checkpoints_come_in_the_order_of_their_use():
+    kept = ["phase_10", "phase_2", "all_phases", "last", "phase_1", "best"]
+    assert checkpoints(begun(kept=kept)) == ["best", "last", "phase_1", "phase_2", "phase_10", "all_phases"]
+    assert checkpoints(begun()) == []
+
+
+def test_a_viewer_without_the_engines_packages_can_look():
+    folder = begun(lines=[STAGE, STEPS, validation(1, 1, [50], True)], kept=["last"])
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['torch', 'numpy', 'pydantic', 'filelock', 'safetensors']))\n"
+        "from upgan.training.runs import list_runs, read_journal, checkpoints\n"
+        "(run,) = list_runs()\n"
+        "print(run.state, run.best['mae'], len(read_journal(run.folder)[0]), checkpoints(run.folder))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment_of(), capture_output=True, text=True)
+    assert done.stdout == "paused 50 3 ['last']\n", done.stderr
+    assert folder.exists()
+
+
+# The journal
+
+
+def test_a_journal_is_read_piece_by_piece():
+    folder = begun(lines=[STAGE, STEPS])
+    lines, position = read_journal(folder)
+    assert lines == [STAGE, STEPS]
+    assert read_journal(folder, position) == ([], position)
+    with (folder / "journal.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(STAGE)[:20])
+        file.flush()
+        # Half a line is none yet.
+        assert read_journal(folder, position) == ([], position)
+        file.write(json.dumps(STAGE)[20:] + "\n")
+    lines, end = read_journal(folder, position)
+    assert lines == [STAGE]
+    assert end == (folder / "journal.jsonl").stat().st_size
+
+
+def test_no_more_of_a_journal_is_read_at_a_time_than_asked_for():
+    folder = begun(lines=[STEPS] * 100)
+    position, found = 0, []
+    while True:
+        lines, end = read_journal(folder, position, 1000)
+        assert end - position <= 1000
+        if not lines:
+            break
+        position, found = end, found + lines
+    assert found == [STEPS] * 100
+
+
+def test_a_journal_that_was_cut_back_is_read_from_its_start():
+    folder = begun(lines=[STAGE, STEPS, STEPS, STEPS])
+    _, position = read_journal(folder)
+    size = len(json.dumps(STAGE)) + 1
+    os.truncate(folder / "journal.jsonl", size)
+    lines, again = read_journal(folder, position)
+    assert lines == [STAGE]
+    assert again == size < position
+
+
+def test_a_journal_that_is_not_there_yet_is_empty():
+    folder = new_run_folder("tiny")
+    assert read_journal(folder) == ([], 0)
+    assert read_journal(folder, 77) == ([], 0)
+
+
+def test_a_damaged_line_is_left_out():
+    folder = begun(lines=[STAGE])
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(b'\x00\x00\xff{"kind"\n[1]\n' + json.dumps(STEPS).encode() + b"\n")
+    assert read_journal(folder)[0] == [STAGE, STEPS]

@@ -1,0 +1,74 @@
+"""Pairs through the engine: what a model makes of inputs whose reference is known, ready to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from upgan.errors import InputError
+from upgan.evaluation.scope import Scope, ct_scope, foreground_scope
+from upgan.inference import InferenceEngine
+from upgan.translation import PhaseMaps
+from upgan.volume import Reorientation
+
+if TYPE_CHECKING:
+    from upgan.training.preparation import Pair
+
+
+class Translated(NamedTuple):
+    """One subject's maps beside the reference, all stood up in axial slices [K, J, I] however they were stored.
+
+    Attributes:
+        subject: Label.
+        phases: Maps by phase number, in output units.
+        reference: In the same unit.
+        scope: Where and over which intensities they are compared.
+    """
+
+    subject: str
+    phases: dict[int, PhaseMaps]
+    reference: np.ndarray
+    scope: Scope
+
+
+def translate_pairs(
+    engine: InferenceEngine,
+    pairs: Iterable[Pair],
+    total: int,
+    progress: Callable[[float, float], None] | None = None,
+) -> Iterator[Translated]:
+    """Translate pairs one after the other, all phases; one pair is in memory at a time.
+
+    Args:
+        engine: The model.
+        pairs: Source and target on one grid.
+        total: How many pairs there are.
+        progress: Called with (pairs done, total) after each batch of slices; what it raises ends the work.
+
+    Raises:
+        InputError: What the engine or the scope refuses, naming the subject.
+    """
+    report = progress or (lambda done, total: None)
+    for number, pair in enumerate(pairs):
+        try:
+            yield _translated(engine, pair, lambda fraction, number=number: report(number + fraction, total))  # type: ignore[misc]
+        except InputError as error:
+            raise InputError(error.code, f"{pair.subject}: {error.sentence}", error.remedy) from error
+
+
+def _translated(engine: InferenceEngine, pair: Pair, progress: Callable[[float], None]) -> Translated:
+    # Bodies are filled, and SSIM computed, in axial slices.
+    axial = Reorientation.of(pair.target.ijk_to_ras, "axial")
+    reference = np.ascontiguousarray(axial.apply(pair.target.voxels))
+    hounsfield = engine.bundle.metadata.upgan.task.unit == "HU"
+    scope = (ct_scope if hounsfield else foreground_scope)(reference, np.ones(reference.shape, dtype=bool))
+    phases = engine.translate(pair.source, phases="all", progress=lambda state: progress(state.fraction)).phases
+    # One phase after the other leaves the dictionary, so that only one is there twice.
+    upright = {phase: _upright(phases.pop(phase), axial) for phase in sorted(phases)}
+    return Translated(pair.subject, upright, reference, scope)
+
+
+def _upright(maps: PhaseMaps, axial: Reorientation) -> PhaseMaps:
+    return PhaseMaps(*(np.ascontiguousarray(axial.apply(array)) for array in (maps.image, maps.alpha, maps.beta)))

@@ -1,0 +1,350 @@
+"""Slices on disk as the network wants them, mapped into memory, so that a set may be larger than the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from upgan.errors import InputError, OutputError, UpganError
+from upgan.in_plane import canvas_size, inner_size, resize
+from upgan.tasks import Intensities, Task
+from upgan.training.config import DataConfig
+from upgan.training.pairs import PairFiles, file_stem
+from upgan.training.preparation import Pair, patient_mask, prepare_pair
+from upgan.volume import Reorientation
+from upgan.writing import FULL
+
+# Of what is written: another number makes older caches out of date.
+_VERSION = 1
+
+_INDEX = "cache.json"
+
+# The body's rim and the skin's partial volumes count as body: two pixels.
+_DILATION = 2
+
+# Converted at a time.
+_SLICES = 16
+
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+class CachedSlices(NamedTuple):
+    """A subject's slices, mapped and read-only, each [N, H, W].
+
+    Attributes:
+        a: Input in network units, float16.
+        b: Target in network units, float16.
+        body: Dilated body, or foreground where there is no CT, as 0 and 1, uint8.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    body: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CachedSubject:
+    """What is known of a subject's slices.
+
+    Attributes:
+        subject: Its label.
+        count: Number of slices.
+        shape: Their rows and columns (H, W).
+        ijk_to_ras: 4x4, mm, of the slices [N, H, W] as a volume [K, J, I].
+        reference: v_ref, the input intensity that became 1.
+        sha256: Of the images they were made of, see ``preparation.Pair``.
+    """
+
+    subject: str
+    count: int
+    shape: tuple[int, int]
+    ijk_to_ras: np.ndarray
+    reference: float
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class SliceCache:
+    """The slices of all subjects of a set.
+
+    Attributes:
+        folder: Where they are.
+        subjects: By label, sorted.
+        spacing_mm: Pixel size (rows, columns) that was asked for; a subject's own, see its ``ijk_to_ras``, differs from
+            it by what is left of a pixel.
+    """
+
+    folder: Path
+    subjects: dict[str, CachedSubject]
+    spacing_mm: tuple[float, float]
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a finished cache; no slice is read.
+
+        Raises:
+            InputError: ``cache_unreadable``.
+        """
+        try:
+            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            subjects = {name: _subject_of(index["subjects"][name]) for name in sorted(index["subjects"])}
+            rows, columns = index["spacing_mm"]
+            return cls(folder, subjects, (rows, columns))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable() from error
+
+    @cached_property
+    def canvas(self) -> tuple[int, int]:
+        """Rows and columns, multiples of 16, that hold every subject's slices."""
+        return canvas_size(subject.shape for subject in self.subjects.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over those of the subjects."""
+        lines = "".join(f"{name} {subject.sha256}\n" for name, subject in self.subjects.items())
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def load(self, subject: str) -> CachedSlices:
+        """Map a subject's slices; nothing is read until it is looked at. One open file as long as they are held.
+
+        Raises:
+            InputError: ``cache_unreadable``.
+        """
+        return _mapped(self.folder, self.subjects[subject])
+
+
+def build_cache(
+    pairs: Sequence[PairFiles],
+    data: DataConfig,
+    task: Task,
+    spacing_mm: tuple[float, float],
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> SliceCache:
+    """Turn pairs into slices, one subject in memory at a time; what is there already of the same images is kept.
+
+    Args:
+        pairs: From ``checking.refuse``.
+        data: How they are prepared.
+        task: How intensities become network units.
+        spacing_mm: Pixel size (rows, columns) of the slices.
+        folder: Made, readable by this user only: it holds patients' images.
+        progress: Called with (done, pairs); what it raises ends the work, which can go on later.
+
+    Raises:
+        InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
+        OutputError: ``disk_full`` or ``not_writable``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        _remove_others(folder, pairs)
+    except OSError as error:
+        raise _not_written(error) from error
+    index = {}
+    for done, files in enumerate(pairs, start=1):
+        origin = _origin(files, data, task, spacing_mm)
+        entry = _kept(folder, files, origin)
+        if entry is None:
+            try:
+                entry = _build(files, data, task, spacing_mm, folder) | {"origin": origin}
+                _write_json(_entry_path(folder, files.subject), entry)
+            except InputError as error:
+                raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
+            except OSError as error:
+                raise _not_written(error) from error
+        index[files.subject] = entry
+        if progress is not None:
+            progress(done, len(pairs))
+    try:
+        _write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "subjects": index})
+    except OSError as error:
+        raise _not_written(error) from error
+    return SliceCache.open(folder)
+
+
+# --- Of one subject ---------------------------------------------------------------------------------------------------
+
+
+def _build(
+    files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float], folder: Path
+) -> dict[str, Any]:
+    """Write a subject's slices and return what the index says of them."""
+    pair = prepare_pair(files, data, task)
+    layout = Reorientation.of(pair.source.ijk_to_ras, data.plane)
+    stored = layout.apply(pair.source.voxels).shape
+    size = inner_size(stored[1:], layout.in_plane_spacing, spacing_mm)
+    intensities = task.calibrate(pair.source)
+    _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
+    _write_records(_slices_path(folder, files.subject), stored[0], size, _records(pair, layout, intensities, size))
+    affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(stored, size)
+    return {
+        "subject": files.subject,
+        "count": stored[0],
+        "shape": list(size),
+        "ijk_to_ras": affine.tolist(),
+        "reference": intensities.reference,
+        "sha256": pair.sha256,
+    }
+
+
+def _records(
+    pair: Pair, layout: Reorientation, intensities: Intensities, size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Convert slices as the engine does: laid out, normalised, and resized in float32."""
+    source, target, body = (
+        layout.apply(array)
+        for array in (pair.source.voxels, pair.target.voxels, patient_mask(pair.target, intensities.task))
+    )
+    for first in range(0, len(source), _SLICES):
+        part = slice(first, first + _SLICES)
+        records = np.empty(len(source[part]), _record(size))
+        # A spike must not become infinite: it would be all that the training sees.
+        records["a"] = np.minimum(_resized(intensities.normalise(source[part]), size), _LARGEST_HALF)
+        b = _resized(intensities.normalise_target(target[part]), size)
+        records["b"] = np.clip(b, -_LARGEST_HALF, _LARGEST_HALF)
+        patient = _resized(body[part].astype(np.float32), size) >= 0.5
+        records["body"] = ndimage.binary_dilation(patient, np.ones((1, 3, 3)), iterations=_DILATION)
+        yield records
+
+
+def _resized(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize slices [N, J, I] to [N, H, W]."""
+    resized: np.ndarray = resize(torch.from_numpy(np.ascontiguousarray(slices))[:, None], size)[:, 0].numpy()
+    return resized
+
+
+def _enlarged(shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    """From indices of resized slices to those of the stored ones: the edges of their fields of view coincide."""
+    matrix = np.eye(4)
+    for axis, (before, after) in enumerate(zip(shape[:0:-1], size[::-1], strict=True)):
+        matrix[axis, axis] = before / after
+        matrix[axis, 3] = (before / after - 1) / 2
+    return matrix
+
+
+# --- On disk ----------------------------------------------------------------------------------------------------------
+
+
+def _record(size: tuple[int, int]) -> np.dtype:
+    """One slice: all that a batch needs of it lies together, in one file a subject."""
+    return np.dtype([("a", "<f2", size), ("b", "<f2", size), ("body", "u1", size)])
+
+
+def _slices_path(folder: Path, subject: str) -> Path:
+    return folder / f"{file_stem(subject)}.npy"
+
+
+def _entry_path(folder: Path, subject: str) -> Path:
+    return _slices_path(folder, subject).with_suffix(".json")
+
+
+def _mapped(folder: Path, known: CachedSubject) -> CachedSlices:
+    try:
+        records = np.load(_slices_path(folder, known.subject), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable() from error
+    if records.shape != (known.count,) or records.dtype != _record(known.shape):
+        raise _unreadable()
+    return CachedSlices(records["a"], records["b"], records["body"])
+
+
+def _write_records(path: Path, count: int, size: tuple[int, int], parts: Iterator[np.ndarray]) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}.npy")
+    header = {"descr": np.lib.format.dtype_to_descr(_record(size)), "fortran_order": False, "shape": (count,)}
+    try:
+        # Through Python's own file: numpy's writing to a path does not say that the disk is full.
+        with temporary.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for records in parts:
+                file.write(records.data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}.json")
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _subject_of(entry: dict[str, Any]) -> CachedSubject:
+    rows, columns = entry["shape"]
+    affine = np.array(entry["ijk_to_ras"], dtype=np.float64)
+    return CachedSubject(entry["subject"], entry["count"], (rows, columns), affine, entry["reference"], entry["sha256"])
+
+
+def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float]) -> dict[str, Any]:
+    """All that a subject's slices depend on, as JSON gives it back."""
+    origin = {
+        "version": _VERSION,
+        "files": {side: _state(getattr(files, side)) for side in ("input", "target")},
+        "task": task.model_dump(mode="json", include={"unit", "input", "output"}),
+        "data": data.model_dump(mode="json", include={"degradation", "plane", "register_pairs"}),
+        "spacing_mm": list(spacing_mm),
+    }
+    return dict(json.loads(json.dumps(origin)))
+
+
+def _state(path: Path | None) -> dict[str, Any] | None:
+    """Where a file or folder is, how large, and of when: enough to tell that it was changed."""
+    if path is None or not path.exists():
+        return None
+    states = [member.stat() for member in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return {
+        "path": str(path.resolve()),
+        "bytes": sum(state.st_size for state in states),
+        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+    }
+
+
+def _kept(folder: Path, files: PairFiles, origin: dict[str, Any]) -> dict[str, Any] | None:
+    """What an earlier build says of a subject, if its slices are there and would be the same."""
+    try:
+        entry = dict(json.loads(_entry_path(folder, files.subject).read_text(encoding="utf-8")))
+        if entry["origin"] != origin:
+            return None
+        _mapped(folder, _subject_of(entry))
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+    return entry
+
+
+def _remove_others(folder: Path, pairs: Sequence[PairFiles]) -> None:
+    """Remove slices of subjects that are no longer wanted, and what an interrupted build left behind."""
+    (folder / _INDEX).unlink(missing_ok=True)
+    wanted = {file_stem(pair.subject) for pair in pairs}
+    for path in folder.iterdir():
+        if path.suffix in (".npy", ".json") and path.stem not in wanted:
+            path.unlink()
+
+
+def _unreadable() -> InputError:
+    return InputError("cache_unreadable", "The prepared slices are damaged or incomplete.", "Start the training again.")
+
+
+def _not_written(error: OSError) -> UpganError:
+    if error.errno in FULL:
+        return OutputError(
+            "disk_full",
+            "The disk is full: the slices to train on could not be written.",
+            "Free some space, or choose a run folder on another disk; the preparation goes on where it ended.",
+        )
+    return OutputError(
+        "not_writable", f"The run's folder cannot be written: {error.strerror}.", "Choose another folder for the run."
+    )

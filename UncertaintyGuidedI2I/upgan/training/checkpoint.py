@@ -1,0 +1,121 @@
+"""What a run needs to go on, in one safetensors file that is there whole or not at all.
+
+Tensors are named by what they belong to (``cascade.…``, ``optimizer.…``); everything else is JSON in the file's
+header. There is no random state to keep: order, augmentation and degradation are functions of seed, stage and step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from upgan.errors import InputError, OutputError
+
+LAST = "last"
+BEST = "best"
+_STATE = "state"
+_WEIGHTS = "cascade."
+AVERAGED = "averaged.module."
+
+
+def path_of(run: Path, name: str) -> Path:
+    """Where a run keeps a checkpoint: ``last``, ``best``, ``phase_1`` and so on."""
+    return run / "checkpoints" / f"{name}.safetensors"
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint: to a file beside it first, to the disk's surface, then in place of the old one.
+
+    Raises:
+        OutputError: ``checkpoint_not_written``; the old one is still there.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, metadata={_STATE: json.dumps(state)})
+        _to_the_disk(temporary)
+        os.replace(temporary, path)
+        if os.name == "posix":  # where a rename, too, must be brought to the disk
+            _to_the_disk(path.parent)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            "checkpoint_not_written",
+            f"The training's state could not be written to {path.parent}: {error}.",
+            "Free some space on that disk; the training then goes on from the checkpoint before.",
+        ) from error
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint: its tensors, and the rest.
+
+    Raises:
+        InputError: ``no_checkpoint`` or ``checkpoint_unreadable``.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()[_STATE])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 - no mapping
+    except FileNotFoundError as error:
+        raise InputError(
+            "no_checkpoint", f"There is no checkpoint {path.name} in {path.parent}.", "Let the training go on a little."
+        ) from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "checkpoint_unreadable", f"{path} is not a checkpoint of a training.", "Choose another checkpoint."
+        ) from error
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the weights that a model is made of, as the cascade names them, and the checkpoint's state.
+
+    Where weights are averaged these are the averages; errors as for ``load``.
+    """
+    tensors, state = load(path)
+    return weights_among(tensors, AVERAGED) or weights_among(tensors), state
+
+
+def weights_among(tensors: Mapping[str, Tensor], prefix: str = _WEIGHTS) -> dict[str, Tensor]:
+    """Pick a cascade's tensors out of a checkpoint's, as the cascade names them."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def weights(cascade: torch.nn.Module) -> dict[str, Tensor]:
+    """Name a cascade's tensors as a checkpoint does."""
+    return {_WEIGHTS + name: tensor for name, tensor in cascade.state_dict().items()}
+
+
+def optimizer_tensors(name: str, optimizer: Any) -> dict[str, Tensor]:
+    """Name what an optimiser has gathered; its settings follow from the configuration."""
+    return {
+        f"{name}.{index}.{key}": tensor
+        for index, gathered in optimizer.state_dict()["state"].items()
+        for key, tensor in gathered.items()
+    }
+
+
+def restore_optimizer(name: str, optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser what it had gathered."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for full_name, tensor in tensors.items():
+        if full_name.startswith(f"{name}."):
+            index, key = full_name.removeprefix(f"{name}.").split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _to_the_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,38 @@
+"""Ends a run that is not to go on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from upgan.errors import InputError
+from upgan.training import checkpoint
+from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, write_json
+
+
+def finish(run: Path) -> None:
+    """Declare a paused run ended and remove its copy of the images; its checkpoints stay.
+
+    Raises:
+        InputError: ``no_run``, or ``run_in_use`` while a process trains.
+        OutputError: ``not_writable``.
+    """
+    if not (run / CONFIG).is_file():
+        raise InputError("no_run", f"{run} holds no training.", "Choose the folder of a run.")
+    try:
+        with FileLock(run / LOCK, blocking=False):
+            if not (run / FINISHED).exists():
+                write_json(run / FINISHED, _reached(run))
+            shutil.rmtree(run / CACHE, ignore_errors=True)
+    except Timeout as error:
+        raise InputError("run_in_use", f"A process is training in {run}.", "Pause it first.") from error
+
+
+def _reached(run: Path) -> dict[str, object]:
+    path = checkpoint.path_of(run, checkpoint.LAST)
+    if not path.exists():
+        return {"seconds": 0.0, "best": None, "stopped": True}
+    state = checkpoint.load(path)[1]
+    return {"seconds": round(state["seconds"], 1), "best": state["best"], "stopped": True}

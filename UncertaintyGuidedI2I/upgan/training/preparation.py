@@ -1,0 +1,136 @@
+"""From a subject's files to input and target on one grid."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from upgan.errors import InputError
+from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.resampling import Grid, resample
+from upgan.tasks import Task
+from upgan.training.config import DataConfig
+from upgan.training.pairs import PairFiles
+from upgan.training.registration import register
+from upgan.volume import Reorientation, Volume, count_nonfinite, read_volume
+
+# Of an affine's entries, in mm: what formats with single-precision geometry lose, far below a voxel.
+_GRID_TOLERANCE = 1e-2
+
+_AIR_HU = -1000.0
+
+
+class Pair(NamedTuple):
+    """One subject, ready to become slices.
+
+    Attributes:
+        subject: Its label.
+        source: The input, as read or as a degradation made it.
+        target: On the input's grid.
+        sha256: Of the images as they were read.
+    """
+
+    subject: str
+    source: Volume
+    target: Volume
+    sha256: str
+
+
+def prepare_pair(files: PairFiles, data: DataConfig, task: Task) -> Pair:
+    """Read a subject, register the target if asked, and put it on the input's grid.
+
+    Raises:
+        InputError: ``missing_input``, ``missing_target``, ``not_finite``, ``no_overlap``, ``registration_failed`` or
+            what ``upgan.volume.read_volume`` refuses.
+    """
+    target = read_side(files, "target")
+    if data.degradation != "none":
+        source = degraded(target, files.subject, data)
+        return Pair(files.subject, source, target, combined_sha256({"target": image_sha256(target)}))
+    source = read_side(files, "input")
+    sha256 = combined_sha256({"input": image_sha256(source), "target": image_sha256(target)})
+    if data.register_pairs:
+        target = register(source, target).apply(target)
+    if not same_grid(source, target):
+        target, covered = on_grid_of(source, target, task)
+        if not covered.any():
+            raise InputError(
+                "no_overlap",
+                "Input and target lie at different places: they share no voxel.",
+                "Register the pairs, or check that both are of the same patient.",
+            )
+    return Pair(files.subject, source, target, sha256)
+
+
+def read_side(files: PairFiles, side: str) -> Volume:
+    """Read one image of a pair; ``side`` is input or target."""
+    path: Path | None = getattr(files, side)
+    if path is None:
+        raise InputError(
+            f"missing_{side}", "There is no image.", "Add it, or take the subject out of the training data."
+        )
+    volume = read_volume(path)
+    not_a_number, infinite = count_nonfinite(volume.voxels)
+    if not_a_number or infinite:
+        raise InputError(
+            "not_finite",
+            f"'{path.name}' holds {not_a_number} NaN and {infinite} infinite voxels.",
+            "Replace them by the value of air.",
+        )
+    return volume
+
+
+def degraded(target: Volume, subject: str, data: DataConfig) -> Volume:
+    """Make the input of a restoration; a subject's is the same in every run."""
+    from upgan.training.degradation import degrade_volume
+
+    seed = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big")
+    return degrade_volume(target, data.degradation, data.plane, seed)
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether two images lie on one grid, but for rounding."""
+    return one.voxels.shape == other.voxels.shape and np.allclose(
+        one.ijk_to_ras, other.ijk_to_ras, rtol=0, atol=_GRID_TOLERANCE
+    )
+
+
+def on_grid_of(source: Volume, target: Volume, task: Task) -> tuple[Volume, np.ndarray]:
+    """Resample the target onto the input's grid, air where it does not reach; also say where it does, [K, J, I]."""
+    outside = _AIR_HU if task.unit == "HU" else 0.0
+    shape = (source.voxels.shape[0], source.voxels.shape[1], source.voxels.shape[2])
+    found = resample(target, Grid(shape, source.ijk_to_ras), outside)
+    return Volume(found.voxels, source.ijk_to_ras, target.modality), found.covered
+
+
+def patient_mask(target: Volume, task: Task) -> np.ndarray:
+    """Where the patient is in a target: the body of a CT, the foreground of another image; boolean [K, J, I].
+
+    Raises:
+        InputError: ``no_body`` or ``no_foreground``.
+    """
+    # Sinuses are filled in axial slices, where bone surrounds them, whatever slices are trained on.
+    axial = Reorientation.of(target.ijk_to_ras, "axial")
+    voxels = axial.apply(target.voxels)
+    try:
+        scope = (ct_scope if task.unit == "HU" else foreground_scope)(voxels, np.ones(voxels.shape, dtype=bool))
+    except InputError as error:
+        remedy = f"Check that the right image was chosen{' and that its unit is HU' if task.unit == 'HU' else ''}."
+        raise InputError(error.code, "The target shows no patient.", remedy) from error
+    return axial.undo(scope.mask)
+
+
+def image_sha256(volume: Volume) -> str:
+    """Checksum of an image's size and voxels, whatever file they came from."""
+    voxels = np.ascontiguousarray(volume.voxels, dtype="<f4")
+    checksum = hashlib.sha256(repr(voxels.shape).encode())
+    checksum.update(voxels.data)
+    return checksum.hexdigest()
+
+
+def combined_sha256(checksums: dict[str, str]) -> str:
+    """Checksum of a subject: of those of its sides, by name."""
+    return hashlib.sha256("".join(f"{side}:{checksums[side]};" for side in sorted(checksums)).encode()).hexdigest()

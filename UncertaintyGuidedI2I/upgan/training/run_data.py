@@ -1,0 +1,116 @@
+"""The data of a run: found, checked, split and cached before anything is trained, and written down in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from upgan.bundle import Bundle
+from upgan.devices import devices
+from upgan.tasks import TASKS, Task
+from upgan.training.cache import SliceCache, build_cache
+from upgan.training.checking import CheckedPair, check_pairs, median_spacing, refuse
+from upgan.training.config import DataConfig, TrainingConfig
+from upgan.training.files import CACHE, DATA, MACHINE, SPLIT, read_json, write_json
+from upgan.training.pairs import PairFiles, find_pairs, manifest_path
+from upgan.training.splitting import Split, split_subjects
+
+# Told how far the preparation is: text, fraction, seconds left; may raise Cancelled.
+Progress = Callable[[str, float, float | None], None]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run trains on.
+
+    Attributes:
+        task: The translation.
+        split: Subjects' names.
+        cache: Their slices.
+    """
+
+    task: Task
+    split: Split
+    cache: SliceCache
+
+
+def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Task]:
+    """Settings of the data and the task, which a base model brings along."""
+    if base is None:
+        return config.data, TASKS[config.data.task]
+    model = base.metadata.upgan
+    return config.data.model_copy(update={"plane": model.plane, "spacing_mm": model.spacing_mm}), model.task
+
+
+def prepare_data(
+    config: TrainingConfig, base: Bundle | None, folder: Path, fabric: Fabric, progress: Progress
+) -> RunData:
+    """Prepare the data in the first process, while the others wait.
+
+    Raises:
+        InputError: What is wrong with the data; nothing is trained on less than was asked for.
+        Cancelled: By ``progress``.
+    """
+    data, task = data_of(config, base)
+    if fabric.is_global_zero:
+        _prepare(config, data, task, folder, progress)
+    fabric.barrier()
+    return RunData(task, Split(**read_json(folder / SPLIT)), SliceCache.open(folder / CACHE))
+
+
+def _prepare(config: TrainingConfig, data: DataConfig, task: Task, folder: Path, progress: Progress) -> None:
+    def count(text: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
+
+    if not (folder / DATA).exists():
+        checked = check_pairs(find_pairs(data), data, task, count("checking patient"))
+        split = split_subjects(refuse(checked, data.skip_bad, config.split), config.split)
+        spacing_mm = data.spacing_mm or median_spacing([pair for pair in checked if pair.files.subject in split.train])
+        kept = {*split.train, *split.validation, *split.test}
+        write_json(folder / SPLIT, split._asdict())
+        (folder / MACHINE).write_text(devices()[0].description, encoding="utf-8")
+        # Last: with it, a run that is resumed checks nothing again.
+        write_json(
+            folder / DATA,
+            {
+                "pairs": [_described(pair) for pair in checked if pair.files.subject in kept],
+                "left_out": [_described(pair) for pair in checked if pair.files.subject not in kept],
+                "spacing_mm": list(spacing_mm),
+                "plane": data.plane,
+                "task": task.model_dump(mode="json"),
+                "statement": data.statement or _statement_of(data),
+            },
+        )
+    content, parts = read_json(folder / DATA), read_json(folder / SPLIT)
+    seen = {*parts["train"], *parts["validation"]}
+    pairs = [_files(entry) for entry in content["pairs"] if entry["subject"] in seen]
+    rows, columns = content["spacing_mm"]
+    cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, count("preparing slices of patient"))
+    if content.get("fingerprint") != cache.fingerprint:
+        write_json(folder / DATA, {**content, "fingerprint": cache.fingerprint})
+
+
+def _statement_of(data: DataConfig) -> str:
+    """Read what a manifest says of its images; other layouts say nothing."""
+    if data.layout != "manifest":
+        return ""
+    return str(read_json(manifest_path(data)).get("statement", ""))
+
+
+def _described(pair: CheckedPair) -> dict[str, object]:
+    files = pair.files
+    return {
+        "subject": files.subject,
+        "input": str(files.input) if files.input else None,
+        "target": str(files.target) if files.target else None,
+        "sha256": pair.sha256,
+        "problems": [problem.sentence for problem in pair.problems],
+    }
+
+
+def _files(entry: dict[str, str | None]) -> PairFiles:
+    source, target = (Path(side) if side else None for side in (entry["input"], entry["target"]))
+    return PairFiles(str(entry["subject"]), source, target)

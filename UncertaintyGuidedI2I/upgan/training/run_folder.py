@@ -1,0 +1,145 @@
+"""What a run's folder holds that a model can be made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from upgan.bundle import Architecture, Bundle, find_bundle
+from upgan.errors import InputError
+from upgan.networks.cascade import Cascade
+from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.tasks import Task
+from upgan.training import checkpoint as checkpoints
+from upgan.training.config import DataConfig, TrainingConfig
+from upgan.training.files import CONFIG, DATA, MACHINE, SPLIT, read_json
+from upgan.training.journal import JOURNAL
+from upgan.training.pairs import PairFiles
+from upgan.training.preparation import Pair, prepare_pair
+from upgan.training.splitting import Split
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with a checkpoint, over or not.
+
+    Attributes:
+        config: As it was started.
+        data: Settings of its images: plane and pixel size are those it trained on, a base model's included.
+        task: The translation.
+        split: Subjects' labels.
+        files: Where each subject's images are.
+        content: data.json.
+        machine: What it ran on, in words.
+        journal: Its lines.
+        checkpoint: Which one was read.
+        state: What that says of itself.
+        cascade: Its networks, cut to the phases that were trained; eval mode.
+        base: The model it went on from.
+    """
+
+    config: TrainingConfig
+    data: DataConfig
+    task: Task
+    split: Split
+    files: dict[str, PairFiles]
+    content: dict[str, Any]
+    machine: str
+    journal: list[dict[str, Any]]
+    checkpoint: str
+    state: dict[str, Any]
+    cascade: Cascade | PublishedCascade
+    base: Bundle | None
+
+    @classmethod
+    def read(cls, run: Path, checkpoint: str) -> TrainedRun:
+        """Read a run's folder.
+
+        Args:
+            run: Its folder.
+            checkpoint: ``best``, ``last``, ``phase_1`` …
+
+        Raises:
+            InputError: ``run_unfinished`` where the checkpoint is not there yet, ``run_damaged``.
+            BundleError: The base model is not there any more.
+        """
+        path = checkpoints.path_of(run, checkpoint)
+        if not path.is_file():
+            raise InputError(
+                "run_unfinished",
+                f"The training in {run} has no checkpoint '{checkpoint}' yet.",
+                "Let it go on until its first epoch is over, or choose another checkpoint.",
+            )
+        try:
+            config = TrainingConfig.model_validate(read_json(run / CONFIG))
+            content = read_json(run / DATA)
+            split = Split(**read_json(run / SPLIT))
+            task = Task.model_validate(content["task"])
+            data = config.data.model_copy(update={name: content[name] for name in ("plane", "spacing_mm")})
+            files = {entry["subject"]: _files(entry) for entry in content["pairs"]}
+            machine = (run / MACHINE).read_text(encoding="utf-8").strip()
+            lines = (run / JOURNAL).read_text(encoding="utf-8").splitlines()
+            journal = [json.loads(line) for line in lines]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                "run_damaged", f"Files of the training in {run} are missing or damaged.", "Start it anew."
+            ) from error
+        base = find_bundle(config.base) if config.base else None
+        state_dict, state = checkpoints.load_weights(path)
+        architecture = base.metadata.upgan.architecture if base else config.architecture
+        try:
+            cascade = _cut(architecture, state_dict, state["phases_trained"])
+        except RuntimeError as error:
+            raise InputError(
+                "run_damaged",
+                f"The weights in {run} are not those of its networks"
+                + (", perhaps because the model it started from was replaced." if base else "."),
+                "Restore that model." if base else "Start it anew.",
+            ) from error
+        return cls(config, data, task, split, files, content, machine, journal, checkpoint, state, cascade, base)
+
+    @property
+    def chosen_by_validation(self) -> bool:
+        """Whether the validation patients decided which weights were kept."""
+        return self.checkpoint == checkpoints.BEST or self.config.schedule.early_stopping is not None
+
+    def patients(self, subjects: Iterable[str]) -> list[str]:
+        """Subjects that are one scan of each patient: further sessions are no independent patients."""
+        first: dict[str, str] = {}
+        for subject in subjects:
+            first.setdefault(self.files[subject].patient, subject)
+        return list(first.values())
+
+    def pairs(self, subjects: Sequence[str]) -> Iterator[Pair]:
+        """Read pairs one after the other, prepared as for the training.
+
+        Raises:
+            InputError: As ``prepare_pair``, naming the subject.
+        """
+        for subject in subjects:
+            try:
+                yield prepare_pair(self.files[subject], self.data, self.task)
+            except InputError as error:
+                raise InputError(error.code, f"{subject}: {error.sentence}", error.remedy) from error
+
+
+def _files(entry: dict[str, Any]) -> PairFiles:
+    source, target = (Path(entry[side]) if entry[side] else None for side in ("input", "target"))
+    return PairFiles(entry["subject"], source, target)
+
+
+def _cut(architecture: Architecture, state_dict: dict[str, Tensor], phases: int) -> Cascade | PublishedCascade:
+    """Build the first phases alone, where later ones were not trained yet."""
+    kept = {name: tensor for name, tensor in state_dict.items() if int(name.split(".")[1]) < phases}
+    cascade: Cascade | PublishedCascade
+    if isinstance(architecture, PublishedArchitecture):
+        cascade = PublishedCascade(architecture.model_copy(update={"chains": architecture.chains[:phases]}))
+    else:
+        cascade = Cascade(architecture.model_copy(update={"phases": phases}))
+    cascade.load_state_dict(kept)
+    return cascade.eval()

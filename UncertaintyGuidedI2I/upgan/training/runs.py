@@ -1,0 +1,242 @@
+"""The runs on this computer: what their folders tell, without torch, so that a viewer may look in its own process.
+
+~/.upgan/runs/<name>    one folder a run; ``UPGAN_RUNS`` names another place than ``~/.upgan/runs``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from upgan.errors import InputError, OutputError
+
+State = Literal["new", "running", "paused", "stopped", "finished"]
+
+_CONFIG = "config.json"
+_JOURNAL = "journal.jsonl"
+_FINISHED = "finished.json"
+_LOCK = "run.lock"
+_CHECKPOINTS = "checkpoints"
+
+# In the order of use: what to go on with or publish comes first.
+_FIRST = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder shows it.
+
+    Attributes:
+        folder: Where it lives.
+        name: Of the model that it makes.
+        created: When its configuration was written, seconds since 1970.
+        state: ``new`` before its first checkpoint; ``running`` while a process trains; ``paused`` where it can go on;
+            ``stopped`` where the user ended it early; ``finished``.
+        best: Its best epoch so far, as ``{"stage", "epoch", "mae"}`` with the error in output units; None before the
+            first validation.
+        stage: The stage it is in, the first being 1; 0 before.
+        stages: How many it has; 0 where that is not known yet.
+        fraction: Of its time, 0 to 1, as last reported.
+    """
+
+    folder: Path
+    name: str
+    created: float
+    state: State
+    best: dict[str, Any] | None
+    stage: int
+    stages: int
+    fraction: float
+
+
+def runs_home() -> Path:
+    """Folder of the user's runs, which need not exist: ``UPGAN_RUNS``, or ``.upgan/runs`` in the home folder.
+
+    Raises:
+        OutputError: ``no_home`` where the system knows no home folder.
+    """
+    chosen = os.environ.get("UPGAN_RUNS")
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".upgan" / "runs"
+    except RuntimeError as error:
+        raise OutputError(
+            "no_home",
+            "There is no home folder to keep runs in.",
+            "Set the environment variable UPGAN_RUNS to a folder.",
+        ) from error
+
+
+def list_runs() -> list[Run]:
+    """List the runs in ``runs_home()``, the newest first; folders that hold none are left out."""
+    try:
+        folders = sorted(runs_home().iterdir())
+    except (OSError, OutputError):  # Nobody has trained here yet, or may look.
+        return []
+    found = [run for folder in folders if (run := read_run(folder)) is not None]
+    return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def read_run(folder: Path) -> Run | None:
+    """Look at one run; None where the folder holds none."""
+    config = _read_object(folder / _CONFIG)
+    if config is None:
+        return None
+    finished = _read_object(folder / _FINISHED)
+    try:
+        created = (folder / _CONFIG).stat().st_mtime
+        journal = (folder / _JOURNAL).read_bytes()
+    except OSError:
+        created, journal = 0.0, b""
+    stage, steps = _last_line(journal, b'"kind": "stage"'), _last_line(journal, b'"kind": "steps"')
+    where = stage if stage.get("stage", 0) > steps.get("stage", 0) else steps
+    return Run(
+        folder,
+        name=str(config.get("name", folder.name)),
+        created=created,
+        state=_state(folder, finished),
+        best=_best(finished, _last_line(journal, b'"best": true')),
+        stage=where.get("stage", 0),
+        stages=where.get("stages", 0),
+        fraction=1.0 if finished and not finished.get("stopped") else _fraction(steps),
+    )
+
+
+def new_run_folder(name: str) -> Path:
+    """Make a folder for a run in ``runs_home()``, which only its owner may read: it will hold patients' images.
+
+    Args:
+        name: Of the run's model; the folder is called so, or ``name-2`` and so on where runs of that name are kept.
+
+    Raises:
+        InputError: ``bad_name``.
+        OutputError: ``no_home`` or ``not_writable``.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise InputError(
+            "bad_name", f"A run cannot be called '{name}'.", "Use lower-case letters, digits and hyphens only."
+        )
+    home = runs_home()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = home / (name if number == 1 else f"{name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+                return folder
+    except OSError as error:
+        raise OutputError(
+            "not_writable",
+            f"No run can be kept in {home}: {error.strerror}.",
+            "Set the environment variable UPGAN_RUNS to a folder of yours.",
+        ) from error
+    raise AssertionError("unreachable: there are always more numbers")
+
+
+def read_journal(run: Path, position: int = 0, most: int = -1) -> tuple[list[dict[str, Any]], int]:
+    """Read the lines that a run's journal has gained since ``position``.
+
+    A line that is being written is left for the next time. A journal is cut back when its run goes on from a
+    checkpoint, and its lines are written again; where that has made it shorter than ``position``, it is read from its
+    start, so that lines may come twice: of lines about the same stage and step the later one counts.
+
+    Args:
+        run: Its folder.
+        position: 0, or what the last call returned.
+        most: Bytes to read at a time, far more than a line has; by default all.
+
+    Returns:
+        The new lines, and the position to ask with next time.
+    """
+    try:
+        with (run / _JOURNAL).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = position if position <= size else 0
+            file.seek(start)
+            text = file.read(most)
+    except OSError:  # The run has not begun to write.
+        return [], 0
+    whole = text[: text.rfind(b"\n") + 1]
+    return [line for part in whole.splitlines() if (line := _parsed(part))], start + len(whole)
+
+
+def checkpoints(run: Path) -> list[str]:
+    """Name the checkpoints that a model can be made of: best, last, then each phase's and the end-to-end stage's."""
+    names = {path.stem for path in (run / _CHECKPOINTS).glob("*.safetensors")}
+    first = [name for name in _FIRST if name in names]
+    return first + sorted(names.difference(_FIRST), key=lambda name: (name.startswith("all"), _number(name), name))
+
+
+def _number(name: str) -> int:
+    found = re.search(r"\d+", name)
+    return int(found.group()) if found else 0
+
+
+def _state(folder: Path, finished: dict[str, Any] | None) -> State:
+    if _is_locked(folder / _LOCK):
+        return "running"
+    if finished is not None:
+        return "stopped" if finished.get("stopped") else "finished"
+    return "paused" if (folder / _CHECKPOINTS / "last.safetensors").is_file() else "new"
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the run: tried, without waiting, and given back at once."""
+    if not path.exists():
+        return False
+    try:
+        from filelock import FileLock, Timeout  # comes with torch: where it is absent nothing trains
+    except ImportError:
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # A disk of others' or without locks: nothing of ours trains there.
+        return False
+    lock.release()
+    return False
+
+
+def _best(finished: dict[str, Any] | None, line: dict[str, Any]) -> dict[str, Any] | None:
+    if finished and isinstance(finished.get("best"), dict):
+        return dict(finished["best"])
+    phases = line.get("phases")
+    if not phases:
+        return None
+    return {"stage": line["stage"], "epoch": line["epoch"], "mae": phases[max(phases, key=int)]["mae"]}
+
+
+def _fraction(steps: dict[str, Any]) -> float:
+    seconds, left = steps.get("seconds"), steps.get("remaining_s")
+    return seconds / (seconds + left) if seconds and left is not None else 0.0
+
+
+def _last_line(journal: bytes, mark: bytes) -> dict[str, Any]:
+    """The last whole line with a mark, found without parsing the thousands before it; empty where there is none."""
+    journal = journal[: journal.rfind(b"\n") + 1]
+    at = journal.rfind(mark)
+    if at < 0:
+        return {}
+    return _parsed(journal[journal.rfind(b"\n", 0, at) + 1 : journal.find(b"\n", at)]) or {}
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        return _parsed(path.read_bytes())
+    except OSError:
+        return None

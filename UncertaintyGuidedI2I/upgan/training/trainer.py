@@ -1,0 +1,102 @@
+"""Begins runs and goes on with them, one process (or group of processes) a run.
+
+A run lives in its folder. Whatever ends it - the user, an error, the computer - it goes on from its last checkpoint,
+with the weights that it would have had without the interruption.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
+
+from upgan.bundle import find_bundle
+from upgan.errors import InputError
+from upgan.networks.cascade import Cascade
+from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.training.config import TrainingConfig
+from upgan.training.files import CONFIG, FINISHED, LOCK, read_json, write_json
+from upgan.training.processes import make_fabric
+from upgan.training.progressive import ProgressiveTraining, Watch
+from upgan.training.run_data import prepare_data
+
+_LOCK_S = 2.0
+
+
+def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
+    """Begin a run in a folder of its own, or go on with it where it was begun with the same configuration.
+
+    Raises:
+        InputError: ``other_run`` where the folder holds a run of another configuration, ``run_in_use``, or what is
+            wrong with the data.
+        Cancelled: The user stopped it; it can go on.
+        TrainingError: ``diverged``.
+        OutputError: The disk is full or cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # It will hold patients' images.
+    if (folder / CONFIG).exists():
+        if _read_config(folder) != config:
+            raise InputError(
+                "other_run",
+                f"{folder} holds a run with another configuration.",
+                "Choose another folder, or empty this one.",
+            )
+    else:
+        write_json(folder / CONFIG, config.model_dump(mode="json"))
+    resume(folder, watch)
+
+
+def resume(folder: Path, watch: Watch) -> None:
+    """Go on with a run from its last checkpoint; errors as for ``train``, and ``no_run``."""
+    config = _read_config(folder)
+    if _is_finished(folder):
+        return
+    fabric = make_fabric(config.compute)
+    lock = FileLock(folder / LOCK)
+    try:
+        if fabric.is_global_zero:
+            # Whoever asks whether the run is in use holds the lock for an instant.
+            lock.acquire(timeout=_LOCK_S)
+        _run(fabric, config, folder, watch)
+    except Timeout as error:
+        raise InputError(
+            "run_in_use", f"Another process is training in {folder}.", "Wait for it, or stop it first."
+        ) from error
+    finally:
+        lock.release()
+
+
+def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch) -> None:
+    base = find_bundle(config.base) if config.base else None
+    torch.manual_seed(config.seed)
+    cascade = base.load_cascade() if base else _new_cascade(config)
+    phases = cascade.architecture.phases
+    if len(config.schedule.epochs) != phases:
+        raise InputError(
+            "config_invalid",
+            f"schedule.epochs names {len(config.schedule.epochs)} phases, the base model has {phases}.",
+            "Give one number of epochs per phase.",
+        )
+    data = prepare_data(config, base, folder, fabric, watch.progress)
+    cascade.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ProgressiveTraining(fabric, config, folder, data, cascade, watch).run()
+
+
+def _new_cascade(config: TrainingConfig) -> Cascade | PublishedCascade:
+    architecture = config.architecture
+    return PublishedCascade(architecture) if isinstance(architecture, PublishedArchitecture) else Cascade(architecture)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether the run has come to its end; one that the user ended before may go on."""
+    return (folder / FINISHED).exists() and not read_json(folder / FINISHED)["stopped"]
+
+
+def _read_config(folder: Path) -> TrainingConfig:
+    try:
+        return TrainingConfig.model_validate(read_json(folder / CONFIG))
+    except (OSError, ValueError) as error:
+        raise InputError("no_run", f"{folder} holds no training.", "Choose the folder of a run.") from error
