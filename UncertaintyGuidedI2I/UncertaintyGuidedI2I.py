@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import slicer
 from slicer.i18n import tr as _
@@ -27,10 +31,22 @@ from UncertaintyGuidedI2ILib.check_panel import CheckPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.comparison_layout import registerLayout  # noqa: E402
 from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.overlays import NOTHING_REMEMBERED  # noqa: E402
+from UncertaintyGuidedI2ILib.pair_notes import ScenePair, addPair  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
+from UncertaintyGuidedI2ILib.train_panel import NEEDED as TRAINING_NEEDS  # noqa: E402
+from UncertaintyGuidedI2ILib.train_panel import TrainPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.translate_panel import TranslatePanel  # noqa: E402
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient  # noqa: E402
+
+# One phase of a tiny network, for more epochs than the self-test waits for.
+SMALL_TRAINING = {
+    "architecture.width": 4,
+    "loss.adversarial": 0.0,
+    "schedule.batch": 1,
+    "schedule.epochs": [1000],
+    "schedule.joint_epochs": 0,
+}
 
 
 class UncertaintyGuidedI2I(ScriptedLoadableModule):
@@ -60,7 +76,7 @@ class UncertaintyGuidedI2I(ScriptedLoadableModule):
 
 
 class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The module's panels, one a tab, on one set of saved choices and one worker process."""
+    """The module's panels, one a tab, on one set of saved choices; trainings have a worker process of their own."""
 
     def __init__(self, parent: object = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -84,7 +100,8 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         )
         self.inspectPanel = InspectPanel(self._addTab("InspectPanel", _("Inspect")))
         self.checkPanel = CheckPanel(self._addTab("CheckPanel", _("Check")), self.client)
-        self.panels = (self.translatePanel, self.inspectPanel, self.checkPanel)
+        self.trainPanel = TrainPanel(self._addTab("TrainPanel", _("Train")), self.logic.training, self.onModelSaved)
+        self.panels = (self.translatePanel, self.inspectPanel, self.checkPanel, self.trainPanel)
         self.client.onLog = self.translatePanel.log
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -102,6 +119,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         for panel in self.panels:
             panel.cleanup()
         self.client.stop()
+        self.logic.training.close()
         self.removeObservers()
 
     def enter(self) -> None:
@@ -111,12 +129,13 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
             self.initializeParameterNode()
         self.translatePanel.enter()
         self.checkPanel.enter()
+        self.trainPanel.enter()
 
     def exit(self) -> None:
         """Leave everything as it is, each time the user opens another module: a run goes on."""
 
     def onSceneStartClose(self, caller: object = None, event: object = None) -> None:
-        """Cancel what runs, for what it works on is about to go."""
+        """Cancel what works on the scene, which is about to go; a training goes on."""
         for panel in self.panels:
             panel.onSceneStartClose()
         self._bind(None)
@@ -147,6 +166,13 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         if image is not None:
             self.inspectPanel.showResult(image)
             self.logic.getParameterNode().check.result = image
+
+    def onModelSaved(self, name: str) -> None:
+        """Offer a new model where it is used."""
+        self.translatePanel.models.refresh()
+        self.logic.getParameterNode().translate.model = name
+        # Where it had the same name before, no choice has changed.
+        self.translatePanel.models.showChoice()
 
     def initializeParameterNode(self) -> None:
         """Bind all panels to the choices of this scene."""
@@ -193,6 +219,8 @@ class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
         self.test_sampleIsTranslatedOntoItsOwnGrid()
         self.setUp()
         self.test_sampleIsTranslatedInspectedAndCheckedInThePanels()
+        self.setUp()
+        self.test_modelIsTrainedInThePanelAndTranslates()
         self.delayDisplay("Test passed")
 
     def test_sampleIsTranslatedOntoItsOwnGrid(self) -> None:
@@ -250,6 +278,63 @@ class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):
             choices.check.reference = slicer.util.loadVolume(str(SAMPLES / "sample_ct.nrrd"))
             widget.checkPanel.ui.compareButton.click()
             self._waitUntil(lambda: widget.checkPanel.ui.figuresTable.rowCount > 0, 60)
+
+    def test_modelIsTrainedInThePanelAndTranslates(self) -> None:
+        """Train a small network on the sample: start, pause, resume, stop, save, translate.
+
+        This checks the way and not the model: slabs of one patient are no patients.
+        """
+        widget = slicer.util.getModuleWidget("UncertaintyGuidedI2I")
+        training = widget.logic.training
+        if dependencies.missing(*TRAINING_NEEDS) or training.isBusy:
+            self.delayDisplay("Training is not tested: its packages are missing, or it is under way")
+            return
+        widget.enter()
+        choices, ui = widget.logic.getParameterNode(), widget.trainPanel.ui
+        pet, ct = (slicer.util.loadVolume(str(SAMPLES / f"sample_{name}.nrrd")) for name in ("nacpet", "ct"))
+        for number in range(5):
+            first = 20 + 8 * number
+            addPair(ScenePair(f"{number:02}", self._slab(pet, first), self._slab(ct, first)))
+        choices.train.source = "scene"
+        choices.train.trainPatients, choices.train.validationPatients, choices.train.testPatients = 3, 1, 1
+        choices.train.preset, choices.train.device, choices.train.name = "quick", "cpu", "slabs"
+        choices.train.changes = json.dumps(SMALL_TRAINING)
+
+        with tempfile.TemporaryDirectory() as home:
+            homes = {"UPGAN_RUNS": os.path.join(home, "runs"), "UPGAN_MODELS": os.path.join(home, "models")}
+            with mock.patch.dict(os.environ, homes):
+                assert ui.startButton.enabled, ui.startButton.toolTip
+                ui.startButton.click()
+                self._waitUntil(lambda: self._validations(training) or training.error, 120)
+                ui.pauseButton.click()
+                self._waitUntil(lambda: training.state != "pausing", 30)
+                assert training.state == "paused", training.error
+                before = len(training.journal)
+                ui.pauseButton.click()
+                self._waitUntil(lambda: len(training.journal) > before + 1 or training.error, 60)
+                # Not by its button, which asks first.
+                training.stop()
+                self._waitUntil(lambda: training.state != "stopping", 30)
+                assert training.state == "idle", training.error
+
+                self._waitUntil(lambda: ui.saveModelButton.enabled, 5)
+                ui.saveModelButton.click()
+                self._waitUntil(lambda: not training.isBusy, 120)
+                assert choices.translate.model == "slabs", ui.statusLabel.text
+                nodes = widget.logic.translate(pet, model="slabs", device="cpu")
+                assert slicer.util.arrayFromVolume(nodes["sigma"]).min() > 0
+            training.select(None)
+            widget.enter()
+
+    def _slab(self, node: slicer.vtkMRMLScalarVolumeNode, first: int) -> slicer.vtkMRMLScalarVolumeNode:
+        """Return some slices of a volume as one of its own."""
+        voxels = slicer.util.arrayFromVolume(node)[first : first + 4].copy()
+        slab = slicer.util.addVolumeFromArray(voxels, name=f"{node.GetName()} {first}")
+        slab.CopyOrientation(node)
+        return slab
+
+    def _validations(self, training: object) -> int:
+        return sum(line["kind"] == "validation" for line in training.journal)
 
     def _waitUntil(self, condition: Callable[[], bool], timeout_s: float) -> None:
         until = time.monotonic() + timeout_s

@@ -69,7 +69,9 @@ def pytorch_extension(monkeypatch, installed):
     return stub
 
 
-@pytest.mark.parametrize("file", [dependencies.TRANSLATING, dependencies.CHECKING], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [dependencies.TRANSLATING, dependencies.CHECKING, dependencies.TRAINING], ids=lambda file: file.stem
+)
 def test_slicers_own_packages_are_not_required_from_pypi(file):
     names = {line.split(">=")[0].lower() for line in dependencies.requirements(file)}
     assert names
@@ -82,7 +84,9 @@ def test_the_requirements_agree_with_those_of_the_engines_own_package(root):
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     assert {*dependencies.requirements(dependencies.TRANSLATING), dependencies.TORCH} <= set(project["dependencies"])
-    assert set(dependencies.requirements(dependencies.CHECKING)) <= set(project["optional-dependencies"]["report"])
+    extras = project["optional-dependencies"]
+    assert set(dependencies.requirements(dependencies.CHECKING)) <= set(extras["report"])
+    assert set(dependencies.requirements(dependencies.TRAINING)) == set(extras["train"])
 
 
 def test_checking_needs_more_than_translating(installed, monkeypatch):
@@ -91,6 +95,15 @@ def test_checking_needs_more_than_translating(installed, monkeypatch):
     installed["scikit-image"] = "0.25"
     monkeypatch.setitem(sys.modules, "skimage", ModuleType("skimage"))
     assert dependencies.missing(dependencies.TRANSLATING, dependencies.CHECKING) == []
+
+
+def test_what_training_needs_is_looked_for_under_the_names_it_is_imported_by(installed, monkeypatch):
+    needed = dependencies.requirements(dependencies.TRAINING)
+    assert dependencies.missing(dependencies.TRANSLATING, dependencies.TRAINING) == needed
+    installed.update({line.split(">=")[0]: "99" for line in needed})
+    for name in ("skimage", "lightning_fabric", "tensorboardX", "torchio"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert dependencies.missing(dependencies.TRANSLATING, dependencies.TRAINING) == []
 
 
 def test_where_everything_is_installed_nobody_is_asked(installed):

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-PANELS = ("TranslatePanel", "InspectPanel", "CheckPanel")
+PANELS = ("TranslatePanel", "InspectPanel", "CheckPanel", "TrainPanel")
 
 
 @pytest.fixture(params=PANELS)

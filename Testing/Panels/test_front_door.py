@@ -1,5 +1,8 @@
 """The module as a whole: which choices its widgets follow while scenes come and go."""
 
+import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,65 @@ def test_the_overlay_of_a_scene_loaded_in_addition_is_taken_off_without_showing_
     pause(host, 0.5)
     assert [view.GetBackgroundVolumeID() for view in views] == shown
     assert not {node.GetID() for node in others} & {view.GetForegroundVolumeID() for view in views}
+
+
+CONFIG = """
+name = "heads"
+[data]
+path = "manifest.json"
+"""
+
+
+def test_a_training_that_a_script_starts_is_the_panels_and_survives_the_scene_and_the_module(
+    host, module_widget, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("UPGAN_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "heads.toml").write_text(CONFIG)
+    training = module_widget.logic.training
+    assert module_widget.trainPanel._session is training
+    training._client._command = [sys.executable, str(Path(__file__).parent / "training_worker.py")]
+    folder = module_widget.logic.startTraining(tmp_path / "heads.toml")
+    host.select_module("")
+    host.close_scene()
+    host.wait_until(lambda: len(training.journal) > 1, 20)
+    assert json.loads((folder / "config.json").read_text())["data"]["path"] == str(tmp_path / "manifest.json")
+    assert module_widget.logic.trainingState == "running"
+    host.close_modules()
+    checkpoint = json.loads((folder / "checkpoints" / "last.safetensors").read_text())[0]
+    assert checkpoint == len((folder / "journal.jsonl").read_text().splitlines())
+    assert [run.state for run in module_widget.logic.trainingRuns()] == ["paused"]
+
+
+def test_a_script_hears_at_once_what_is_wrong_with_its_configuration(module_widget, tmp_path, monkeypatch):
+    from upgan.errors import InputError
+
+    monkeypatch.setenv("UPGAN_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(InputError, match=r"data\.path"):
+        module_widget.logic.startTraining({"name": "heads", "data": {"paht": "/heads"}})
+    assert module_widget.logic.trainingState == "idle"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_new_model_is_chosen_in_translate(host, module_widget, choose, tmp_path, monkeypatch):
+    monkeypatch.setenv("UPGAN_MODELS", str(tmp_path))
+    bundled = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
+    shutil.copytree(bundled, tmp_path / "trained" / "our-heads")
+    for _ in range(2):
+        module_widget.onModelSaved("our-heads")
+        host.process_events()
+        assert choose().model == "our-heads"
+        assert module_widget.translatePanel.ui.modelSelector.currentData == "our-heads"
+
+
+def test_the_choices_for_training_are_the_engines(module_widget):
+    from typing import get_args
+
+    from UncertaintyGuidedI2ILib import parameters
+    from upgan.tasks import TASKS
+    from upgan.training.config import Degradation, Layout
+    from upgan.training.presets import PresetName
+
+    assert set(parameters.TASKS) == set(TASKS)
+    assert {*parameters.LAYOUTS, "csv"} == set(get_args(Layout))
+    assert set(parameters.DEGRADATIONS) == set(get_args(Degradation))
+    assert set(parameters.PRESETS) == set(get_args(PresetName))

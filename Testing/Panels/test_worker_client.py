@@ -40,9 +40,9 @@ def make_client(host):
 
     made = []
 
-    def make(command=None):
+    def make(command=None, **options):
         log = []
-        client = WorkerClient(command, log.append)
+        client = WorkerClient(command, log.append, **options)
         client.said = log
         made.append(client)
         return client
@@ -155,6 +155,46 @@ def test_cancel_ends_a_worker_that_listens_to_nothing_in_less_than_a_second(make
     assert [error.code for error in answers.errors] == ["cancelled"]
     assert children_of(os.getpid()) == set()
     assert scratch_folders() == []
+
+
+IN_ORDER = """
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["command"] == "cancel":
+        time.sleep(0.3)
+        say(b'{"event": "cancelled", "id": %d}\\n' % request["id"])
+    elif request["command"] == "quick":
+        say(b'{"event": "result", "id": %d, "result": {"pid": %d}}\\n' % (request["id"], os.getpid()))
+time.sleep(1)
+open(sys.argv[0] + " grace " + sys.argv[-1], "w").close()
+"""
+
+
+def test_work_that_is_interrupted_ends_in_order_and_the_process_stays(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, IN_ORDER))
+    client.interrupt()
+    before = Answers().ask(client, "quick")
+    host.wait_until(lambda: before.arrived, 10)
+    answers = Answers().ask(client, "long")
+    client.interrupt()
+    assert client.isBusy
+    host.wait_until(lambda: answers.arrived, 5)
+    assert [error.code for error in answers.errors] == ["cancelled"]
+    after = Answers().ask(client, "quick")
+    host.wait_until(lambda: after.arrived, 5)
+    assert after.results == before.results
+
+
+@pytest.mark.parametrize("end", ["stop", "cancel"])
+def test_work_ends_in_order_within_its_grace_when_the_process_is_to_end(end, make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, IN_ORDER), graceS=5.0)
+    answers = Answers().ask(client, "quick")
+    host.wait_until(lambda: answers.arrived, 10)
+    Answers().ask(client, "long")
+    getattr(client, end)()
+    host.wait_until(lambda: not client.isRunning, 5)
+    assert [path.name.rpartition(" ")[2] for path in tmp_path.glob("* grace *")] == ["5.0"]
+    assert not any("killed" in line for line in client.said)
 
 
 LAUNCHER = f"""

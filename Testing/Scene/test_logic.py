@@ -5,7 +5,7 @@ import pytest
 
 from Scene.conftest import SLICER_IS_ABSENT
 from Scene.fake_engine import BrokenTranslation, FakeBundle, FakeEngine
-from upgan.errors import Cancelled, InputError
+from upgan.errors import Cancelled, InputError, UpganError
 
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 
@@ -165,3 +165,14 @@ def test_outputs_that_do_not_exist_are_refused(outputs, add_volume, logic):
 def test_phases_other_than_last_and_all_are_refused(add_volume, logic):
     with pytest.raises(InputError, match="Phases cannot be 'first'"):
         logic.translate(add_volume(), phases="first")
+
+
+def test_without_the_application_nothing_is_trained_and_runs_are_listed(logic, tmp_path, monkeypatch):
+    monkeypatch.setenv("UPGAN_RUNS", str(tmp_path))
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "config.json").write_text('{"name": "heads"}')
+    assert [run.name for run in logic.trainingRuns()] == ["heads"]
+    for train in (logic.resumeTraining, logic.pauseTraining, logic.saveModel):
+        with pytest.raises(UpganError, match="upgan train") as refusal:
+            train()
+        assert refusal.value.code == "no_application"

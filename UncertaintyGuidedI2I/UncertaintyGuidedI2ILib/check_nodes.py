@@ -61,7 +61,7 @@ def ijkToWorld(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
         raise InputError(
             "nonlinear_transform",
             f"The volume {node.GetName()} is warped by the non-linear transform {parent.GetName()}.",
-            "Harden the transform on the volume (Transforms module), then compare again.",
+            "Harden the transform on the volume (Transforms module), then try again.",
         )
     toWorld = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(toWorld)

@@ -14,10 +14,11 @@ RESOURCES = Path(__file__).parent.parent / "Resources"
 TRANSLATING = RESOURCES / "requirements.txt"
 # Beside those for translating.
 CHECKING = RESOURCES / "requirements-check.txt"
+TRAINING = RESOURCES / "requirements-train.txt"
 # torch.OutOfMemoryError, which the engine catches, exists from 2.5.
 TORCH = "torch>=2.5"
 
-IMPORT_NAMES = {"scikit-image": "skimage"}
+IMPORT_NAMES = {"lightning-fabric": "lightning_fabric", "scikit-image": "skimage"}
 
 # Slicer's own builds: an installer must leave them as they are.
 KEEP = ("numpy", "scipy", "SimpleITK", "torch", "vtk")

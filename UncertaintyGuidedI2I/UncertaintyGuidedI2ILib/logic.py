@@ -1,10 +1,12 @@
-"""What scripts, the panel and the self-test call: a volume node in, nodes with its translation out."""
+"""What scripts, the panel and the self-test call: translations of volume nodes, and trainings."""
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import slicer
 import vtk
@@ -15,8 +17,10 @@ from UncertaintyGuidedI2ILib.display import DisplayHints
 from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
 
 if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.training_session import TrainingSession
     from upgan.bundle import Bundle
     from upgan.inference import InferenceEngine, Progress
+    from upgan.training.runs import Run
     from upgan.translation import Quantity, Translation
     from upgan.volume import Plane
 
@@ -27,7 +31,10 @@ ProgressCallback = Callable[["Progress"], None]
 
 
 class UncertaintyGuidedI2ILogic:
-    """Runs the engine on volume nodes, in this process and blocking; needs neither Qt nor the application.
+    """Translates volume nodes in this process, blocking; trains models in a process of their own.
+
+    Translations need neither Qt nor the application, trainings do. The module's panels show what is done with their own
+    logic, which is ``slicer.util.getModuleLogic("UncertaintyGuidedI2I")``.
 
     Args:
         findBundle: Finds a model by name or path; by default the engine's own search.
@@ -42,6 +49,7 @@ class UncertaintyGuidedI2ILogic:
         self._findBundle = findBundle or _findBundle
         self._makeEngine = makeEngine or _makeEngine
         self._engines: dict[tuple[str, str, str, int | None], InferenceEngine] = {}
+        self._training: TrainingSession | None = None
 
     def translate(
         self,
@@ -113,6 +121,95 @@ class UncertaintyGuidedI2ILogic:
         names = [model.name for model in installed_models() if not model.problem]
         return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
+    @property
+    def training(self) -> TrainingSession:
+        """The one training of this logic: its state, progress and journal, and what may be done with it.
+
+        Raises:
+            UpganError: ``no_application`` where there is no Qt.
+        """
+        if self._training is None:
+            self._training = _newTraining()
+        return self._training
+
+    def startTraining(self, config: Mapping[str, Any] | str | Path) -> Path:
+        """Begin to train in the background; ``trainingState`` and ``training`` tell how it goes.
+
+        Args:
+            config: A configuration as the command line reads it: path of a TOML file, or its content.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            UpganError: ``no_application``, what ``TrainingSession.start`` raises, and what is wrong with the
+                configuration; what is wrong with the data is told later, by ``training.error``.
+        """
+        from upgan.training.config_file import config_from, read_config
+
+        read = config_from(config) if isinstance(config, Mapping) else read_config(Path(config))
+        return self.training.start(read.model_dump(mode="json"))
+
+    def pauseTraining(self) -> None:
+        """Let the training write a checkpoint and end its process.
+
+        Raises:
+            UpganError: What ``TrainingSession.pause`` raises.
+        """
+        self.training.pause()
+
+    def resumeTraining(self, run: str | Path | None = None) -> None:
+        """Go on with a run from its last checkpoint, in the background.
+
+        Args:
+            run: Its folder; by default that of the run that was trained or looked at last.
+
+        Raises:
+            UpganError: What ``TrainingSession.resume`` raises.
+        """
+        self.training.resume(Path(run) if run is not None else None)
+
+    def stopTraining(self) -> None:
+        """End the run for good where it is, after a checkpoint.
+
+        Raises:
+            UpganError: What ``TrainingSession.stop`` raises.
+        """
+        self.training.stop()
+
+    @property
+    def trainingState(self) -> str:
+        """What the training does: "idle", "checking", "running", "pausing", "paused", "stopping" or "saving"."""
+        return self.training.state
+
+    def trainingRuns(self) -> list[Run]:
+        """Return all runs on this computer, the newest first, whoever trains them."""
+        from upgan.training.runs import list_runs
+
+        return list_runs()
+
+    def saveModel(
+        self,
+        checkpoint: str = "best",
+        name: str = "",
+        onSaved: Callable[[dict[str, Any]], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Make a model of the run, in the background; it can then be translated with by its name.
+
+        Args:
+            checkpoint: "best", "last", "phase_1", ...
+            name: Of the model; by default the run's.
+            onSaved: Called with the installed model: name, origin, folder.
+            onError: Called with what went wrong, which is logged by default.
+
+        Raises:
+            UpganError: What ``TrainingSession.saveModel`` raises.
+        """
+        run = self.training.run
+        name = name or (run.name if run is not None else "")
+        self.training.saveModel(checkpoint, name, onSaved or (lambda model: None), onError or _logError)
+
     def _engine(self, bundle: Bundle, device: str, precision: str, batch: int | None) -> InferenceEngine:
         """Return an engine, from an earlier run where there was one: the second run pays for no loading."""
         key = (bundle.sha256, device, precision, batch)
@@ -143,6 +240,26 @@ def _refuseUnknown(outputs: Sequence[str], phases: str) -> None:
         )
     if phases not in ("last", "all"):
         raise InputError("unknown_phases", f"Phases cannot be '{phases}'.", "Choose 'last' or 'all'.")
+
+
+def _newTraining() -> TrainingSession:
+    from upgan.errors import UpganError
+
+    try:
+        from UncertaintyGuidedI2ILib.training_session import TrainingSession, trainingClient
+    except ModuleNotFoundError as error:
+        if error.name != "qt":
+            raise
+        raise UpganError(
+            "no_application",
+            "Models are trained from scripts inside the Slicer application only.",
+            "Use the command line: upgan train CONFIG.toml.",
+        ) from error
+    return TrainingSession(trainingClient())
+
+
+def _logError(error: Exception) -> None:
+    logging.error(str(error))
 
 
 def _findBundle(model: str) -> Bundle:

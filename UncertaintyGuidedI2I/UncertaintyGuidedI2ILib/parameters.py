@@ -1,5 +1,6 @@
 """The choices that are saved with the scene, one pack a panel; imported only inside the Slicer application."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -13,6 +14,12 @@ OVERLAYS = ["sigma", "alpha", "beta", "translated image", "interval width", "pro
 ANATOMIES = ["input", "translated image"]
 RELATIONS = ["above", "below"]
 RULES = ["sigma at least", "percentile of sigma"]
+SOURCES = ["folder", "table", "scene"]
+# Those that read a folder; a table is a layout of its own.
+LAYOUTS = ["manifest", "pattern", "bids", "ixi"]
+TASKS = ["pet_to_ct", "mri_undersampled", "mri_motion"]
+DEGRADATIONS = ["none", "central_lines", "motion"]
+PRESETS = ["quick", "fine-tune", "paper"]
 
 
 @parameterPack
@@ -95,6 +102,52 @@ class CheckChoices:
     reference: vtkMRMLScalarVolumeNode
 
 
+@parameterPack
+class TrainChoices:
+    """What to train, and on what.
+
+    Attributes:
+        folder: That holds the pairs, read by ``layout``.
+        table: CSV that lists them.
+        source: Which of the two is read, or the volumes of the scene.
+        layout: How the folder is laid out.
+        inputPattern: Of the input files below the folder; likewise of the targets.
+        task: What is translated.
+        degradation: What makes the inputs from the targets, if anything.
+        registerPairs: Whether each target is first aligned to its input.
+        skipBad: Whether subjects that cannot be used are left out instead of refusing to start.
+        trainPatients: How many are trained on; likewise watched, and held out. 0 lets the engine choose.
+        baseModel: Name of an installed model to go on from; empty where training starts from scratch.
+        preset: Of all settings.
+        changes: Settings that differ from the preset, as JSON: {"schedule.batch": 4}.
+        device: "auto", "cpu" or "cuda".
+        name: Of the model that comes out.
+        run: Folder of the run that is looked at; empty where there is none.
+        livePreview: Whether the preview volumes follow the training.
+    """
+
+    folder: Path
+    table: Path
+    source: Annotated[str, Choice(SOURCES)] = SOURCES[0]
+    layout: Annotated[str, Choice(LAYOUTS)] = LAYOUTS[0]
+    inputPattern: str = ""
+    targetPattern: str = ""
+    task: Annotated[str, Choice(TASKS)] = TASKS[0]
+    degradation: Annotated[str, Choice(DEGRADATIONS)] = DEGRADATIONS[0]
+    registerPairs: bool = False
+    skipBad: bool = False
+    trainPatients: Annotated[int, WithinRange(0, 100000)] = 0
+    validationPatients: Annotated[int, WithinRange(0, 100000)] = 0
+    testPatients: Annotated[int, WithinRange(0, 100000)] = 0
+    baseModel: str = ""
+    preset: Annotated[str, Choice(PRESETS)] = PRESETS[0]
+    changes: str = "{}"
+    device: str = "auto"
+    name: str = "site-model"
+    run: str = ""
+    livePreview: bool = False
+
+
 @parameterNodeWrapper
 class UncertaintyGuidedI2IParameterNode:
     """The choices of all panels."""
@@ -102,6 +155,7 @@ class UncertaintyGuidedI2IParameterNode:
     translate: TranslateChoices
     inspect: InspectChoices
     check: CheckChoices
+    train: TrainChoices
 
 
 def connectWidgets(parameterNode: Any, ui: Any) -> int:

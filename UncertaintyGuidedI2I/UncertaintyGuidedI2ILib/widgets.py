@@ -7,6 +7,9 @@ from typing import Any
 
 import qt
 
+# Names of values in a selector, by value.
+Labels = dict[str, str]
+
 
 def addMenu(button: Any, entries: list[tuple[str, Callable[[bool], None]]]) -> list[Any]:
     """Give a button a menu of (text, slot) and return its actions."""
@@ -30,3 +33,23 @@ def select(selector: Any, data: str) -> None:
         index = selector.count - 1
     if selector.currentIndex != index:
         selector.currentIndex = index
+
+
+def bindSelector(selector: Any, labels: Labels, choices: Callable[[], Any], choice: str) -> None:
+    """Fill a combo box with values under the names that people give them, and write what is selected to a choice.
+
+    Args:
+        selector: A QComboBox; ``select`` shows a value in it.
+        labels: Names by value.
+        choices: Returns the pack of choices, or None where there is none now.
+        choice: Name of the choice in the pack.
+    """
+    for value, label in labels.items():
+        selector.addItem(label, value)
+
+    def write(index: int) -> None:
+        pack = choices()
+        if pack is not None and index >= 0:
+            setattr(pack, choice, selector.itemData(index))
+
+    selector.connect("currentIndexChanged(int)", write)

@@ -25,7 +25,7 @@ START = (
     "runpy.run_module('upgan.worker', run_name='__main__', alter_sys=True)"
 )
 
-# A worker that has not ended this long after its stdin was closed is killed; together well under a second.
+# A worker that has not ended this long after its stdin was closed, and after its grace, is killed.
 KILL_AFTER_MS = 500
 # What the log shows of a line that is not the protocol's.
 LONGEST_LOGGED = 500
@@ -51,11 +51,20 @@ class WorkerClient:
     Args:
         command: Program and arguments of the worker, to which ``--scratch FOLDER`` is added; the engine's by default.
         onLog: Called with each line that the worker writes beside its protocol, and with what happens to it.
+        graceS: Seconds that work gets to end in order when the process is to end, e.g. to write a checkpoint; by
+            default it is dropped.
     """
 
-    def __init__(self, command: list[str] | None = None, onLog: Callable[[str], None] = logging.info) -> None:
+    def __init__(
+        self,
+        command: list[str] | None = None,
+        onLog: Callable[[str], None] = logging.info,
+        graceS: float = 0.0,
+    ) -> None:
         self.onLog = onLog
         self._command = command or [_python(), "-c", START, str(MODULE)]
+        self._grace = ["--grace", str(graceS)] if graceS else []
+        self._killAfterMs = KILL_AFTER_MS + round(1000 * graceS)
         self._process: Any = None
         self._ended: Any = None
         self._scratch: Path | None = None
@@ -127,7 +136,7 @@ class WorkerClient:
         if self._process is not None:
             return
         if self._scratch is None or not self._scratch.is_dir():
-            self._scratch = _privateFolder()
+            self._scratch = privateFolder()
         process = qt.QProcess()
         process.connect("readyReadStandardOutput()", self._onOutput)
         process.connect("readyReadStandardError()", self._onLogOutput)
@@ -136,7 +145,7 @@ class WorkerClient:
         self._process = process
         self._partial = self._partialLog = b""
         self._pid = 0
-        process.start(self._command[0], [*self._command[1:], "--scratch", str(self._scratch)])
+        process.start(self._command[0], [*self._command[1:], "--scratch", str(self._scratch), *self._grace])
         if self._process is None:
             # On Windows the error comes from within start().
             raise UpganError(
@@ -144,6 +153,14 @@ class WorkerClient:
                 f"The engine's process could not be started ({self._command[0]}).",
                 "Restart the application; if it happens again, install the extension anew.",
             )
+
+    def interrupt(self) -> None:
+        """Ask the worker to end what it does in order and to stay: a training writes a checkpoint.
+
+        The request is then answered with ``Cancelled``, or with its result where that comes first.
+        """
+        if self._active is not None and not self._ending:
+            self._send({"id": self._active.id, "command": "cancel"})
 
     def cancel(self, onEnded: Callable[[], None] = lambda: None) -> None:
         """End what the worker does by ending the worker: the next request starts a new one.
@@ -167,10 +184,10 @@ class WorkerClient:
             if self._process is process:
                 self._kill()
 
-        qt.QTimer.singleShot(KILL_AFTER_MS, killIfStillThere)
+        qt.QTimer.singleShot(self._killAfterMs, killIfStillThere)
 
     def stop(self) -> None:
-        """End the process and wait for it, well under a second: for quitting and reloading.
+        """End the process and wait for it, well under a second beside its grace: for quitting and reloading.
 
         No callback is called any more.
         """
@@ -219,7 +236,7 @@ class WorkerClient:
     def _endNow(self) -> None:
         process = self._process
         process.closeWriteChannel()
-        if not process.waitForFinished(KILL_AFTER_MS) and self._process is process:
+        if not process.waitForFinished(self._killAfterMs) and self._process is process:
             self._kill()
             process.waitForFinished(KILL_AFTER_MS)
         # The signal that tells of the end may still be under way, or have come already.
@@ -227,6 +244,7 @@ class WorkerClient:
             self._lose("The engine's process was ended.")
 
     def _kill(self) -> None:
+        self.onLog("The engine's process did not end in time: it is killed.")
         # Slicer's Python is a launcher: the worker itself is its child, and says who it is when it starts.
         if self._pid and self._pid != self._process.processId():
             try:
@@ -364,12 +382,16 @@ def _python() -> str:
     return shutil.which("PythonSlicer") or sys.executable
 
 
-def _privateFolder() -> Path:
+def privateFolder() -> Path:
+    """Make a folder below the application's temporary one, readable by this user only.
+
+    Raises:
+        OutputError: ``temp_not_writable``.
+    """
     from upgan.errors import OutputError
 
     temporary = Path(slicer.app.temporaryPath)
     try:
-        # Readable by this user only.
         return Path(tempfile.mkdtemp(prefix="upgan-", dir=temporary))
     except OSError as error:
         raise _notWritable(OutputError, temporary, error) from error

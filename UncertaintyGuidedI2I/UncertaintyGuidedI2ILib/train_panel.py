@@ -1,0 +1,404 @@
+"""The panel that trains: data, model, the training itself with its buttons, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from UncertaintyGuidedI2ILib import dependencies
+from UncertaintyGuidedI2ILib.messages import plain, showError
+from UncertaintyGuidedI2ILib.parameters import connectWidgets
+from UncertaintyGuidedI2ILib.run_state import duration
+from UncertaintyGuidedI2ILib.train_data import DataSection
+from UncertaintyGuidedI2ILib.train_results import MODEL_NAME, ResultsSection
+from UncertaintyGuidedI2ILib.train_settings import SettingsSection
+
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.training_session import TrainingSession
+    from upgan.training.runs import Run
+
+NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING, dependencies.TRAINING)
+PROGRESS_STEPS = 1000
+# A training on a GPU takes many steps a second: charts need not follow each.
+FOLLOW_MS = 250
+
+
+class TrainPanel(VTKObservationMixin):
+    """Shows a session and lets it be controlled; the training goes on without the panel and without the scene.
+
+    Args:
+        ui: Widgets of TrainPanel.ui.
+        session: The training; it has a worker of its own, so that the other panels can be used meanwhile.
+        onModelSaved: Called with the name of a new model.
+    """
+
+    def __init__(self, ui: Any, session: TrainingSession, onModelSaved: Callable[[str], None]) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self._session = session
+        self._parameterNode: Any = None
+        self._guiTag: int | None = None
+        self._missing: list[str] = []
+        self._runs: dict[Path, Run] = {}
+        # Between Start and the session's own state: the preset is asked for, volumes are written.
+        self._isPreparing = False
+        self._shownError: Exception | None = None
+        self._lastState = ""
+        self._lastRun: Path | None = None
+        self._isFollowing = False
+        self._followTimer = qt.QTimer()
+        self._followTimer.singleShot = True
+        self._followTimer.interval = FOLLOW_MS
+        self._followTimer.timeout.connect(self._follow)
+        self.data = DataSection(ui, session, self._choices, self._onChoicesChanged)
+        self.settings = SettingsSection(ui, session, self._choices, self._showState, self._showError)
+        self.results = ResultsSection(ui, session, self._showError, onModelSaved)
+        self._setUp()
+
+    def setParameterNode(self, parameterNode: Any) -> None:
+        """Bind the panel to these choices and to no others."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._guiTag = connectWidgets(parameterNode, self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
+            self._findRunAgain()
+        self._onChoicesChanged()
+
+    def enter(self) -> None:
+        """Look what is installed and which runs there are: each time the user comes, it may have changed."""
+        self._missing = dependencies.missing(*NEEDED)
+        self.settings.refresh()
+        self._listRuns()
+        self._onChoicesChanged()
+        self._follow()
+
+    def onSceneStartClose(self) -> None:
+        """Let go of the scene's volumes; the training goes on, for it has files of its own."""
+        self.data.stop()
+        self.results.forget()
+        self._isPreparing = False
+
+    def onSceneEndClose(self) -> None:
+        """Forget what was found of the data; the choices come anew with the next parameter node."""
+        self.data.forget()
+
+    def cleanup(self) -> None:
+        """Let go of everything; the front door ends the session."""
+        self.data.stop()
+        self.setParameterNode(None)
+        self.removeObservers()
+        self.results.cleanup()
+        self._followTimer.stop()
+
+    def onCheck(self, checked: bool = False) -> None:
+        """Have the engine look at all pairs, or let it be: the button does what it says."""
+        if self._session.state == "checking":
+            self._do(self._session.stop)
+        elif not self._whyNotAsk():
+            self._prepare(lambda config: self._session.checkData(config, self._onChecked, self._showError))
+
+    def onStart(self, checked: bool = False) -> None:
+        """Begin a new run."""
+        if not self._whyNotStart():
+            self._prepare(self._start)
+
+    def onPause(self, checked: bool = False) -> None:
+        """Pause the training, or go on with it: the button does what it says."""
+        if self._session.isOurs:
+            self._do(self._session.pause)
+        elif not self._whyNotResume():
+            self._do(lambda: self._session.resume(self._session.run))
+
+    def onStop(self, checked: bool = False) -> None:
+        """End the run for good, after asking."""
+        question = _("End this training? It cannot go on afterwards, but its checkpoints can be saved as models.")
+        if not self._whyNotStop() and slicer.util.confirmOkCancelDisplay(question):
+            self._do(self._session.stop)
+
+    def onRefreshRuns(self, checked: bool = False) -> None:
+        """Look again which runs there are."""
+        self._listRuns()
+        self._showState()
+
+    def onInstall(self, checked: bool = False) -> None:
+        """Install what is missing; ``ensureInstalled`` asks first."""
+        from upgan.errors import UpganError
+
+        with slicer.util.tryWithErrorDisplay(_("The installation failed unexpectedly.")):
+            try:
+                dependencies.ensureInstalled(slicer.util.confirmOkCancelDisplay, *NEEDED)
+            except UpganError as error:
+                self._showError(error)
+        self.enter()
+
+    def _setUp(self) -> None:
+        ui = self.ui
+        ui.eventsEdit.maximumBlockCount = 2000
+        ui.checkButton.connect("clicked(bool)", self.onCheck)
+        ui.startButton.connect("clicked(bool)", self.onStart)
+        ui.pauseButton.connect("clicked(bool)", self.onPause)
+        ui.stopButton.connect("clicked(bool)", self.onStop)
+        ui.refreshRunsButton.connect("clicked(bool)", self.onRefreshRuns)
+        ui.installButton.connect("clicked(bool)", self.onInstall)
+        ui.runSelector.connect("currentIndexChanged(int)", self._onRunSelected)
+        ui.livePreviewCheckBox.connect("toggled(bool)", self._followSoon)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
+        self._session.whenChanged(self._onSessionChanged)
+        self.enter()
+
+    def _choices(self) -> Any:
+        # Asked for anew each time: a pack that is kept does not see what others write.
+        return self._parameterNode.train if self._parameterNode is not None else None
+
+    def _prepare(self, use: Callable[[dict[str, Any]], Any]) -> None:
+        """Put the configuration together, which takes the engine's word on the preset and files of scene volumes."""
+
+        def addData(config: dict[str, Any]) -> None:
+            self.data.config(lambda sections: finish({**config, **_over(config, sections)}), fail)
+
+        def finish(config: dict[str, Any]) -> None:
+            self._isPreparing = False
+            choices = self._choices()
+            if choices is not None:
+                self._do(lambda: use({**config, "name": choices.name}))
+
+        def fail(error: Exception) -> None:
+            self._isPreparing = False
+            self._showError(error)
+
+        self._isPreparing = True
+        self._showState()
+        self._do(lambda: self.settings.config(addData, fail))
+
+    def _start(self, config: dict[str, Any]) -> None:
+        self._session.start(config)
+        self._listRuns()
+
+    def _do(self, act: Callable[[], Any]) -> None:
+        """Ask the session for something; it may refuse."""
+        from upgan.errors import UpganError
+
+        try:
+            act()
+        except UpganError as error:
+            self._isPreparing = False
+            self._showError(error)
+        self._showState()
+
+    def _onChecked(self, result: dict[str, Any]) -> None:
+        if self._choices() is not None:
+            self.data.showResult(result)
+        self._showState()
+
+    def _onSessionChanged(self) -> None:
+        """Follow state at once, charts in a moment."""
+        session = self._session
+        if (session.state, session.run) != (self._lastState, self._lastRun):
+            self._lastState, self._lastRun = session.state, session.run
+            self._rememberRun()
+            self._listRuns()
+        if session.error is not None and session.error is not self._shownError:
+            self._shownError = session.error
+            self._showError(session.error)
+        self._showState()
+        self._followSoon()
+
+    def _followSoon(self, *arguments: Any) -> None:
+        if not self._isFollowing:
+            self._isFollowing = True
+            self._followTimer.start()
+
+    def _follow(self) -> None:
+        self._isFollowing = False
+        if self._session.run is not None and self._session.run not in self._runs:
+            # Its folder was empty when it was begun.
+            self._listRuns()
+        self.results.show()
+        text = "\n".join(self.results.history.events)
+        if self.ui.eventsEdit.plainText != text:
+            self.ui.eventsEdit.plainText = text
+        self.ui.eventsEdit.visible = bool(text)
+        if self._parameterNode is not None:
+            self.data.show()
+        self._showState()
+
+    def _onNodeRemoved(self, caller: Any, event: str) -> None:
+        # A pair may have lost a volume, a chart its table.
+        self._followSoon()
+
+    def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Follow choices made here, by a script or by a loaded scene."""
+        if self._parameterNode is not None:
+            self.settings.show()
+            self.data.fixedTask = self.settings.baseTask
+            self.data.show()
+        self._showState()
+
+    def _findRunAgain(self) -> None:
+        """Look at the run that the scene was saved with, unless there is one already."""
+        wanted = self._parameterNode.train.run
+        if self._session.run is None and self._session.state == "idle" and wanted and Path(wanted).is_dir():
+            self._do(lambda: self._session.select(Path(wanted)))
+        else:
+            self._rememberRun()
+
+    def _rememberRun(self) -> None:
+        choices = self._choices()
+        if choices is not None and self._session.run is not None:
+            choices.run = str(self._session.run)
+
+    def _listRuns(self) -> None:
+        runs = self._session.runs()
+        self._runs = {run.folder: run for run in runs}
+        selector = self.ui.runSelector
+        blocked = selector.blockSignals(True)
+        selector.clear()
+        selector.addItem(_("none"), "")
+        for run in runs:
+            selector.addItem(runLabel(run), str(run.folder))
+        current = self._session.run
+        if current is not None and current not in self._runs:
+            selector.addItem(current.name, str(current))
+        selector.currentIndex = max(0, selector.findData(str(current) if current else ""))
+        selector.blockSignals(blocked)
+
+    def _onRunSelected(self, index: int) -> None:
+        folder = self.ui.runSelector.itemData(index) if index >= 0 else ""
+        if folder:
+            self._do(lambda: self._session.select(Path(folder)))
+        else:
+            # There is no run to go back to: the one that is looked at stays.
+            self._listRuns()
+
+    def _showState(self) -> None:
+        """Enable what makes sense now, and say why the rest does not."""
+        ui, state, isOurs = self.ui, self._session.state, self._session.isOurs
+        free = not self._session.isBusy and not self._isPreparing
+        ui.packagesFrame.visible = bool(self._missing)
+        needed = _("Training needs packages that are not installed yet: {names}.")
+        ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
+        ui.installButton.enabled = free
+        isChecking = state == "checking"
+        ui.checkButton.text = _("Cancel") if isChecking else _("Check data")
+        look = _("Look at every pair before training: is it complete, readable, of the right kind?")
+        self._showButton(ui.checkButton, "" if isChecking else self._whyNotAsk(), look)
+        self._showButton(ui.startButton, self._whyNotStart(), _("Begin a new run with these data and settings."))
+        ui.pauseButton.text = _("Pausing…") if state == "pausing" else _("Pause") if isOurs else _("Resume")
+        why = self._whyNotPause() if isOurs else self._whyNotResume()
+        pause = _("Write a checkpoint and rest; it can go on at any time, also after a restart of the computer.")
+        self._showButton(ui.pauseButton, why, pause if isOurs else _("Go on where the run stopped."))
+        ui.stopButton.text = _("Stopping…") if state == "stopping" else _("Stop")
+        self._showButton(ui.stopButton, self._whyNotStop(), _("End this run for good; its checkpoints stay."))
+        # A training is followed as long as it goes on.
+        ui.runSelector.enabled = ui.refreshRunsButton.enabled = free
+        for widget in (ui.dataFrame, ui.modelFrame):
+            widget.enabled = free
+        self._showProgress()
+
+    def _showButton(self, button: Any, whyNot: str, does: str) -> None:
+        button.enabled = not whyNot
+        button.toolTip = plain(whyNot) or does
+
+    def _showProgress(self) -> None:
+        session, ui = self._session, self.ui
+        run = self._runs.get(session.run) if session.run is not None else None
+        if not session.isBusy and not self._isPreparing:
+            ui.progressBar.value = round(PROGRESS_STEPS * run.fraction) if run is not None else 0
+            ui.statusLabel.text = runText(run) if run is not None else self._whyNotStart()
+            return
+        progress = session.progress
+        ui.progressBar.value = round(PROGRESS_STEPS * (progress.get("fraction") or 0.0))
+        stage = progress.get("stage") or _("preparing")
+        text = f"{stage[:1].upper()}{stage[1:]}"
+        remaining = progress.get("remaining_s")
+        left = _("; about {time} left").format(time=duration(remaining)) if remaining is not None else ""
+        ui.statusLabel.text = f"{text}{left}"
+
+    def _whyNotAsk(self) -> str:
+        """Return why the engine cannot be asked anything about these data, or nothing."""
+        if self._missing:
+            return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))
+        busy = {
+            "checking": _("The data are being checked."),
+            "saving": _("A model is being saved."),
+        }
+        if self._session.isOurs:
+            return _("A training is running: pause or stop it first.")
+        if self._session.isBusy or self._isPreparing:
+            return busy.get(self._session.state, _("The engine is at work; a moment."))
+        return self.data.whyNot() or self.settings.whyNot()
+
+    def _whyNotStart(self) -> str:
+        why = self._whyNotAsk()
+        choices = self._choices()
+        if why or choices is None:
+            return why
+        if not MODEL_NAME.fullmatch(choices.name):
+            return _("Give the run a name of lower case letters, digits and hyphens.")
+        return ""
+
+    def _whyNotPause(self) -> str:
+        return "" if self._session.state == "running" else _("A checkpoint is being written.")
+
+    def _whyNotResume(self) -> str:
+        """Return why the run that is looked at cannot go on, or nothing."""
+        if self._missing:
+            return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))
+        if self._session.run is None:
+            return _("Choose or start a run first.")
+        if self._session.isBusy or self._isPreparing:
+            return _("The engine is at work for something else.")
+        return {"idle": _("This run is over."), "running": _("Another process trains this run.")}.get(
+            self._session.state, ""
+        )
+
+    def _whyNotStop(self) -> str:
+        return self._whyNotPause() if self._session.isOurs else self._whyNotResume()
+
+    def _showError(self, error: Exception) -> None:
+        from upgan.errors import Cancelled
+
+        self._showState()
+        self.ui.statusLabel.text = _("Cancelled.") if isinstance(error, Cancelled) else showError(error)
+
+
+def runLabel(run: Run) -> str:
+    """Return one line for a selector: "site-model (paused, 40%)"."""
+    states = {
+        "new": _("just begun"),
+        "running": _("running"),
+        "paused": _("paused"),
+        "stopped": _("stopped early"),
+        "finished": _("finished"),
+    }
+    return f"{run.folder.name} ({states[run.state]})"
+
+
+def runText(run: Run) -> str:
+    """Return one line on a run that is not under way here."""
+    text = {
+        "new": _("This run has hardly begun; it can go on."),
+        "running": _("Another process trains this run; it can be watched, but not paused from here."),
+        "paused": _("Paused in stage {stage} of {stages}."),
+        "stopped": _("Stopped in stage {stage} of {stages}."),
+        "finished": _("Finished."),
+    }[run.state].format(stage=run.stage, stages=run.stages)
+    if run.best is None:
+        return text
+    best = _("Best error on the validation patients: {mae:.4g}.").format(mae=run.best["mae"])
+    return f"{text} {best}"
+
+
+def _over(config: dict[str, Any], sections: dict[str, Any]) -> dict[str, Any]:
+    """Return sections on top of the same sections of a configuration."""
+    return {name: {**(config.get(name) or {}), **section} for name, section in sections.items()}
