@@ -8,6 +8,9 @@ from upgan.training.presets import preset
 from upgan.training.publish import publish
 from upgan.training.trainer import train
 
+# One process trains for all of them.
+pytestmark = pytest.mark.xdist_group("fine-tuning")
+
 BASE = "pet-ct-phantom"
 HELD_OUT = 8
 

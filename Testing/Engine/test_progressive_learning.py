@@ -18,6 +18,9 @@ from upgan.training.preparation import prepare_pair
 from upgan.training.publish import publish
 from upgan.training.trainer import train
 
+# One process trains for all of them.
+pytestmark = pytest.mark.xdist_group("progressive-learning")
+
 TRAINED, HELD_OUT = 8, 6
 FORMS = ("generalized_gaussian", "published_product")
 
