@@ -462,6 +462,16 @@ def test_a_paired_difference_is_that_of_wilcoxons_test_counted_out(rng, higher_i
     assert (found.ours, found.theirs) == (np.median(ours), np.median(theirs))
 
 
+def test_a_verdict_follows_the_ranks_that_were_tested_and_not_the_sign_of_the_median():
+    """Slightly worse on a few patients more, far better on the others."""
+    differences = np.concatenate([0.01 + 1e-4 * np.arange(21), -10.0 - np.arange(19)])
+    found = compare_paired("mae", 100 + differences, np.full(40, 100.0), higher_is_better=False)
+    assert found.p is not None
+    assert found.p < 0.05
+    assert found.difference > 0
+    assert found.verdict == "better"
+
+
 def test_five_patients_are_too_few_however_large_the_difference():
     found = compare_paired("mae", [1, 2, 3, 4, 5], [101, 112, 123, 134, 145], higher_is_better=False)
     assert found.p == pytest.approx(2 / 2**5)

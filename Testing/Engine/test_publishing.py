@@ -1,5 +1,6 @@
 """From a run's folder to a model: what is calibrated on whom, what is measured, and what the card says of it."""
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +22,11 @@ from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training import checkpoint
+from upgan.training.pairs import PairFiles
+from upgan.training.preparation import combined_sha256, image_sha256
 from upgan.training.publish import publish
 from upgan.training.state import Best, RunState
-from upgan.volume import Volume, write_volume
+from upgan.volume import Volume, read_volume, write_volume
 
 SUBJECTS = [f"sub-{number:03}" for number in range(1, 10)]
 SPLIT = {"train": SUBJECTS[:1], "validation": SUBJECTS[1:3], "test": SUBJECTS[3:]}
@@ -50,6 +53,14 @@ def network(phases=2, offset=0.0, seed=4) -> Cascade:
     return cascade
 
 
+@functools.cache
+def checksum(heads, subject, degraded):
+    """As the run wrote it down when it began."""
+    files = PairFiles(subject, None if degraded else heads / f"{subject}_nacpet.nii.gz", heads / f"{subject}_ct.nii.gz")
+    sides = {side: image_sha256(read_volume(path)) for side in ("input", "target") if (path := getattr(files, side))}
+    return combined_sha256(sides)
+
+
 def write_run(folder, heads, cascade, *, split=SPLIT, state=None, data=None, task=PET_TO_CT, name="best", **config):
     """A run's folder as a training leaves it, without its cache."""
     run = folder / "run"
@@ -68,6 +79,7 @@ def write_run(folder, heads, cascade, *, split=SPLIT, state=None, data=None, tas
                     "input": None if data else str(heads / f"{subject[:7]}_nacpet.nii.gz"),
                     "target": str(heads / f"{subject[:7]}_ct.nii.gz"),
                     "problems": [],
+                    "sha256": checksum(heads, subject[:7], degraded=bool(data)),
                 }
                 for part in split.values()
                 for subject in part
@@ -241,6 +253,24 @@ def test_a_run_without_the_checkpoint_is_not_published(published, tmp_path):
         publish(published.run, tmp_path / "model", "", "1", checkpoint="phase_1")
     assert refusal.value.code == "run_unfinished"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_taken_no_step_is_not_published(heads, tmp_path):
+    run = write_run(tmp_path, heads, network(), state={"phases_trained": 0})
+    with pytest.raises(InputError) as refusal:
+        publish(run, tmp_path / "model", "", "1")
+    assert refusal.value.code == "run_unfinished"
+
+
+def test_images_that_are_not_those_of_the_run_are_not_measured_on(heads, tmp_path):
+    run = write_run(tmp_path, heads, network(), split=FEW)
+    content = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    content["pairs"][-1]["sha256"] = "of another image"
+    (run / "data.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=content["pairs"][-1]["subject"]) as refusal:
+        publish(run, tmp_path / "model", "", "1")
+    assert refusal.value.code == "images_changed"
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(published, tmp_path):

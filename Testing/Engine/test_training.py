@@ -70,7 +70,7 @@ def test_the_journal_tells_of_stages_steps_epochs_and_the_end(run, onlooker):
     assert seconds == sorted(seconds)
 
 
-def test_the_progress_reaches_the_end_and_never_goes_back(onlooker):
+def test_the_progress_reaches_the_end_and_never_goes_back(run, onlooker):
     assert len(onlooker.fractions) == STEPS
     assert onlooker.fractions == sorted(onlooker.fractions)
     assert onlooker.fractions[-1] == 1

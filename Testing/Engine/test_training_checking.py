@@ -21,6 +21,7 @@ from upgan.training.outliers import outliers
 from upgan.training.pairs import PairFiles, find_pairs
 from upgan.training.preparation import prepare_pair
 from upgan.training.registration import register
+from upgan.training.splitting import split_subjects
 from upgan.training.thumbnails import thumbnail
 from upgan.volume import Volume, read_volume, write_volume
 
@@ -278,6 +279,20 @@ def test_an_image_in_two_parts_is_an_error_and_twice_in_one_part_a_warning():
     (problem,) = problems(a="x", e="x")
     assert (problem.code, problem.severity) == ("same_image_in_two_parts", "error")
     assert problem.sentence == "a and e have the same target image, one in train, one in test."
+
+
+def test_an_image_that_is_there_twice_blocks_nothing_where_one_of_them_is_in_no_part():
+    subjects = "abcdefgh"
+    split = SplitConfig(train=1, validation=1, test=1)
+    parts = split_subjects([made(s).files for s in subjects], split)
+    used = [*parts.train, *parts.validation, *parts.test]
+    unused = [s for s in subjects if s not in used]
+    for same in ((used[0], unused[0]), (unused[0], unused[1])):
+        assert check_set([made(s, **({"target": "x"} if s in same else {})) for s in subjects], split) == []
+    (problem,) = check_set(
+        [made(s, **({"target": "x"} if s in (used[0], used[2], unused[0]) else {})) for s in subjects], split
+    )
+    assert problem.code == "same_image_in_two_parts"
 
 
 def test_a_copied_image_has_the_checksum_of_the_original_in_whatever_format(pair, heads, tmp_path):

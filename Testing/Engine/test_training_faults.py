@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import torch
 
 from Engine.test_evaluation import write_pairs
 from Engine.training_runs import STEPS, Onlooker, all_same, kept, tiny, trained
-from upgan.errors import Cancelled, InputError, OutputError, TrainingError
-from upgan.training import checkpoint
+from upgan.errors import Cancelled, DeviceError, InputError, OutputError, TrainingError
+from upgan.training import checkpoint, progressive
 from upgan.training.batches import Batches
+from upgan.training.finishing import finish
 from upgan.training.health import Health
+from upgan.training.stage import Stage
 from upgan.training.trainer import resume, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,6 +198,68 @@ def test_a_damaged_checkpoint_is_refused_by_name(pairs, tmp_path):
     assert refusal.value.code == "checkpoint_unreadable"
 
 
+def test_a_journal_that_a_power_cut_left_short_is_gone_on_with(pairs, tmp_path):
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=8))
+    path = tmp_path / "run" / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    resume(tmp_path / "run", Onlooker())
+    assert journal(tmp_path / "run")[-1]["code"] == "finished"  # every line is whole
+
+
+def test_images_that_were_replaced_while_the_run_was_paused_are_not_trained_on(pairs, tmp_path):
+    heads = shutil.copytree(pairs, tmp_path / "heads")
+    with pytest.raises(Cancelled):
+        train(tiny(heads), tmp_path / "run", Onlooker(stop_after=4))
+    split = json.loads((tmp_path / "run" / "split.json").read_text(encoding="utf-8"))
+    trained_on, held_out = split["train"][0], split["test"][0]
+    for kind in ("nacpet", "ct"):
+        shutil.copy(heads / f"{held_out}_{kind}.nii.gz", heads / f"{trained_on}_{kind}.nii.gz")
+    with pytest.raises(InputError, match=trained_on) as refusal:
+        resume(tmp_path / "run", Onlooker())
+    assert refusal.value.code == "images_changed"
+
+
+def test_a_run_that_was_ended_and_goes_on_is_not_ended_any_more(pairs, tmp_path):
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=4))
+    finish(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "finished.json").read_text(encoding="utf-8"))["stopped"]
+    with pytest.raises(Cancelled):
+        resume(tmp_path / "run", Onlooker(stop_after=4))
+    assert not (tmp_path / "run" / "finished.json").exists()
+
+
+def test_images_left_by_a_process_killed_at_the_very_end_are_removed(pairs, tmp_path, monkeypatch):
+    def die(*arguments, **named):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("upgan.training.progressive.shutil.rmtree", die)
+        with pytest.raises(Killed):
+            train(tiny(pairs), tmp_path / "run", Onlooker())
+    assert (tmp_path / "run" / "cache").exists()
+    resume(tmp_path / "run", Onlooker())
+    assert not (tmp_path / "run" / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_refused_in_words(pairs, tmp_path):
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    with pytest.raises(OutputError) as refusal:
+        train(tiny(pairs), tmp_path / "file" / "run", Onlooker())
+    assert refusal.value.code == "not_writable"
+
+
+def test_a_graphics_card_without_room_is_told_with_what_to_do(pairs, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory (made up by a test)")
+
+    monkeypatch.setattr(Stage, "step", full)
+    with pytest.raises(DeviceError) as refusal:
+        train(tiny(pairs), tmp_path / "run", Onlooker())
+    assert refusal.value.code == "out_of_memory"
+
+
 # NaN and divergence
 
 
@@ -230,6 +295,48 @@ def test_after_a_nan_the_run_goes_back_names_the_batch_and_halves_the_rate(pairs
     assert rates[1, 9] == pytest.approx(usual[1, 9] / 2)
     assert rates[2, 6] == pytest.approx(usual[2, 6])  # the next stage has its own
     assert all(torch.isfinite(tensor).all() for tensor in kept(tmp_path / "run").values())
+
+
+def test_a_pause_right_after_a_nan_does_not_keep_it(pairs, tmp_path, monkeypatch):
+    poison(monkeypatch, times=1)
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=8))
+    assert all(torch.isfinite(tensor).all() for tensor in kept(tmp_path / "run").values())
+    resume(tmp_path / "run", Onlooker())
+    assert journal(tmp_path / "run")[-1]["code"] == "finished"
+
+
+def test_a_discriminator_that_is_lost_in_an_epochs_last_step_is_not_kept(pairs, tmp_path, monkeypatch):
+    original, left = Stage.step, [1]
+
+    def spoiling(self, number, a, b, body):
+        losses = original(self, number, a, b, body)
+        if number == 5 and left.pop() if left else False:
+            next(self.judges[0].parameters()).data.fill_(float("nan"))
+        return losses
+
+    monkeypatch.setattr(Stage, "step", spoiling)
+    onlooker = Onlooker()
+    train(tiny(pairs), tmp_path / "run", onlooker)
+    assert [line["code"] for line in onlooker.of("event")] == ["rolled_back", "finished"]
+
+
+def test_an_error_that_is_no_number_is_never_the_best(pairs, tmp_path, monkeypatch):
+    original, left = progressive.validate, [1]
+
+    def lost(*arguments):
+        figures = original(*arguments)
+        if left:
+            left.pop()
+            figures[1]["mae"] = float("nan")
+        return figures
+
+    monkeypatch.setattr(progressive, "validate", lost)
+    onlooker = Onlooker()
+    train(tiny(pairs), tmp_path / "run", onlooker)
+    assert [line["code"] for line in onlooker.of("event")] == ["rolled_back", "finished"]
+    _, state = checkpoint.load(checkpoint.path_of(tmp_path / "run", checkpoint.BEST))
+    assert np.isfinite(state["best"]["mae"])
 
 
 def test_a_nan_that_stays_ends_the_run_after_three_times_with_what_it_had(pairs, tmp_path, monkeypatch):

@@ -157,6 +157,24 @@ def test_a_pattern_without_a_subject_or_out_of_the_folder_is_refused(tmp_path, p
     assert code_of(lambda: find_pairs(data)) == "bad_pattern"
 
 
+@pytest.mark.parametrize(
+    ("label", "patient"),
+    [
+        ("P1_visit1", "P1"),
+        ("P1-visit-2", "P1"),
+        ("P01-ses-1", "P01"),
+        ("P01_ses_02", "P01"),
+        ("sub-01_ses-pre", "sub-01"),
+        ("head.scan3", "head"),
+        ("sub-003", "sub-003"),
+        ("visitor_7", "visitor_7"),
+        ("P1_visitor", "P1_visitor"),
+    ],
+)
+def test_visits_that_are_named_as_such_are_one_patients(label, patient):
+    assert PairFiles(label, None, None).patient == patient
+
+
 def test_bids_sessions_are_subjects_of_one_patient(tmp_path):
     touch(
         tmp_path,

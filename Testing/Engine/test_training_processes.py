@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -17,17 +16,11 @@ from upgan.training.trainer import train
 SCHEDULE = {"epochs": [2, 1], "joint_epochs": 1, "learning_rate": 2e-4, "joint_learning_rate": 2e-4}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def torchrun(config, run, processes: int = 2) -> subprocess.CompletedProcess:
     """Start the command line under torchrun, as the documentation says."""
     path = run.parent / "config.toml"
     path.write_text(toml(config), encoding="utf-8")
-    command = ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(free_port())]
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     program = [sys.executable, "-m", *command, "-m", "upgan.cli", "train", str(path), "--output", str(run)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(program, capture_output=True, text=True, timeout=240, env=environment, check=False)
@@ -78,14 +71,13 @@ def test_a_batch_that_cannot_be_shared_is_refused(pairs, tmp_path):
     assert "batch_not_divisible" in ended.stderr + ended.stdout
 
 
-def test_processes_share_the_statistics_of_their_batches():
+def test_processes_share_the_statistics_of_their_batches(tmp_path):
     """SharedBatchNorm2d in two threads' place: the same as PyTorch's over the whole batch, and its gradients too."""
-    pytest.importorskip("torch.distributed")
     script = """
 import sys, torch, torch.distributed as dist
 from upgan.training.processes import SharedBatchNorm2d
 rank = int(sys.argv[1])
-dist.init_process_group("gloo", init_method="tcp://127.0.0.1:" + sys.argv[2], rank=rank, world_size=2)
+dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
 torch.manual_seed(0)
 whole = torch.randn(6, 3, 5, 4) * 3 + 1
 expected = torch.nn.BatchNorm2d(3)
@@ -105,10 +97,13 @@ scale = torch.arange(out.numel()).view_as(out).sin()
 (ours * scale[rank * 3 : rank * 3 + 3]).sum().backward()
 torch.testing.assert_close(part.grad, whole.grad[rank * 3 : rank * 3 + 3], rtol=1e-3, atol=1e-4)
 """
-    port = str(free_port())
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     both = [
-        subprocess.Popen([sys.executable, "-c", script, str(rank), port], stderr=subprocess.PIPE, env=environment)
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(rank), str(tmp_path / "meeting")],
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
         for rank in (0, 1)
     ]
     for process in both:

@@ -67,11 +67,14 @@ def compare_paired(key: str, ours: Sequence[float], theirs: Sequence[float], *, 
         p = 1.0
     elif differences.size > 1:
         p = float(stats.wilcoxon(differences, alternative="two-sided", method="auto").pvalue)
+    # The test is of ranks: so is its direction, which the median's sign need not be.
+    varied = differences[differences != 0]
+    lean = float((np.sign(varied) * stats.rankdata(np.abs(varied))).sum())
     verdict: Verdict = "not different"
     if differences.size < FEWEST_PATIENTS:
         verdict = "too few"
-    elif p is not None and p < SIGNIFICANT and median:
-        verdict = "better" if (median > 0) == higher_is_better else "worse"
+    elif p is not None and p < SIGNIFICANT and lean:
+        verdict = "better" if (lean > 0) == higher_is_better else "worse"
     return PairedTest(
         key,
         differences.size,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from upgan.errors import InputError, OutputError, UpganError
 from upgan.in_plane import canvas_size, inner_size, resize
 from upgan.tasks import Intensities, Task
 from upgan.training.config import DataConfig
+from upgan.training.files import replace
 from upgan.training.pairs import PairFiles, file_stem
 from upgan.training.preparation import Pair, patient_mask, prepare_pair
 from upgan.volume import Reorientation
@@ -269,7 +269,7 @@ def _write_records(path: Path, count: int, size: tuple[int, int], parts: Iterato
             np.lib.format.write_array_header_1_0(file, header)
             for records in parts:
                 file.write(records.data)
-        os.replace(temporary, path)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -278,7 +278,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{uuid.uuid4().hex}.json")
     try:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

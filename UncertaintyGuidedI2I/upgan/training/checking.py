@@ -142,6 +142,8 @@ def check_set(checked: Sequence[CheckedPair], split: SplitConfig) -> list[Proble
     seen: dict[tuple[str, str], str] = {}
     for pair in checked:
         subject = pair.files.subject
+        if parts and subject not in parts:  # Numbers of patients may leave some out.
+            continue
         for side, checksum in pair.checksums.items():
             other = seen.setdefault((side, checksum), subject)
             if other == subject:

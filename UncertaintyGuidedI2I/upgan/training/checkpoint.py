@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from upgan.errors import InputError, OutputError
+from upgan.training.files import replace
 
 LAST = "last"
 BEST = "best"
@@ -43,7 +44,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, metadata={_STATE: json.dumps(state)})
         _to_the_disk(temporary)
-        os.replace(temporary, path)
+        replace(temporary, path)
         if os.name == "posix":  # where a rename, too, must be brought to the disk
             _to_the_disk(path.parent)
     except (OSError, SafetensorError) as error:
@@ -111,6 +112,10 @@ def restore_optimizer(name: str, optimizer: Any, tensors: Mapping[str, Tensor]) 
             index, key = full_name.removeprefix(f"{name}.").split(".")
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, gathered in optimizer.state.items():
+        for key, tensor in gathered.items():
+            if tensor.shape == parameter.shape:  # in the parameter's memory layout, which a file does not keep
+                gathered[key] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
 def _to_the_disk(path: Path) -> None:

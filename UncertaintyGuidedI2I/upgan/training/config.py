@@ -17,7 +17,7 @@ Degradation = Literal["none", "central_lines", "motion"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def _kind_of_network(value: Any) -> str:
@@ -82,7 +82,7 @@ class SplitConfig(_Section):
     """Subjects to watch; a tenth where not given."""
     test: int | None = Field(None, ge=1)
     """Subjects held out for the model's card; three tenths where not given."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of the shuffling before the split."""
 
 
@@ -172,7 +172,7 @@ class TrainingConfig(_Section):
     """Of the model that comes out: lower case, digits and hyphens."""
     base: str | None = None
     """Model to go on from, by name or folder; it brings its architecture, task, plane and pixel size."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of weights, order and augmentation."""
     architecture: Architecture = CascadeArchitecture()
     """The networks, where there is no base model."""

@@ -7,6 +7,7 @@ not exist the one that was probably meant.
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,7 +110,8 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
 
 
 def _resolved(folder: Path, path: str) -> str:
-    return str((folder / Path(path).expanduser()).resolve())
+    # Not resolved: what lies beside a link is meant, not what lies beside its target.
+    return os.path.abspath(folder / Path(path).expanduser())
 
 
 def _is_installed(name: str) -> bool:

@@ -11,6 +11,9 @@ from upgan.errors import InputError
 from upgan.training import checkpoint
 from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, write_json
 
+# Whoever asks whether the run is in use holds the lock for an instant.
+_LOCK_S = 2.0
+
 
 def finish(run: Path) -> None:
     """Declare a paused run ended and remove its copy of the images; its checkpoints stay.
@@ -22,7 +25,7 @@ def finish(run: Path) -> None:
     if not (run / CONFIG).is_file():
         raise InputError("no_run", f"{run} holds no training.", "Choose the folder of a run.")
     try:
-        with FileLock(run / LOCK, blocking=False):
+        with FileLock(run / LOCK, timeout=_LOCK_S):
             if not (run / FINISHED).exists():
                 write_json(run / FINISHED, _reached(run))
             shutil.rmtree(run / CACHE, ignore_errors=True)

@@ -31,13 +31,16 @@ class Journal:
         self._path = run / JOURNAL
         self._on_line = on_line
         self._path.touch()
-        os.truncate(self._path, position)
+        # What a power cut left may be shorter, or end within a line.
+        kept = self._path.read_bytes()[:position]
+        os.truncate(self._path, kept.rfind(b"\n") + 1)
         self._board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if position else None)
 
-    @property
-    def position(self) -> int:
-        """Length of the journal in bytes."""
-        return self._path.stat().st_size
+    def brought_to_the_disk(self) -> int:
+        """Return the length of the journal in bytes, all of which a power cut will leave."""
+        with self._path.open("ab") as file:
+            os.fsync(file.fileno())
+            return file.tell()
 
     def write(self, line: dict[str, Any], step: int) -> None:
         """Append a line and hand it on.

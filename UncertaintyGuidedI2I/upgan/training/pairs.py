@@ -20,8 +20,10 @@ Part = Literal["train", "validation", "test"]
 
 _COLUMNS = ("subject", "input", "target", "split")
 
-# As BIDS labels the sessions of a patient.
-_SESSION = re.compile(r"_ses-[0-9A-Za-z+]+$")
+# As BIDS labels the sessions of a patient, and as others do: better one patient too few than one in two parts.
+_SESSION = re.compile(
+    r"(?:_ses-[0-9A-Za-z+]+|[ ._-](?:ses|session|visit|scan|exam|timepoint|tp)[ ._-]?\d[0-9A-Za-z+]*)$", re.IGNORECASE
+)
 
 _IXI = re.compile(r"(?P<subject>IXI\d+)-[^-]+-\d+-T1\.nii(\.gz)?")
 

@@ -82,7 +82,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
                 self.running_var.lerp_(variance * count / (count - 1), self.momentum)
                 self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return x * scale[:, None, None].to(x.dtype) + (self.bias - mean * scale)[:, None, None].to(x.dtype)
+        shift = self.bias - mean * scale
+        return (x.float() * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
 
 def share_batch_norm(module: nn.Module, fabric: Fabric) -> nn.Module:

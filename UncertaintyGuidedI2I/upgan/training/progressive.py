@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from upgan.distribution import GeneralizedNormal
-from upgan.errors import Cancelled, TrainingError
+from upgan.errors import Cancelled, OutputError, TrainingError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
 from upgan.training import checkpoint
@@ -45,6 +46,10 @@ class Watch(Protocol):
 
     def line(self, line: dict[str, Any]) -> None:
         """Hear a line of the journal."""
+
+
+class _UnhealthyError(Exception):
+    """The networks no longer learn, or are no longer numbers: nothing of this may be kept."""
 
 
 class _Step(NamedTuple):
@@ -125,16 +130,23 @@ class ProgressiveTraining:
         if tensors:
             self._restore(tensors)
         else:
-            self.state.begin_stage(index, plan.trained[-1] + 1)
+            self.state.begin_stage(index)
             phases = [phase + 1 for phase in plan.trained]
             self._write(kind="stage", stage=plan.number, phases=phases, epochs=plan.epochs, steps=steps)
             self._save()
         while self.state.step < steps:
-            self._take_steps(plan, batches, steps)
+            try:
+                self._take_steps(plan, batches, steps)
+            except _UnhealthyError as trouble:
+                self._roll_back(str(trouble))
         self._end_stage(plan)
 
     def _take_steps(self, plan: StagePlan, batches: Batches, steps: int) -> None:
-        """Take steps until the stage ends or the run is rolled back."""
+        """Take steps until the stage ends.
+
+        Raises:
+            _UnhealthyError: In all processes alike.
+        """
         state = self.state
         self._pace.begin(state.stage, state.step)
         order = range(state.step, steps)
@@ -145,12 +157,10 @@ class ProgressiveTraining:
             self._window.append(_Step(batch.names, losses))
             state.step += 1
             state.total_steps += 1
+            state.phases_trained = max(state.phases_trained, plan.trained[-1] + 1)
             epoch, rest = divmod(state.step, batches.epoch_steps)
             if not rest or self._is_window_full():
-                trouble = self._close_window(plan, epoch + bool(rest), steps)
-                if trouble:
-                    self._roll_back(trouble)
-                    return
+                self._close_window(plan, epoch + bool(rest), steps)
             if not rest and self._end_epoch(plan, epoch, steps):
                 return
             self._look_up(plan, epoch + bool(rest), steps)
@@ -160,8 +170,12 @@ class ProgressiveTraining:
         late = self.fabric.world_size == 1 and time.monotonic() - self._closed > _WINDOW_S
         return late or len(self._window) >= _WINDOW
 
-    def _close_window(self, plan: StagePlan, epoch: int, steps: int) -> str:
-        """Read the losses of the last steps and write down their mean; returns what is wrong with them, or nothing."""
+    def _close_window(self, plan: StagePlan, epoch: int, steps: int) -> None:
+        """Read the losses of the last steps and write down their mean.
+
+        Raises:
+            _UnhealthyError: They are no numbers, or grow; nothing is written.
+        """
         window, self._window = self._window, []
         self._closed = time.monotonic()
         read = torch.stack([torch.stack([value.float() for value in step.losses]) for step in window])
@@ -169,10 +183,11 @@ class ProgressiveTraining:
             read = self.fabric.all_reduce(read, reduce_op="mean")  # type: ignore[assignment]
         for step, values in zip(window, read.cpu(), strict=True):
             losses = StepLosses(*values)
-            trouble = self.state.health.observe(float(losses.loss + losses.gradient), float(losses.l1))
+            total = float(losses.loss + losses.gradient + losses.discriminator)
+            trouble = self.state.health.observe(total, float(losses.l1))
             if trouble:
                 slices = ", ".join(f"{subject} slice {number + 1}" for subject, number in step.names)
-                return f"{trouble} ({slices})."
+                raise _UnhealthyError(f"{trouble} ({slices}).")
         means = StepLosses(*read.mean(0))
         self._write(
             kind="steps",
@@ -186,7 +201,6 @@ class ProgressiveTraining:
             seconds=round(self._tick(), 2),
             remaining_s=self._pace.remaining_s(self.state.stage, self.state.step),
         )
-        return ""
 
     def _look_up(self, plan: StagePlan, epoch: int, steps: int) -> None:
         """Tell how far the run is; stop where that is asked for, save where it is time."""
@@ -197,24 +211,31 @@ class ProgressiveTraining:
                 self.watch.progress(f"{where}, epoch {epoch} of {plan.epochs}", done, left)
             except Cancelled:
                 self._asked_to_stop = True
-        if self._is_stop_agreed():
-            if self._window:
-                self._close_window(plan, epoch, steps)
+        is_due = time.monotonic() - self._saved > _CHECKPOINT_EVERY_S
+        if self.fabric.world_size > 1:
+            if self._window:  # Several processes meet at the end of a window only.
+                return
+            self._asked_to_stop, is_due = self.fabric.broadcast((self._asked_to_stop, is_due))
+        if not self._asked_to_stop and not is_due:
+            return
+        if self._window:
+            self._close_window(plan, epoch, steps)
+        self._refuse_nan()
+        if self._asked_to_stop:
             self._tell("paused", f"The training was paused in {where}.")
-            self._save()
+        self._save()
+        if self._asked_to_stop:
             raise Cancelled
-        if time.monotonic() - self._saved > _CHECKPOINT_EVERY_S:
-            self._save()
-
-    def _is_stop_agreed(self) -> bool:
-        """Whether to stop here: several processes meet at the end of a window only, and then all stop."""
-        if self.fabric.world_size == 1:
-            return self._asked_to_stop
-        return not self._window and self.fabric.broadcast(self._asked_to_stop)
 
     def _end_epoch(self, plan: StagePlan, epoch: int, steps: int) -> bool:
-        """Validate, keep the best and the last; True where the stage is to end here."""
-        self._validate(plan.number, epoch, self._stage.weights)
+        """Validate, keep the best and the last; True where the stage is to end here.
+
+        Raises:
+            _UnhealthyError: Something is no number; then nothing is kept.
+        """
+        self._refuse_nan()
+        if not self._validate(plan.number, epoch, self._stage.weights):
+            raise _UnhealthyError("The error on the validation patients was not a number.")
         patience = self.config.schedule.early_stopping
         best = self.state.stage_best
         stale = patience is not None and best is not None and epoch - best.epoch >= patience
@@ -226,14 +247,19 @@ class ProgressiveTraining:
         self._preview(plan.number, epoch)
         return stale
 
-    def _validate(self, stage: int, epoch: int, weights: nn.Module) -> None:
-        """Measure on the validation subjects, in the first process; the others wait for its next word."""
-        if not self.fabric.is_global_zero:
-            return
+    def _validate(self, stage: int, epoch: int, weights: nn.Module) -> bool:
+        """Measure on the validation subjects and keep what is best; False where the error is no number."""
+        # In the first process alone; the others wait for its word.
+        found = self._measure(stage, epoch, weights) if self.fabric.is_global_zero else True
+        return bool(self.fabric.broadcast(found))
+
+    def _measure(self, stage: int, epoch: int, weights: nn.Module) -> bool:
         data, phases = self.data, self.state.phases_trained
         predict = self._predicting(weights)
         figures = validate(predict, data.cache, data.split.validation, data.task, self.fabric.device)
         here = Best(stage, epoch, figures[phases]["mae"])
+        if not math.isfinite(here.mae):
+            return False
         is_best = self.state.best is None or here.mae < self.state.best.mae
         self._write(
             kind="validation",
@@ -250,12 +276,16 @@ class ProgressiveTraining:
             self.state.stage_best = here
             if self.config.schedule.early_stopping and stage:
                 self._keep(self._stage.plan.name, weights)
+        return True
 
     def _preview(self, stage: int, epoch: int) -> None:
         """Show what the weights make of the first validation subject."""
         if self.fabric.is_global_zero:
             data, device, predict = self.data, self.fabric.device, self._predicting(self._stage.weights)
-            preview(predict, data.cache, data.split.validation[0], data.task, device, self.folder, stage, epoch)
+            try:
+                preview(predict, data.cache, data.split.validation[0], data.task, device, self.folder, stage, epoch)
+            except OutputError as error:  # A picture is no reason to end a training.
+                self._tell("no_preview", error.sentence)
 
     def _predicting(self, weights: nn.Module) -> Callable[[Tensor], list[GeneralizedNormal]]:
         """Let a cascade predict as it will in use: in eval mode, with all phases that were trained."""
@@ -308,12 +338,22 @@ class ProgressiveTraining:
         self._tell("rolled_back", f"{trouble} The training went back to its last checkpoint, with half the rate.")
         self._save()
 
+    def _refuse_nan(self) -> None:
+        """Look at all that a checkpoint would hold; every process has the same.
+
+        Raises:
+            _UnhealthyError: Some of it is no number.
+        """
+        held = [*checkpoint.weights(self.cascade).values(), *self._stage.tensors().values()]
+        if not all(bool(tensor.isfinite().all()) for tensor in held):
+            raise _UnhealthyError("Some weights were not numbers any more.")
+
     def _save(self) -> None:
         """Write everything that is needed to go on."""
         self._tick()
         if self.fabric.is_global_zero:
             assert self._journal is not None
-            self.state.journal = self._journal.position
+            self.state.journal = self._journal.brought_to_the_disk()
             checkpoint.save(self._last, checkpoint.weights(self.cascade) | self._stage.tensors(), self.state.to_json())
         self._saved = time.monotonic()
 

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from upgan.bundle import Bundle
 from upgan.devices import devices
+from upgan.errors import InputError
 from upgan.tasks import TASKS, Task
 from upgan.training.cache import SliceCache, build_cache
 from upgan.training.checking import CheckedPair, check_pairs, median_spacing, refuse
@@ -56,12 +57,14 @@ def prepare_data(
     """
     data, task = data_of(config, base)
     if fabric.is_global_zero:
-        _prepare(config, data, task, folder, progress)
+        _prepare(config, data, task, folder, fabric, progress)
     fabric.barrier()
     return RunData(task, Split(**read_json(folder / SPLIT)), SliceCache.open(folder / CACHE))
 
 
-def _prepare(config: TrainingConfig, data: DataConfig, task: Task, folder: Path, progress: Progress) -> None:
+def _prepare(
+    config: TrainingConfig, data: DataConfig, task: Task, folder: Path, fabric: Fabric, progress: Progress
+) -> None:
     def count(text: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
 
@@ -71,7 +74,7 @@ def _prepare(config: TrainingConfig, data: DataConfig, task: Task, folder: Path,
         spacing_mm = data.spacing_mm or median_spacing([pair for pair in checked if pair.files.subject in split.train])
         kept = {*split.train, *split.validation, *split.test}
         write_json(folder / SPLIT, split._asdict())
-        (folder / MACHINE).write_text(devices()[0].description, encoding="utf-8")
+        (folder / MACHINE).write_text(_machine(fabric), encoding="utf-8")
         # Last: with it, a run that is resumed checks nothing again.
         write_json(
             folder / DATA,
@@ -89,8 +92,28 @@ def _prepare(config: TrainingConfig, data: DataConfig, task: Task, folder: Path,
     pairs = [_files(entry) for entry in content["pairs"] if entry["subject"] in seen]
     rows, columns = content["spacing_mm"]
     cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, count("preparing slices of patient"))
-    if content.get("fingerprint") != cache.fingerprint:
+    for entry in content["pairs"]:
+        cached = cache.subjects.get(entry["subject"])
+        if cached is not None and cached.sha256 != entry["sha256"]:
+            raise images_changed(entry["subject"])
+    if "fingerprint" not in content:
         write_json(folder / DATA, {**content, "fingerprint": cache.fingerprint})
+
+
+def _machine(fabric: Fabric) -> str:
+    """Describe the processor that trains."""
+    described = {device.name: device.description for device in devices()}
+    one = described.get(str(fabric.device), described["cpu"])
+    return one if fabric.world_size == 1 else f"{fabric.world_size} processes, each on {one}"
+
+
+def images_changed(subject: str) -> InputError:
+    """What is said where images are not those that were checked and split."""
+    return InputError(
+        "images_changed",
+        f"The images of {subject} are not those that the training began with.",
+        "Put the former files back, or begin a new training.",
+    )
 
 
 def _statement_of(data: DataConfig) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from upgan.tasks import Task
 from upgan.training import checkpoint as checkpoints
 from upgan.training.config import DataConfig, TrainingConfig
 from upgan.training.files import CONFIG, DATA, MACHINE, SPLIT, read_json
-from upgan.training.journal import JOURNAL
 from upgan.training.pairs import PairFiles
 from upgan.training.preparation import Pair, prepare_pair
+from upgan.training.run_data import images_changed
+from upgan.training.runs import read_journal
 from upgan.training.splitting import Split
 
 
@@ -34,6 +34,7 @@ class TrainedRun:
         task: The translation.
         split: Subjects' labels.
         files: Where each subject's images are.
+        checksums: Of each subject's images, as they were when the run began.
         content: data.json.
         machine: What it ran on, in words.
         journal: Its lines.
@@ -48,6 +49,7 @@ class TrainedRun:
     task: Task
     split: Split
     files: dict[str, PairFiles]
+    checksums: dict[str, str]
     content: dict[str, Any]
     machine: str
     journal: list[dict[str, Any]]
@@ -70,11 +72,7 @@ class TrainedRun:
         """
         path = checkpoints.path_of(run, checkpoint)
         if not path.is_file():
-            raise InputError(
-                "run_unfinished",
-                f"The training in {run} has no checkpoint '{checkpoint}' yet.",
-                "Let it go on until its first epoch is over, or choose another checkpoint.",
-            )
+            raise _unfinished(run, checkpoint)
         try:
             config = TrainingConfig.model_validate(read_json(run / CONFIG))
             content = read_json(run / DATA)
@@ -82,15 +80,17 @@ class TrainedRun:
             task = Task.model_validate(content["task"])
             data = config.data.model_copy(update={name: content[name] for name in ("plane", "spacing_mm")})
             files = {entry["subject"]: _files(entry) for entry in content["pairs"]}
+            checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
             machine = (run / MACHINE).read_text(encoding="utf-8").strip()
-            lines = (run / JOURNAL).read_text(encoding="utf-8").splitlines()
-            journal = [json.loads(line) for line in lines]
+            journal = read_journal(run)[0]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 "run_damaged", f"Files of the training in {run} are missing or damaged.", "Start it anew."
             ) from error
         base = find_bundle(config.base) if config.base else None
         state_dict, state = checkpoints.load_weights(path)
+        if not state["phases_trained"]:
+            raise _unfinished(run, checkpoint)
         architecture = base.metadata.upgan.architecture if base else config.architecture
         try:
             cascade = _cut(architecture, state_dict, state["phases_trained"])
@@ -101,7 +101,21 @@ class TrainedRun:
                 + (", perhaps because the model it started from was replaced." if base else "."),
                 "Restore that model." if base else "Start it anew.",
             ) from error
-        return cls(config, data, task, split, files, content, machine, journal, checkpoint, state, cascade, base)
+        return cls(
+            config,
+            data,
+            task,
+            split,
+            files,
+            checksums,
+            content,
+            machine,
+            journal,
+            checkpoint,
+            state,
+            cascade,
+            base,
+        )
 
     @property
     def chosen_by_validation(self) -> bool:
@@ -119,13 +133,24 @@ class TrainedRun:
         """Read pairs one after the other, prepared as for the training.
 
         Raises:
-            InputError: As ``prepare_pair``, naming the subject.
+            InputError: As ``prepare_pair``, naming the subject, or ``images_changed``.
         """
         for subject in subjects:
             try:
-                yield prepare_pair(self.files[subject], self.data, self.task)
+                pair = prepare_pair(self.files[subject], self.data, self.task)
             except InputError as error:
                 raise InputError(error.code, f"{subject}: {error.sentence}", error.remedy) from error
+            if pair.sha256 != self.checksums[subject]:
+                raise images_changed(subject)
+            yield pair
+
+
+def _unfinished(run: Path, checkpoint: str) -> InputError:
+    return InputError(
+        "run_unfinished",
+        f"The training in {run} has no checkpoint '{checkpoint}' yet.",
+        "Let it go on until its first epoch is over, or choose another checkpoint.",
+    )
 
 
 def _files(entry: dict[str, Any]) -> PairFiles:

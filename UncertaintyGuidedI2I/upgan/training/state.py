@@ -33,7 +33,7 @@ class RunState:
         step: Steps done within it.
         total_steps: Steps done in the whole run.
         seconds: Spent training.
-        phases_trained: So many phases have been trained at least in part: a model of this state has no more.
+        phases_trained: So many phases have taken a step at least: a model of this state has no more.
         best: Of the whole run.
         stage_best: Of this stage.
         rollbacks: In this stage; each halves the rate.
@@ -62,8 +62,7 @@ class RunState:
         best, stage_best = (Best(**content[name]) if content[name] else None for name in ("best", "stage_best"))
         return cls(**{**content, "best": best, "stage_best": stage_best, "health": Health(**content["health"])})
 
-    def begin_stage(self, stage: int, phases_trained: int) -> None:
+    def begin_stage(self, stage: int) -> None:
         """Go to the start of a stage."""
         self.stage, self.step, self.rollbacks = stage, 0, 0
         self.stage_best, self.health = None, Health()
-        self.phases_trained = max(self.phases_trained, phases_trained)

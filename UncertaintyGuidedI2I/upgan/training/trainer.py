@@ -6,6 +6,9 @@ with the weights that it would have had without the interruption.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,11 +16,11 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from upgan.bundle import find_bundle
-from upgan.errors import InputError
+from upgan.errors import DeviceError, InputError, OutputError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.training.config import TrainingConfig
-from upgan.training.files import CONFIG, FINISHED, LOCK, read_json, write_json
+from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, read_json, write_json
 from upgan.training.processes import make_fabric
 from upgan.training.progressive import ProgressiveTraining, Watch
 from upgan.training.run_data import prepare_data
@@ -35,8 +38,9 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
         TrainingError: ``diverged``.
         OutputError: The disk is full or cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)  # It will hold patients' images.
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # It will hold patients' images.
     if (folder / CONFIG).exists():
         if _read_config(folder) != config:
             raise InputError(
@@ -53,20 +57,42 @@ def resume(folder: Path, watch: Watch) -> None:
     """Go on with a run from its last checkpoint; errors as for ``train``, and ``no_run``."""
     config = _read_config(folder)
     if _is_finished(folder):
+        shutil.rmtree(folder / CACHE, ignore_errors=True)  # Somebody may have ended it in between.
         return
     fabric = make_fabric(config.compute)
     lock = FileLock(folder / LOCK)
     try:
-        if fabric.is_global_zero:
-            # Whoever asks whether the run is in use holds the lock for an instant.
-            lock.acquire(timeout=_LOCK_S)
-        _run(fabric, config, folder, watch)
+        with _explained(folder):
+            if fabric.is_global_zero:
+                # Whoever asks whether the run is in use holds the lock for an instant.
+                lock.acquire(timeout=_LOCK_S)
+                (folder / FINISHED).unlink(missing_ok=True)  # It was stopped, and is not any more.
+            _run(fabric, config, folder, watch)
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say in words what a disk or a graphics card refuses."""
+    try:
+        yield
     except Timeout as error:
         raise InputError(
             "run_in_use", f"Another process is training in {folder}.", "Wait for it, or stop it first."
         ) from error
-    finally:
-        lock.release()
+    except OSError as error:
+        raise OutputError(
+            "not_writable",
+            f"The training's folder {folder} cannot be used: {error.strerror or error}.",
+            "Free some space, change its permissions, or choose another folder.",
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            "out_of_memory",
+            "The training does not fit into the graphics card's memory.",
+            "Choose a smaller batch or width, end other programs that use the card, or choose the CPU.",
+        ) from error
 
 
 def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +17,7 @@ from upgan.evaluation.calibration import coverage
 from upgan.evaluation.metrics import HU_RANGE, image_error
 from upgan.in_plane import MULTIPLE
 from upgan.tasks import Intensities, Task
-from upgan.training.files import write_json
+from upgan.training.files import replace, write_json
 from upgan.translation import PhaseMaps, Translation
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def _save(path: Path, array: np.ndarray) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with temporary.open("wb") as file:
             np.save(file, array)
-        os.replace(temporary, path)
+        replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(
