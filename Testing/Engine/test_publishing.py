@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from torch import nn
 
 from Engine.test_evaluation import read_pairs, write_pairs
-from upgan.bundle import Bundle, problems, software_versions, write_bundle
+from upgan.bundle import Bundle, find_bundle, problems, software_versions, write_bundle
 from upgan.domain import Domain
 from upgan.errors import Cancelled, InputError, OutputError
 from upgan.evaluation.body import body_mask
@@ -89,6 +89,7 @@ def write_run(folder, heads, cascade, *, split=SPLIT, state=None, data=None, tas
             "plane": "axial",
             "task": task.model_dump(mode="json"),
             "statement": STATEMENT,
+            "base_sha256": find_bundle(config["base"]).sha256 if "base" in config else None,
         },
     }
     for stem, content in contents.items():

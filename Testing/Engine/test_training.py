@@ -1,6 +1,7 @@
 """Training on a handful of small simulated heads: what moves, what stays, what is kept, and that it learns."""
 
 import json
+import shutil
 import stat
 import struct
 import sys
@@ -12,7 +13,7 @@ import torch
 from Engine.test_evaluation import write_pairs
 from Engine.training_runs import STEPS, Onlooker, all_same, kept, same, tiny, trained
 from upgan.bundle import Bundle, write_bundle
-from upgan.errors import Cancelled, InputError
+from upgan.errors import BundleError, Cancelled, InputError
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.tasks import PET_TO_CT
 from upgan.training import checkpoint
@@ -314,6 +315,20 @@ def test_a_base_model_with_another_number_of_phases_is_refused(base, pairs, tmp_
     with pytest.raises(InputError, match="has 2") as refusal:
         train(config, tmp_path / "run", Onlooker())
     assert refusal.value.code == "config_invalid"
+
+
+def test_another_model_under_the_name_of_the_base_is_not_gone_on_from(base, pairs, tmp_path):
+    config = tiny(pairs, base=str(base.folder), schedule={"epochs": [0, 0], "joint_epochs": 2})
+    with pytest.raises(Cancelled):
+        train(config, tmp_path / "run", Onlooker(stop_after=2))
+    shutil.rmtree(base.folder)
+    torch.manual_seed(2)
+    other = Cascade(CascadeArchitecture(phases=2, width=4, deepest=2))
+    section = {"task": PET_TO_CT.model_dump(mode="json"), "spacing_mm": [6.0, 6.0]}
+    write_bundle(base.folder, other, {"name": "base", "version": "1", "description": "other"}, section, "card", "x")
+    with pytest.raises(BundleError) as refusal:
+        resume(tmp_path / "run", Onlooker())
+    assert refusal.value.code == "base_changed"
 
 
 # Whose folder it is

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 
 from upgan.bundle import Bundle
 from upgan.devices import devices
-from upgan.errors import InputError
+from upgan.errors import BundleError, InputError
 from upgan.tasks import TASKS, Task
 from upgan.training.cache import SliceCache, build_cache
 from upgan.training.checking import CheckedPair, check_pairs, median_spacing, refuse
@@ -57,13 +57,22 @@ def prepare_data(
     """
     data, task = data_of(config, base)
     if fabric.is_global_zero:
-        _prepare(config, data, task, folder, fabric, progress)
+        base_sha256 = base.sha256 if base else None
+        if (folder / DATA).exists() and read_json(folder / DATA)["base_sha256"] != base_sha256:
+            raise base_changed(str(config.base))
+        _prepare(config, data, task, base_sha256, folder, fabric, progress)
     fabric.barrier()
     return RunData(task, Split(**read_json(folder / SPLIT)), SliceCache.open(folder / CACHE))
 
 
 def _prepare(
-    config: TrainingConfig, data: DataConfig, task: Task, folder: Path, fabric: Fabric, progress: Progress
+    config: TrainingConfig,
+    data: DataConfig,
+    task: Task,
+    base_sha256: str | None,
+    folder: Path,
+    fabric: Fabric,
+    progress: Progress,
 ) -> None:
     def count(text: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
@@ -85,6 +94,7 @@ def _prepare(
                 "plane": data.plane,
                 "task": task.model_dump(mode="json"),
                 "statement": data.statement or _statement_of(data),
+                "base_sha256": base_sha256,
             },
         )
     content, parts = read_json(folder / DATA), read_json(folder / SPLIT)
@@ -113,6 +123,15 @@ def images_changed(subject: str) -> InputError:
         "images_changed",
         f"The images of {subject} are not those that the training began with.",
         "Put the former files back, or begin a new training.",
+    )
+
+
+def base_changed(name: str) -> BundleError:
+    """What is said where another model has the name of the one that a run began with."""
+    return BundleError(
+        "base_changed",
+        f"'{name}' is not the model that the training began with.",
+        "Restore that model, or begin a new training.",
     )
 
 

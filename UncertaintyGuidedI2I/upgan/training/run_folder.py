@@ -19,7 +19,7 @@ from upgan.training.config import DataConfig, TrainingConfig
 from upgan.training.files import CONFIG, DATA, MACHINE, SPLIT, read_json
 from upgan.training.pairs import PairFiles
 from upgan.training.preparation import Pair, prepare_pair
-from upgan.training.run_data import images_changed
+from upgan.training.run_data import base_changed, images_changed
 from upgan.training.runs import read_journal
 from upgan.training.splitting import Split
 
@@ -68,7 +68,7 @@ class TrainedRun:
 
         Raises:
             InputError: ``run_unfinished`` where the checkpoint is not there yet, ``run_damaged``.
-            BundleError: The base model is not there any more.
+            BundleError: The base model is not there any more, or another (``base_changed``).
         """
         path = checkpoints.path_of(run, checkpoint)
         if not path.is_file():
@@ -88,6 +88,8 @@ class TrainedRun:
                 "run_damaged", f"Files of the training in {run} are missing or damaged.", "Start it anew."
             ) from error
         base = find_bundle(config.base) if config.base else None
+        if base is not None and base.sha256 != content.get("base_sha256"):
+            raise base_changed(base.metadata.name)
         state_dict, state = checkpoints.load_weights(path)
         if not state["phases_trained"]:
             raise _unfinished(run, checkpoint)
