@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QModelIndex, QSize, Qt, Signal
@@ -32,7 +31,7 @@ from Host.pythonqt import cpp_class
 @cpp_class
 @hold(nameFilters=[], settingKey="", label="", filters=0, showBrowseButton=True, showHistoryButton=True)
 class ctkPathLineEdit(QWidget):
-    """A path to type or to browse for."""
+    """A path to type or to browse for; only a text that is not empty is acceptable, and announced."""
 
     Dirs, Files, Readable, Writable, Executable = 0x001, 0x002, 0x010, 0x020, 0x040
     currentPathChanged = Signal(str)
@@ -41,6 +40,7 @@ class ctkPathLineEdit(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._is_valid = False
         self._line, self._browse = QLineEdit(self), QToolButton(self)
         self._browse.text = "…"
         layout = QHBoxLayout(self)
@@ -73,8 +73,11 @@ class ctkPathLineEdit(QWidget):
             self.currentPath = path
 
     def _announce(self, path: str) -> None:
-        self.currentPathChanged.emit(path)
-        self.validInputChanged.emit(bool(path) and Path(path).exists())
+        was_valid, self._is_valid = self._is_valid, bool(path)
+        if path:
+            self.currentPathChanged.emit(path)
+        if self._is_valid != was_valid:
+            self.validInputChanged.emit(self._is_valid)
 
     def _changed(self) -> None:
         self._browse.setVisible(self.showBrowseButton)

@@ -36,7 +36,8 @@ _store_attribute = shiboken6.Shiboken.Object.__setattr__
 class QtProperty:
     """A Q_PROPERTY as an attribute of the instances; the class still gives what it had under this name.
 
-    ``QTimer.singleShot`` is such a pair: a static function of the class, a property of each timer.
+    ``QTimer.singleShot`` is such a pair, and PythonQt gives the static function even of an instance: the property is
+    written by its setter alone.
     """
 
     # What is being read right now: a virtual getter asks Python for an override before it answers.
@@ -45,9 +46,14 @@ class QtProperty:
     def __init__(self, name: str, meta: QtCore.QMetaProperty, replaced: Any) -> None:
         self.name, self.replaced = name, replaced
         self.type, self.writable = str(meta.typeName()), meta.isWritable()
+        self.is_hidden = False
+
+    def hide_behind(self, function: Callable) -> None:
+        """Let a static function of the same name have it."""
+        self.replaced, self.is_hidden = function, True
 
     def __get__(self, instance: QtCore.QObject | None, owner: type) -> Any:
-        if instance is None:
+        if instance is None or self.is_hidden:
             return self if self.replaced is None else self.replaced
         key = (id(instance), self.name)
         if key in QtProperty._reading:
@@ -59,6 +65,8 @@ class QtProperty:
             QtProperty._reading.discard(key)
 
     def __set__(self, instance: QtCore.QObject, value: Any) -> None:
+        if self.is_hidden:
+            raise AttributeError(f"Slot '{self.name}' can not be overwritten, nor can it be deleted")
         if not self.writable:
             raise AttributeError(f"Property '{self.name}' of {type(instance).__name__} cannot be written")
         if not _accepts(self.type, value) or not instance.setProperty(self.name, value):
@@ -304,6 +312,6 @@ def patch_pyside() -> None:
     QtCore.QObject.__getattr__ = _dynamic_property
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.delete = lambda self: shiboken6.delete(self)
-    vars(QtCore.QTimer)["singleShot"].replaced = single_shot
+    vars(QtCore.QTimer)["singleShot"].hide_behind(single_shot)
     write = QtCore.QProcess.write
     QtCore.QProcess.write = lambda self, data: write(self, data.encode() if isinstance(data, str) else data)

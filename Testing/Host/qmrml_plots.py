@@ -7,11 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from Host.pythonqt import cpp_class
 from Host.qmrml_base import Observers
+
+
+class Chart:
+    """Stands for the vtkChartXY of a view, whose axes follow grown numbers only when it is told to.
+
+    Attributes:
+        recalculated: How often it was.
+    """
+
+    def __init__(self) -> None:
+        self.recalculated = 0
+
+    def RecalculateBounds(self) -> None:
+        self.recalculated += 1
 
 
 @cpp_class
@@ -23,6 +38,7 @@ class qMRMLPlotView(QWidget):
         self._scene: Any = None
         self._node: Any = None
         self._observers = Observers(self)
+        self._chart, self._context = Chart(), vtk.vtkContextScene()
         self.setMinimumSize(160, 120)
         self.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Expanding)
 
@@ -45,15 +61,20 @@ class qMRMLPlotView(QWidget):
     def fitToContent(self) -> None:
         self.update()
 
-    def chart(self) -> Any:
-        """Return the chart node that is shown, or None."""
+    def chart(self) -> Chart:
+        return self._chart
+
+    def scene(self) -> vtk.vtkContextScene:
+        return self._context
+
+    def _chart_node(self) -> Any:
         return self._node.GetPlotChartNode() if self._node is not None else None
 
     def _observe(self, _: Any = None) -> None:
         self._observers.clear()
         if self._node is not None:
             self._observers.add(self._node, "ModifiedEvent", self._observe)
-        chart = self.chart()
+        chart = self._chart_node()
         if chart is not None:
             self._observers.add(chart, "ModifiedEvent", self._observe)
             for index in range(chart.GetNumberOfPlotSeriesNodes()):
@@ -69,7 +90,7 @@ class qMRMLPlotView(QWidget):
         from Host.charts import draw_chart
 
         painter = QPainter(self)
-        draw_chart(painter, self.rect, self.chart(), self.font)
+        draw_chart(painter, self.rect, self._chart_node(), self.font)
         painter.end()
 
 

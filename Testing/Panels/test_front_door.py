@@ -126,6 +126,17 @@ def test_a_script_hears_at_once_what_is_wrong_with_its_configuration(module_widg
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_script_is_told_which_packages_are_missing_before_its_configuration_is_read(module_widget, monkeypatch):
+    from UncertaintyGuidedI2ILib import dependencies
+    from upgan.errors import UpganError
+
+    monkeypatch.setattr(dependencies, "missing", lambda *files: ["torchio>=0.20"])
+    monkeypatch.setitem(sys.modules, "upgan.training.config_file", None)
+    with pytest.raises(UpganError, match="torchio") as refusal:
+        module_widget.logic.startTraining({"name": "heads"})
+    assert refusal.value.code == "package_missing"
+
+
 def test_a_new_model_is_chosen_in_translate(host, module_widget, choose, tmp_path, monkeypatch):
     monkeypatch.setenv("UPGAN_MODELS", str(tmp_path))
     bundled = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"

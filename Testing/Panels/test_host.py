@@ -205,7 +205,11 @@ class Teller:
 def test_a_timer_fires_once_by_the_static_function_and_knows_its_properties(host, qt):
     fired, timer = [], qt.QTimer()
     qt.QTimer.singleShot(0, Teller(fired).tell)
-    timer.singleShot, timer.interval = True, 1
+    # The static function hides the property of its name.
+    with pytest.raises(AttributeError, match="can not be overwritten"):
+        timer.singleShot = True
+    timer.setSingleShot(True)
+    timer.interval = 1
     timer.timeout.connect(lambda: fired.append("timer"))
     timer.start()
     host.wait_until(lambda: len(fired) == 2)
@@ -295,6 +299,16 @@ def test_a_slider_widget_keeps_its_range_and_says_its_value(host, qt):
     assert got == [3.1, 10.0]
     with pytest.raises(TypeError):
         slider.value()
+
+
+def test_a_path_edit_announces_only_what_is_not_empty(host):
+    edit, paths, valid = sys.modules["ctk"].ctkPathLineEdit(), [], []
+    edit.connect("currentPathChanged(QString)", paths.append)
+    edit.connect("validInputChanged(bool)", valid.append)
+    for path in ("/no", "/nowhere", "", "/tmp"):
+        edit.currentPath = path
+    assert paths == ["/no", "/nowhere", "/tmp"]
+    assert valid == [True, False, True]
 
 
 def test_a_range_widget_says_both_ends(host):

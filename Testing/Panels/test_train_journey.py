@@ -118,6 +118,7 @@ def test_the_bundled_model_is_fine_tuned_on_five_heads_of_another_scanner_and_is
     choices.folder = site
     choices.name = "our-scanner"
     ui.baseSelector.currentIndex = ui.baseSelector.findData("pet-ct-phantom")
+    ui.baseSelector.activated.emit(ui.baseSelector.currentIndex)
     for box, patients in ((ui.trainSpinBox, 5), (ui.validationSpinBox, 1), (ui.testSpinBox, 8)):
         box.value = patients
     ui.advancedGroup.collapsed = False

@@ -160,6 +160,42 @@ def test_only_what_the_source_needs_is_asked_for(ui, choices):
     assert ui.inputPatternLabel.text == "Input suffix:"
 
 
+def test_typing_in_the_middle_leaves_the_cursor_there(ui, choices):
+    choices.layout = "pattern"
+    for edit, choice in (
+        (ui.nameEdit, "name"),
+        (ui.inputPatternEdit, "inputPattern"),
+        (ui.targetPatternEdit, "targetPattern"),
+    ):
+        setattr(choices, choice, "abcdef")
+        assert edit.text == "abcdef"
+        edit.setCursorPosition(2)
+        edit.insert("x")
+        edit.textEdited.emit(edit.text)
+        assert getattr(choices, choice) == "abxcdef"
+        assert edit.cursorPosition == 3
+
+
+def test_a_folder_that_is_cleared_is_none(panel, ui, choices, tmp_path):
+    assert ui.folderEdit.currentPath == ui.tableEdit.currentPath == ""
+    ui.folderEdit.currentPath = f"{tmp_path}/"
+    assert choices.folder == tmp_path
+    # What is being typed is not corrected meanwhile.
+    assert ui.folderEdit.currentPath == f"{tmp_path}/"
+    assert "Choose the folder" not in ui.startButton.toolTip
+    ui.folderEdit.currentPath = ""
+    assert str(choices.folder) == "."
+    assert ui.folderEdit.currentPath == ""
+    assert ui.startButton.toolTip == "Choose the folder of images."
+    choices.source = "table"
+    choices.table = tmp_path / "pairs.csv"
+    assert ui.tableEdit.currentPath == str(tmp_path / "pairs.csv")
+    parameters = panel._parameterNode
+    panel.setParameterNode(None)
+    panel.setParameterNode(parameters)
+    assert choices.table == tmp_path / "pairs.csv"
+
+
 def test_inputs_can_be_made_from_the_targets_for_mri_alone(ui, choices):
     assert ui.degradationSelector.isHidden()
     choices.task = "mri_motion"
@@ -381,6 +417,90 @@ def test_closing_the_scene_while_volumes_are_handed_over_asks_for_nothing(host, 
     assert host.messages == []
 
 
+def test_a_pair_that_is_removed_leaves_the_patients_other_sessions(host, ui, choices, session, add_volume):
+    from UncertaintyGuidedI2ILib.pair_notes import ScenePair, addPair, scenePairs
+
+    choices.source = "scene"
+    for session_number in (1, 2, 3):
+        addPair(ScenePair("07", add_volume(f"PET {session_number}"), add_volume(f"CT {session_number}")))
+    choices.skipBad = True
+
+    def left():
+        return [pair.target.GetName() for pair in scenePairs(host.scene)]
+
+    ui.pairsTable.setCurrentCell(0, 0)
+    ui.removePairButton.click()
+    assert left() == ["CT 2", "CT 3"]
+    # Checked, they have labels of their own, and come in another order.
+    ui.checkButton.click()
+    host.wait_until(lambda: session.state == "checking", PATIENT_S)
+    pairs = [{"subject": f"07_ses-{i}", "target": f"/runs/{i:03}_target.nrrd", "problems": []} for i in (2, 1)]
+    session.answer({**FOUND, "pairs": pairs})
+    ui.pairsTable.setCurrentCell(0, 0)
+    assert rows(ui)[0][0] == "07_ses-2"
+    ui.removePairButton.click()
+    assert left() == ["CT 2"]
+
+
+def test_the_files_of_a_pair_tell_which_pair_it_is(host, ui, session, scene_pair, monkeypatch):
+    from UncertaintyGuidedI2ILib.scene_pairs import pairIndex
+    from upgan.training.config import DataConfig
+    from upgan.training.pairs import find_pairs
+
+    ui.checkButton.click()
+    host.wait_until(lambda: session.state == "checking", PATIENT_S)
+    (pair,) = find_pairs(DataConfig.model_validate(session.asked[-1][1]["data"]))
+    assert pairIndex(str(pair.target)) == pairIndex(str(pair.input)) == 0
+
+
+@pytest.fixture
+def ask_later(session, monkeypatch):
+    """Let the engine answer for a preset when the test says so, as a process of its own does."""
+    waiting = []
+    monkeypatch.setattr(session, "presetConfig", lambda *asked: waiting.append(asked[2]))
+    return waiting
+
+
+def test_pairs_that_cannot_be_written_are_told_and_the_panel_goes_on(
+    host, ui, session, scene_pair, ask_later, monkeypatch
+):
+    from upgan.errors import OutputError
+
+    def refuse():
+        raise OutputError("not_writable", "No room.", "Make some.")
+
+    monkeypatch.setattr(session, "newPairsFolder", refuse)
+    ui.startButton.click()
+    assert not ui.startButton.enabled
+    ask_later[0](dict(PRESET))
+    assert "No room." in host.messages[-1].text
+    assert ui.startButton.enabled
+    assert ui.dataFrame.enabled
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "loaded into"])
+def test_a_scene_that_changes_before_the_engine_answers_starts_no_run(
+    host, panel, ui, session, folder, ask_later, closes
+):
+    ui.startButton.click()
+    parameters = panel._parameterNode
+    if closes:
+        panel.onSceneStartClose()
+    panel.setParameterNode(None)
+    panel.setParameterNode(parameters)
+    assert ui.startButton.enabled
+    ask_later[0](dict(PRESET))
+    assert session.asked == []
+    assert session.run is None
+
+
+def test_what_was_found_of_another_scenes_data_is_not_shown(panel, ui, session, folder):
+    ui.checkButton.click()
+    panel.setParameterNode(panel._parameterNode)
+    session.answer(FOUND)
+    assert rows(ui) == []
+
+
 # --- Model ------------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +612,35 @@ def test_a_base_model_brings_its_task_and_networks(ui, choices, session, folder)
     assert ui.taskSelector.currentData == "mri_motion"
 
 
+def test_coming_again_and_a_loaded_scene_change_no_setting(panel, ui, choices):
+    choose(ui.baseSelector, "pet-ct-phantom")
+    choices.preset = "paper"
+    choices.changes = '{"schedule.epochs": [5, 5, 5], "schedule.batch": 2}'
+    before = (choices.preset, choices.changes)
+    panel.enter()
+    panel.setParameterNode(panel._parameterNode)
+    assert (choices.preset, choices.changes) == before
+    choices.baseModel = ""
+    assert (choices.preset, choices.changes) == before
+
+
+def test_a_task_of_a_base_model_alone_goes_with_it(panel, ui, choices, monkeypatch):
+    from types import SimpleNamespace
+
+    from UncertaintyGuidedI2ILib import train_settings
+
+    model = SimpleNamespace(name="ours", problem="", metadata={"upgan": {"task": {"name": "pet_to_mri"}}})
+    monkeypatch.setattr(train_settings, "installedModels", lambda: [model])
+    monkeypatch.setattr(train_settings, "modelLabel", lambda model: model.name)
+    panel.enter()
+    tasks = items(ui.taskSelector)
+    choose(ui.baseSelector, "ours")
+    assert ui.taskSelector.currentData == "pet_to_mri"
+    choose(ui.baseSelector, "")
+    assert items(ui.taskSelector) == tasks
+    assert ui.taskSelector.currentData == choices.task == "pet_to_ct"
+
+
 def test_a_base_model_that_is_not_installed_is_named(ui, choices, folder):
     choices.baseModel = "gone"
     assert "gone is not installed" in ui.startButton.toolTip
@@ -555,6 +704,50 @@ def test_what_happened_is_listed(host, ui, session, running):
     session.tell()
     host.wait_until(lambda: "half the rate" in ui.eventsEdit.plainText)
     assert not ui.eventsEdit.isHidden()
+
+
+def test_the_newest_of_what_happened_is_in_sight(host, ui, session, running):
+    session.journal.extend(event_line("paused", f"Event {number}.") for number in range(100))
+    session.tell()
+    host.wait_until(lambda: "Event 99" in ui.eventsEdit.plainText)
+    assert ui.eventsEdit.textCursor().position() == len(ui.eventsEdit.plainText)
+
+
+def test_a_training_that_was_ended_before_it_began_is_not_gone_without_a_word(host, ui, choices, session, folder):
+    ui.startButton.click()
+    ui.pauseButton.click()
+    session.tell("idle", run=None, progress={})
+    pause(host, 0.1)
+    assert "nothing is left" in ui.statusLabel.text
+    choices.name = "another"
+    ui.startButton.click()
+    assert "nothing is left" not in ui.statusLabel.text
+
+
+def test_other_runs_are_not_read_again_and_again_while_one_begins(host, panel, ui, session, folder, monkeypatch):
+    ui.startButton.click()
+    config = session.run / "config.json"
+    later = config.rename(session.run / "later.json")
+    panel.onRefreshRuns()
+    assert ui.runSelector.currentText == "site-model"
+    listed = []
+    runs = session.runs
+    monkeypatch.setattr(session, "runs", lambda: listed.append(1) or runs())
+    for _ in range(3):
+        session.tell()
+        pause(host, 0.05)
+    assert listed == []
+    later.rename(config)
+    session.tell()
+    host.wait_until(lambda: "just begun" in ui.runSelector.currentText)
+    assert listed == [1]
+
+
+def test_a_folder_that_holds_no_run_any_more_is_not_looked_at(host, panel, session, choices, tmp_path):
+    choices.run = str(tmp_path)
+    panel.setParameterNode(panel._parameterNode)
+    assert session.asked == []
+    assert session.run is None
 
 
 def test_runs_on_the_disk_are_found_and_looked_at(host, ui, session, choices):
@@ -649,6 +842,26 @@ def test_no_view_changes_until_it_is_asked_for_and_then_the_chart_grows(host, ui
     assert kinds(host, "vtkMRMLPlotChartNode") == [chart]
 
 
+def test_the_axes_of_a_chart_grow_with_its_numbers(host, ui, session, running):
+    ui.showChartButton.click()
+    manager = slicer.app.layoutManager()
+    shown = manager.plotWidget(0).plotView()
+    before = shown.chart().recalculated
+    session.tell()
+    pause(host, 0.05)
+    assert shown.chart().recalculated == before
+    session.journal.append(steps_line(1, 101))
+    session.tell()
+    host.wait_until(lambda: shown.chart().recalculated == before + 1)
+    assert shown.scene().GetDirty()
+    # A view of another chart is left alone.
+    shown.mrmlPlotViewNode().SetPlotChartNodeID(None)
+    session.journal.append(steps_line(1, 102))
+    session.tell()
+    pause(host, 0.05)
+    assert shown.chart().recalculated == before + 1
+
+
 def test_the_error_is_drawn_in_the_tasks_unit(host, ui, running):
     choose(ui.chartSelector, "validation")
     ui.showChartButton.click()
@@ -689,6 +902,27 @@ def test_the_preview_is_shown_and_follows_the_training_where_it_is_asked_to(host
     session.tell()
     host.wait_until(lambda: ui.previewLabel.isHidden())
     assert len(kinds(host, "vtkMRMLScalarVolumeNode")) == 3
+
+
+def test_a_preview_that_cannot_be_read_is_tried_once(host, panel, ui, session, running, monkeypatch):
+    write_preview(running, 1)
+    session.tell()
+    host.wait_until(lambda: ui.showPreviewButton.enabled)
+    ui.showPreviewButton.click()
+    host.wait_until(lambda: not ui.previewLabel.isHidden())
+    ui.livePreviewCheckBox.checked = True
+    tried = []
+    load = panel.results._preview.load
+    monkeypatch.setattr(panel.results._preview, "load", lambda run: tried.append(run) or load(run))
+    write_preview(running, 2)
+    (running / "preview" / "sigma.npy").write_bytes(b"no array")
+    for _ in range(4):
+        session.tell()
+        pause(host, 0.05)
+    assert len(tried) == 1
+    write_preview(running, 3)
+    session.tell()
+    host.wait_until(lambda: "epoch 3" in ui.previewLabel.text)
 
 
 def test_checkpoints_are_offered_with_their_error_the_best_first(host, ui, session, running):

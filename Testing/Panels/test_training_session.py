@@ -207,6 +207,28 @@ def test_a_training_that_is_refused_leaves_no_run_and_its_pairs_where_they_were(
     assert (folder / "pairs" / "pairs.csv").exists()
 
 
+def test_a_refused_training_is_over_also_where_its_pairs_cannot_go_back(session, host, runs, monkeypatch):
+    draft = session.newPairsFolder()
+    (draft / "pairs.csv").write_text("subject,input,target\n")
+    rename, processes = os.rename, []
+
+    def fail(source, target):
+        if target == draft:
+            processes.append(children_of(os.getpid()))
+            raise PermissionError(13, "in use")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    session.start({"name": "heads", "data": {"path": str(draft / "pairs.csv")}, "made_up": {"refuse": "wrong_unit"}})
+    host.wait_until(lambda: session.state == "idle", 20)
+    # The process, which may hold the files open, ends first.
+    assert processes == [set()]
+    assert session.error.code == "wrong_unit"
+    assert not session.isBusy
+    assert session.run is None
+    assert list(runs.iterdir()) == []
+
+
 def test_the_scenes_volumes_become_part_of_the_run_and_others_are_removed_at_the_end(session, host, runs, begin):
     taken, left = session.newPairsFolder(), session.newPairsFolder()
     (taken / "pairs.csv").write_text("subject,input,target\n")
@@ -229,6 +251,13 @@ def test_volumes_that_a_crash_has_left_are_removed_after_a_day(session, runs):
     session.newPairsFolder()
     assert not old.exists()
     assert new.exists()
+
+
+def test_volumes_that_another_application_removes_meanwhile_are_no_error(session, runs, monkeypatch):
+    gone = runs / ".pairs-gone"
+    runs.mkdir(parents=True)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [gone])
+    assert session.newPairsFolder().is_dir()
 
 
 def test_quitting_waits_for_the_checkpoint_and_another_session_goes_on_from_it(session, make_session, host, begin):

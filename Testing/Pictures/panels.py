@@ -102,6 +102,7 @@ def photograph_training(host: Any, widget: Any, scratch: Path, picture: Path) ->
     choices.name = "our-scanner"
     choices.device = "cpu"
     ui.baseSelector.currentIndex = ui.baseSelector.findData("pet-ct-phantom")
+    ui.baseSelector.activated.emit(ui.baseSelector.currentIndex)
     ui.checkButton.click()
     host.wait_until(lambda: ui.pairsTable.rowCount > 0, PATIENCE_S)
     wait(host)

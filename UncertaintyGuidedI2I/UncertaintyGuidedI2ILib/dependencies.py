@@ -40,6 +40,26 @@ def missing(*files: Path) -> list[str]:
     return [requirement for requirement in needed if not _isInstalled(requirement)]
 
 
+def refuseMissing(*files: Path) -> None:
+    """Refuse to go on without packages.
+
+    Args:
+        files: As for ``missing``.
+
+    Raises:
+        UpganError: ``package_missing``.
+    """
+    from upgan.errors import UpganError
+
+    needed = missing(*files)
+    if needed:
+        raise UpganError(
+            "package_missing",
+            f"Training needs packages that are not installed yet: {', '.join(needed)}.",
+            "Let the panel Train of the module install them.",
+        )
+
+
 def ensureInstalled(confirm: Callable[[str], bool], *files: Path) -> bool:
     """Install what is missing, after asking.
 

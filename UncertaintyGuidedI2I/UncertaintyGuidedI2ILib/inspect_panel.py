@@ -52,7 +52,7 @@ class InspectPanel(VTKObservationMixin):
         self._comparisonAsked = False
         self._compared: tuple[Any, ...] = ()
         self._refreshTimer = qt.QTimer()
-        self._refreshTimer.singleShot = True
+        self._refreshTimer.setSingleShot(True)
         self._refreshTimer.interval = 0
         self._refreshTimer.timeout.connect(self._refresh)
         self._readout = ReadoutSection(ui, self._asked)

@@ -36,7 +36,7 @@ class ReadoutSection(VTKObservationMixin):
         self._point: list[float] | None = None
         self._crosshair: tuple[float, ...] = ()
         self._timer = qt.QTimer()
-        self._timer.singleShot = True
+        self._timer.setSingleShot(True)
         self._timer.interval = PAUSE_MS
         self._timer.timeout.connect(self.show)
         ui.readoutTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)

@@ -12,7 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from UncertaintyGuidedI2ILib import scene, transfer
+from UncertaintyGuidedI2ILib import dependencies, scene, transfer
 from UncertaintyGuidedI2ILib.display import DisplayHints
 from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
 
@@ -145,6 +145,8 @@ class UncertaintyGuidedI2ILogic:
             UpganError: ``no_application``, what ``TrainingSession.start`` raises, and what is wrong with the
                 configuration; what is wrong with the data is told later, by ``training.error``.
         """
+        # Reading a configuration takes some of them, too.
+        dependencies.refuseMissing(dependencies.TRANSLATING, dependencies.TRAINING)
         from upgan.training.config_file import config_from, read_config
 
         read = config_from(config) if isinstance(config, Mapping) else read_config(Path(config))

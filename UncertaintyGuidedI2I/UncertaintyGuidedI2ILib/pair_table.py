@@ -28,6 +28,7 @@ class Row:
         input: Path of a picture, or the name of what is used; likewise ``target``.
         problems: With "sentence", "remedy" and "severity".
         isChecked: Whether the engine has looked at the images.
+        pair: ID of the target, where the images are volumes of the scene.
     """
 
     subject: str
@@ -36,6 +37,7 @@ class Row:
     target: str = ""
     problems: list[Mapping[str, str]] = field(default_factory=list)
     isChecked: bool = True
+    pair: str = ""
 
     @property
     def severity(self) -> int:

@@ -17,6 +17,8 @@ from UncertaintyGuidedI2ILib.transfer import slabs
 
 TABLE = "pairs.csv"
 COLUMNS = ("subject", "input", "target")
+# Between a file's number and its side.
+_SEPARATOR = "_"
 # The application waits no longer for a file at a time.
 PATIENCE_S = 0.005
 
@@ -52,7 +54,7 @@ def exportPairs(
         for number, (subject, *nodes) in enumerate(pairs, start=1):
             row = [subject]
             for side, node in zip(COLUMNS[1:], nodes, strict=True):
-                name = f"{number:03}_{side}.nrrd" if node is not None else ""
+                name = f"{number:03}{_SEPARATOR}{side}.nrrd" if node is not None else ""
                 if node is not None:
                     yield from _export(node, folder / name, writer)
                 row.append(name)
@@ -61,6 +63,11 @@ def exportPairs(
         # What is being written when the work is cancelled is written to its end, and nobody waits for it.
         writer.shutdown(wait=False, cancel_futures=True)
     return _writeTable(folder / TABLE, rows)
+
+
+def pairIndex(file: str) -> int:
+    """Return which of the pairs a file of ``exportPairs`` belongs to, the first being 0."""
+    return int(Path(file).name.split(_SEPARATOR)[0]) - 1
 
 
 def _export(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from slicer.i18n import tr as _
 from UncertaintyGuidedI2ILib.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.pair_notes import ScenePair, addPair, removePair, scenePairs
 from UncertaintyGuidedI2ILib.pair_table import PairTable, Row, checkedRows, summary
-from UncertaintyGuidedI2ILib.scene_pairs import exportPairs
-from UncertaintyGuidedI2ILib.widgets import Labels, bindSelector, select
+from UncertaintyGuidedI2ILib.scene_pairs import exportPairs, pairIndex
+from UncertaintyGuidedI2ILib.widgets import Labels, bindPath, bindSelector, bindText, select, showPath, showText
 
 if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.training_session import TrainingSession
@@ -55,6 +56,9 @@ SELECTORS: dict[str, tuple[str, Labels]] = {
         },
     ),
 }
+# By widget: the choice.
+TEXTS = {"inputPatternEdit": "inputPattern", "targetPatternEdit": "targetPattern"}
+PATHS = {"folderEdit": "folder", "tableEdit": "table"}
 
 
 class DataSection:
@@ -83,8 +87,14 @@ class DataSection:
         self._writing: Cooperative[Path] | None = None
         # Where the scene's volumes were last written.
         self._files: Path | None = None
+        # Of the pairs in them, in order.
+        self._targets: list[str] = []
         for name, (choice, labels) in SELECTORS.items():
             bindSelector(getattr(ui, name), labels, choices, choice)
+        for name, choice in TEXTS.items():
+            bindText(getattr(ui, name), choices, choice)
+        for name, choice in PATHS.items():
+            bindPath(getattr(ui, name), choices, choice)
         ui.addPairButton.connect("clicked(bool)", self.onAddPair)
         ui.removePairButton.connect("clicked(bool)", self.onRemovePair)
         ui.pairsTable.connect("itemSelectionChanged()", self._showPairButtons)
@@ -126,6 +136,8 @@ class DataSection:
             OutputError: What ``TrainingSession.newPairsFolder`` raises.
         """
         choices = self._choices()
+        pairs = scenePairs(slicer.mrmlScene) if choices.source == "scene" else []
+        self._targets = [pair.target.GetID() for pair in pairs]
         if choices.source != "scene":
             onReady(self._sections(Path(choices.folder if choices.source == "folder" else choices.table)))
             return
@@ -144,13 +156,21 @@ class DataSection:
             self._onChanged()
             onError(error)
 
-        self._writing = Cooperative(exportPairs(scenePairs(slicer.mrmlScene), self._files), finish, fail)
+        self._writing = Cooperative(exportPairs(pairs, self._files), finish, fail)
         self._onChanged()
 
     def showResult(self, result: Mapping[str, Any]) -> None:
         """Show what the engine found."""
         self._checked = self._shown = self._asked()
-        self._table.show(checkedRows(result))
+        rows = checkedRows(result)
+        if self._targets:
+            # The engine labels the sessions of a patient anew; the files tell which pair is which.
+            files = {pair["subject"]: pair.get("target") for pair in result["pairs"]}
+            rows = [
+                replace(row, pair=self._targets[pairIndex(file)]) if (file := files[row.subject]) else row
+                for row in rows
+            ]
+        self._table.show(rows)
         self._ui.dataSummaryLabel.text = summary(result)
         self._ui.dataSummaryLabel.visible = True
 
@@ -159,12 +179,17 @@ class DataSection:
         choices, ui = self._choices(), self._ui
         if choices is None:
             return
-        for name, (choice, _labels) in SELECTORS.items():
+        for name, (choice, labels) in SELECTORS.items():
             selector = getattr(ui, name)
             # What a base model fixes is shown, not chosen: it must not be written back.
             blocked = selector.blockSignals(True)
             select(selector, self.task if choice == "task" else getattr(choices, choice))
+            _removeForeign(selector, labels)
             selector.blockSignals(blocked)
+        for name, choice in TEXTS.items():
+            showText(getattr(ui, name), getattr(choices, choice))
+        for name, choice in PATHS.items():
+            showPath(getattr(ui, name), getattr(choices, choice))
         ui.taskSelector.enabled = not self.fixedTask
         isFolder, isScene = choices.source == "folder", choices.source == "scene"
         isMade = self.degradation != "none"
@@ -221,7 +246,7 @@ class DataSection:
         """Forget the pair whose row is chosen."""
         row = self._table.selectedRow
         for pair in scenePairs(slicer.mrmlScene):
-            if row is not None and pair.subject == row.subject:
+            if row is not None and pair.target.GetID() == row.pair:
                 removePair(pair)
         self._onChanged()
 
@@ -270,6 +295,7 @@ class DataSection:
                 pair.subject,
                 input=pair.source.GetName() if pair.source is not None else "",
                 target=pair.target.GetName(),
+                pair=pair.target.GetID(),
                 isChecked=False,
             )
             for pair in pairs
@@ -281,9 +307,10 @@ class DataSection:
         ui.addPairButton.enabled = not why
         ui.addPairButton.toolTip = why or _("Note the two volumes as a pair of this patient.")
         chosen = self._table.selectedRow
-        ui.removePairButton.enabled = chosen is not None
+        isPair = chosen is not None and bool(chosen.pair)
+        ui.removePairButton.enabled = isPair
         remove = _("Forget the pair that is chosen in the table; its volumes stay.")
-        ui.removePairButton.toolTip = remove if chosen else _("Choose a row of the table first.")
+        ui.removePairButton.toolTip = remove if isPair else _("Choose a row of the table first.")
 
     def _whyNoPair(self) -> str:
         ui = self._ui
@@ -310,6 +337,13 @@ class DataSection:
             if self.degradation == "none" and not choices.inputPattern:
                 return _("Say how the input files are named.")
         return ""
+
+
+def _removeForeign(selector: Any, labels: Labels) -> None:
+    """Take away values that only a base model had brought, as soon as they are not shown any more."""
+    for index in reversed(range(selector.count)):
+        if index != selector.currentIndex and selector.itemData(index) not in labels:
+            selector.removeItem(index)
 
 
 def _isSet(path: Path) -> bool:

@@ -19,6 +19,7 @@ from UncertaintyGuidedI2ILib.run_state import duration
 from UncertaintyGuidedI2ILib.train_data import DataSection
 from UncertaintyGuidedI2ILib.train_results import MODEL_NAME, ResultsSection
 from UncertaintyGuidedI2ILib.train_settings import SettingsSection
+from UncertaintyGuidedI2ILib.widgets import bindText, showText
 
 if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.training_session import TrainingSession
@@ -49,12 +50,16 @@ class TrainPanel(VTKObservationMixin):
         self._runs: dict[Path, Run] = {}
         # Between Start and the session's own state: the preset is asked for, volumes are written.
         self._isPreparing = False
+        # Which choices it is done for: what is prepared for others is not used.
+        self._generation = 0
+        # Why there is no run, where the user may wonder.
+        self._notice = ""
         self._shownError: Exception | None = None
         self._lastState = ""
         self._lastRun: Path | None = None
         self._isFollowing = False
         self._followTimer = qt.QTimer()
-        self._followTimer.singleShot = True
+        self._followTimer.setSingleShot(True)
         self._followTimer.interval = FOLLOW_MS
         self._followTimer.timeout.connect(self._follow)
         self.data = DataSection(ui, session, self._choices, self._onChoicesChanged)
@@ -64,6 +69,7 @@ class TrainPanel(VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
+        self._leavePreparing()
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
@@ -86,7 +92,7 @@ class TrainPanel(VTKObservationMixin):
         """Let go of the scene's volumes; the training goes on, for it has files of its own."""
         self.data.stop()
         self.results.forget()
-        self._isPreparing = False
+        self._leavePreparing()
 
     def onSceneEndClose(self) -> None:
         """Forget what was found of the data; the choices come anew with the next parameter node."""
@@ -105,7 +111,7 @@ class TrainPanel(VTKObservationMixin):
         if self._session.state == "checking":
             self._do(self._session.stop)
         elif not self._whyNotAsk():
-            self._prepare(lambda config: self._session.checkData(config, self._onChecked, self._showError))
+            self._prepare(self._check)
 
     def onStart(self, checked: bool = False) -> None:
         """Begin a new run."""
@@ -144,6 +150,7 @@ class TrainPanel(VTKObservationMixin):
     def _setUp(self) -> None:
         ui = self.ui
         ui.eventsEdit.maximumBlockCount = 2000
+        bindText(ui.nameEdit, self._choices, "name")
         ui.checkButton.connect("clicked(bool)", self.onCheck)
         ui.startButton.connect("clicked(bool)", self.onStart)
         ui.pauseButton.connect("clicked(bool)", self.onPause)
@@ -162,23 +169,42 @@ class TrainPanel(VTKObservationMixin):
 
     def _prepare(self, use: Callable[[dict[str, Any]], Any]) -> None:
         """Put the configuration together, which takes the engine's word on the preset and files of scene volumes."""
+        generation = self._generation
 
         def addData(config: dict[str, Any]) -> None:
-            self.data.config(lambda sections: finish({**config, **_over(config, sections)}), fail)
+            if generation == self._generation:
+                self._do(lambda: self.data.config(lambda sections: finish({**config, **_over(config, sections)}), fail))
 
         def finish(config: dict[str, Any]) -> None:
-            self._isPreparing = False
-            choices = self._choices()
-            if choices is not None:
-                self._do(lambda: use({**config, "name": choices.name}))
+            if generation == self._generation:
+                self._isPreparing = False
+                self._do(lambda: use({**config, "name": self._choices().name}))
 
         def fail(error: Exception) -> None:
-            self._isPreparing = False
-            self._showError(error)
+            if generation == self._generation:
+                self._isPreparing = False
+                self._showError(error)
 
         self._isPreparing = True
+        self._notice = ""
         self._showState()
         self._do(lambda: self.settings.config(addData, fail))
+
+    def _leavePreparing(self) -> None:
+        """Let what is being prepared come to nothing: it was asked for with other choices."""
+        self._generation += 1
+        self._isPreparing = False
+
+    def _check(self, config: dict[str, Any]) -> None:
+        generation = self._generation
+
+        def show(result: dict[str, Any]) -> None:
+            # Another scene's choices know nothing of these data.
+            if generation == self._generation:
+                self.data.showResult(result)
+            self._showState()
+
+        self._session.checkData(config, show, self._showError)
 
     def _start(self, config: dict[str, Any]) -> None:
         self._session.start(config)
@@ -195,15 +221,12 @@ class TrainPanel(VTKObservationMixin):
             self._showError(error)
         self._showState()
 
-    def _onChecked(self, result: dict[str, Any]) -> None:
-        if self._choices() is not None:
-            self.data.showResult(result)
-        self._showState()
-
     def _onSessionChanged(self) -> None:
         """Follow state at once, charts in a moment."""
         session = self._session
         if (session.state, session.run) != (self._lastState, self._lastRun):
+            isGone = self._lastState in ("pausing", "stopping") and session.run is None and session.error is None
+            self._notice = _("The training had not begun yet: nothing is left of its run.") if isGone else ""
             self._lastState, self._lastRun = session.state, session.run
             self._rememberRun()
             self._listRuns()
@@ -219,14 +242,19 @@ class TrainPanel(VTKObservationMixin):
             self._followTimer.start()
 
     def _follow(self) -> None:
+        from upgan.training.runs import read_run
+
         self._isFollowing = False
-        if self._session.run is not None and self._session.run not in self._runs:
-            # Its folder was empty when it was begun.
+        run = self._session.run
+        # Its folder was empty when it was begun.
+        if run is not None and run not in self._runs and read_run(run) is not None:
             self._listRuns()
         self.results.show()
         text = "\n".join(self.results.history.events)
         if self.ui.eventsEdit.plainText != text:
             self.ui.eventsEdit.plainText = text
+            # The newest is at the end.
+            self.ui.eventsEdit.moveCursor(qt.QTextCursor.End)
         self.ui.eventsEdit.visible = bool(text)
         if self._parameterNode is not None:
             self.data.show()
@@ -242,12 +270,16 @@ class TrainPanel(VTKObservationMixin):
             self.settings.show()
             self.data.fixedTask = self.settings.baseTask
             self.data.show()
+            showText(self.ui.nameEdit, self._choices().name)
         self._showState()
 
     def _findRunAgain(self) -> None:
         """Look at the run that the scene was saved with, unless there is one already."""
+        from upgan.training.runs import read_run
+
         wanted = self._parameterNode.train.run
-        if self._session.run is None and self._session.state == "idle" and wanted and Path(wanted).is_dir():
+        isFree = self._session.run is None and self._session.state == "idle"
+        if isFree and wanted and read_run(Path(wanted)) is not None:
             self._do(lambda: self._session.select(Path(wanted)))
         else:
             self._rememberRun()
@@ -314,7 +346,7 @@ class TrainPanel(VTKObservationMixin):
         run = self._runs.get(session.run) if session.run is not None else None
         if not session.isBusy and not self._isPreparing:
             ui.progressBar.value = round(PROGRESS_STEPS * run.fraction) if run is not None else 0
-            ui.statusLabel.text = runText(run) if run is not None else self._whyNotStart()
+            ui.statusLabel.text = runText(run) if run is not None else self._notice or self._whyNotStart()
             return
         progress = session.progress
         ui.progressBar.value = round(PROGRESS_STEPS * (progress.get("fraction") or 0.0))

@@ -93,7 +93,8 @@ class SettingsSection:
         self._presets: dict[tuple[str, str], dict[str, Any]] = {}
         bindSelector(ui.presetSelector, PRESETS, choices, "preset")
         bindSelector(ui.deviceSelector, DEVICES, choices, "device")
-        ui.baseSelector.connect("currentIndexChanged(int)", self._onBaseSelected)
+        # By the user alone: what a scene brings, or a refresh shows, must not drop its changes.
+        ui.baseSelector.connect("activated(int)", self._onBaseChosen)
         ui.presetSelector.connect("activated(int)", self._onPresetChosen)
         ui.advancedGroup.connect("toggled(bool)", self._onAdvancedToggled)
         ui.defaultsButton.connect("clicked(bool)", self.onDefaults)
@@ -236,7 +237,7 @@ class SettingsSection:
         """Whether these are numbers of epochs, one a phase; a base model's number of phases is fixed."""
         return len(value) == phases if self._choices().baseModel else 1 <= len(value) <= MOST_PHASES
 
-    def _onBaseSelected(self, index: int) -> None:
+    def _onBaseChosen(self, index: int) -> None:
         choices = self._choices()
         if choices is None or index < 0:
             return

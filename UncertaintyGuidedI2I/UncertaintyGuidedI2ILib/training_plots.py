@@ -131,14 +131,17 @@ class TrainingPlots:
             for node in [node for pair in drawn for node in pair if isInScene(node, self._scene)]:
                 self._scene.RemoveNode(node)
             drawn.clear()
+        isChanged = False
         for index, line in enumerate(lines):
             if index == len(drawn):
                 drawn.append(self._makeLine(name, line))
                 chart.AddAndObservePlotSeriesNodeID(drawn[index][1].GetID())
             table, series = drawn[index]
-            _setNumbers(table, line)
+            isChanged = _setNumbers(table, line) or isChanged
             series.SetName(line.name)
             series.SetMarkerStyle(_marker(line))
+        if isChanged:
+            _fitAxes(chart)
 
     def _linesOf(self, name: str) -> list[Drawn]:
         return list({"loss": self._losses, "validation": self._errors, "coverage": self._coverage}[name]())
@@ -230,14 +233,31 @@ def _marker(line: Drawn) -> int:
     return int(kind.MarkerStyleCircle if few else kind.MarkerStyleNone)
 
 
-def _setNumbers(table: slicer.vtkMRMLTableNode, line: Drawn) -> None:
-    """Replace a line's numbers, with one event; nothing happens where they are the same."""
+def _fitAxes(chart: slicer.vtkMRMLPlotChartNode) -> None:
+    """Let the axes of the views of a chart grow with its numbers: by itself VTK looks only when a line is added.
+
+    Axes of a fixed range keep it, which they would not in ``fitToContent``.
+    """
+    layoutManager = slicer.app.layoutManager() if hasattr(slicer, "app") else None
+    if layoutManager is None:
+        return
+    for index in range(layoutManager.plotViewCount):
+        view = layoutManager.plotWidget(index).plotView()
+        node = view.mrmlPlotViewNode()
+        canFit = hasattr(view, "chart") and hasattr(view, "scene")
+        if canFit and node is not None and node.GetPlotChartNodeID() == chart.GetID():
+            view.chart().RecalculateBounds()
+            view.scene().SetDirty(True)
+
+
+def _setNumbers(table: slicer.vtkMRMLTableNode, line: Drawn) -> bool:
+    """Replace a line's numbers, with one event; returns whether they are others than before."""
     columns = [table.GetTable().GetColumnByName(name) for name in ("x", "y")]
     if all(
         np.array_equal(vtk_to_numpy(column), values, equal_nan=True) if column.GetNumberOfValues() else not len(values)
         for column, values in zip(columns, (line.x, line.y), strict=True)
     ):
-        return
+        return False
     with slicer.util.NodeModify(table):
         for column, values in zip(columns, (line.x, line.y), strict=True):
             column.SetNumberOfValues(len(values))
@@ -245,3 +265,4 @@ def _setNumbers(table: slicer.vtkMRMLTableNode, line: Drawn) -> None:
             column.Modified()
         table.GetTable().Modified()
         table.Modified()
+    return True

@@ -37,6 +37,8 @@ class TrainingPreview:
         self._run: Path | None = None
         self._nodes: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}
         self._about: dict[str, Any] = {}
+        # What could not be read, and need not be tried again.
+        self._failed: dict[str, Any] | None = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -53,8 +55,8 @@ class TrainingPreview:
         return (run / "preview" / "preview.json").is_file()
 
     def isOutdated(self, run: Path) -> bool:
-        """Return whether there are volumes of a run, and a newer preview than they show."""
-        return run == self._run and self.isShown and _read(run) not in (None, self._about)
+        """Return whether there are volumes of a run, and a newer preview than they show that may be readable."""
+        return run == self._run and self.isShown and _read(run) not in (None, self._about, self._failed)
 
     def show(self, quantity: str) -> None:
         """Show one of the volumes in the slice views, sigma over the prediction; call it only when the user asks.
@@ -78,7 +80,7 @@ class TrainingPreview:
         for node in self._nodes.values():
             if isInScene(node, self._scene):
                 self._scene.RemoveNode(node)
-        self._nodes, self._about = {}, {}
+        self._nodes, self._about, self._failed = {}, {}, None
 
     def load(self, run: Path) -> Generator[None, None, None]:
         """Make or refresh the volumes of a run, a little at each step; those of another run go.
@@ -98,6 +100,14 @@ class TrainingPreview:
         if run != self._run or not self.isShown:
             self.clear()
         self._run = run
+        try:
+            yield from self._refresh(run, about)
+        except Exception:
+            self._failed = about
+            raise
+        self._about = about
+
+    def _refresh(self, run: Path, about: dict[str, Any]) -> Generator[None, None, None]:
         changed = [name for name in QUANTITIES if not _isSamePatient(about, self._about) or name in ("image", "sigma")]
         for name in changed:
             # Read whole and closed at once: an open file could not be replaced by the training (Windows).
@@ -113,7 +123,6 @@ class TrainingPreview:
                 self._fill(self._nodes[name], image, about)
             else:
                 self._nodes[name] = self._add(name, image, about)
-        self._about = about
 
     def _imageFor(self, name: str, shape: tuple[int, ...]) -> vtk.vtkImageData:
         """Return the image that is shown now, to be filled in place, or a new one where there is none of this size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -309,16 +310,22 @@ class TrainingSession:
 
         isWanted = isinstance(error, Cancelled)
         isCrash = isinstance(error, UpganError) and error.code == "worker_ended"
-        if self._begun is not None and not (self._begun[0] / (CONFIG if isWanted or isCrash else DATA)).exists():
-            self._removeBegunRun()
-        elif isWanted and self._doing == "stopping":
+        isNothing = (
+            self._begun is not None and not (self._begun[0] / (CONFIG if isWanted or isCrash else DATA)).exists()
+        )
+        if isWanted and not isNothing and self._doing == "stopping":
             self._finishRun()
             return
-        elif isCrash:
+        if isCrash and not isNothing:
             error = _crashed(error)
         if not isWanted:
             self.error = error
-        self._endProcess(self._rest)
+        # Its files go when the process has let go of them.
+        self._endProcess(self._removeBegunRunAndRest if isNothing else self._rest)
+
+    def _removeBegunRunAndRest(self) -> None:
+        self._removeBegunRun()
+        self._rest()
 
     def _finishRun(self) -> None:
         def fail(error: Exception) -> None:
@@ -438,8 +445,10 @@ class TrainingSession:
         folder, draft = self._begun
         self._begun = None
         if draft is not None:
-            os.rename(folder / PAIRS, draft)
-            self._drafts.append(draft)
+            # Where they cannot go back they go with the run: the scene still has the volumes.
+            with contextlib.suppress(OSError):
+                os.rename(folder / PAIRS, draft)
+                self._drafts.append(draft)
         shutil.rmtree(folder, ignore_errors=True)
         if self.run == folder:
             self._follow(None)
@@ -450,17 +459,9 @@ class TrainingSession:
             self._thumbnails = None
 
     def _refuseUnlessReady(self) -> None:
-        from upgan.errors import UpganError
-
         if self.isBusy:
             raise _busy()
-        missing = dependencies.missing(*NEEDED)
-        if missing:
-            raise UpganError(
-                "package_missing",
-                f"Training needs packages that are not installed yet: {', '.join(missing)}.",
-                "Let the panel Train of the module install them.",
-            )
+        dependencies.refuseMissing(*NEEDED)
 
     def _refuseOthers(self) -> None:
         if self.state == "running" and not self.isOurs:
@@ -489,8 +490,10 @@ def _stateOf(run: Path | None) -> State:
 def _sweep(home: Path) -> None:
     """Remove copies of volumes that a crashed application has left, but none that another may be using now."""
     for draft in home.glob(f"{PAIRS_DRAFT}*"):
-        if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
-            shutil.rmtree(draft, ignore_errors=True)
+        # Another application may be sweeping, too.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _crashed(error: Exception) -> Exception:

@@ -65,7 +65,7 @@ class TranslatePanel(VTKObservationMixin):
         self._watched: Any = None
         # The input may be modified many times in a row, e.g. while a sequence plays.
         self._recheck = qt.QTimer()
-        self._recheck.singleShot = True
+        self._recheck.setSingleShot(True)
         self._recheck.interval = RECHECK_MS
         self._recheck.timeout.connect(self._onChoicesChanged)
         self._clock = qt.QTimer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -53,3 +54,54 @@ def bindSelector(selector: Any, labels: Labels, choices: Callable[[], Any], choi
             setattr(pack, choice, selector.itemData(index))
 
     selector.connect("currentIndexChanged(int)", write)
+
+
+def bindText(edit: Any, choices: Callable[[], Any], choice: str) -> None:
+    """Write what is typed into a QLineEdit to a choice; ``showText`` shows it there.
+
+    Not by the property ``SlicerParameterName``, which puts the cursor at the end after each letter.
+
+    Args:
+        edit: A QLineEdit.
+        choices: As in ``bindSelector``.
+        choice: Name of the choice, a text.
+    """
+
+    def write(text: str) -> None:
+        pack = choices()
+        if pack is not None:
+            setattr(pack, choice, text)
+
+    edit.connect("textEdited(QString)", write)
+
+
+def showText(edit: Any, text: str) -> None:
+    """Show a text in a QLineEdit, whose cursor stays where the text is there already."""
+    if edit.text != text:
+        edit.text = text
+
+
+def bindPath(edit: Any, choices: Callable[[], Any], choice: str) -> None:
+    """Write the path in a ctkPathLineEdit to a choice; ``showPath`` shows it there.
+
+    Args:
+        edit: A ctkPathLineEdit, which says nothing of an empty text but that it is not valid.
+        choices: As in ``bindSelector``.
+        choice: Name of the choice; ``Path()`` stands for none.
+    """
+
+    def write(path: str) -> None:
+        pack = choices()
+        if pack is not None:
+            setattr(pack, choice, Path(path))
+
+    edit.connect("currentPathChanged(QString)", write)
+    edit.connect("validInputChanged(bool)", lambda isValid: None if isValid else write(""))
+
+
+def showPath(edit: Any, path: Path) -> None:
+    """Show a path, or nothing for ``Path()``; what is being typed stays as it is where it means the same."""
+    if Path(edit.currentPath) != path:
+        blocked = edit.blockSignals(True)
+        edit.currentPath = "" if path == Path() else str(path)
+        edit.blockSignals(blocked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 
 import torch
@@ -15,6 +16,9 @@ from torch.distributed.nn.functional import all_reduce
 from upgan.devices import choose_device, choose_precision
 from upgan.errors import DeviceError
 from upgan.training.config import ComputeConfig
+
+# Which arithmetic is used is in the configuration, and on the model's card.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 # The first process reads and caches the data while the others wait.
 _PATIENCE = datetime.timedelta(hours=24)
