@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Engine.test_evaluation import write_pairs
-from Engine.training_runs import Onlooker
+from Engine.training_runs import train_beside
 from upgan.evaluation.body import body_mask
 from upgan.evaluation.calibration import LEVELS
 from upgan.evaluation.report import evaluate
@@ -16,10 +16,6 @@ from upgan.training.config import TrainingConfig
 from upgan.training.pairs import find_pairs
 from upgan.training.preparation import prepare_pair
 from upgan.training.publish import publish
-from upgan.training.trainer import train
-
-# One process trains for all of them.
-pytestmark = pytest.mark.xdist_group("progressive-learning")
 
 TRAINED, HELD_OUT = 8, 6
 FORMS = ("generalized_gaussian", "published_product")
@@ -44,7 +40,7 @@ def config(heads, form=FORMS[0]):
             "loss": {"form": form, "l1": 5.0, "outside_body": 0.02},
             "discriminator": {"width": 8},
             "schedule": {
-                "epoch_steps": 60,
+                "epoch_steps": 45,
                 "epochs": [4, 2, 1],
                 "joint_epochs": 1,
                 "learning_rate": 3e-3,
@@ -61,7 +57,7 @@ def runs(heads, tmp_path_factory):
     """One run with Eq. 1, one with the published code's loss, otherwise the same."""
     folder = tmp_path_factory.mktemp("runs")
     for form in FORMS:
-        train(config(heads, form), folder / form, Onlooker())
+        train_beside(config(heads, form), folder / form)
     return folder
 
 

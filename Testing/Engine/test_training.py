@@ -20,9 +20,6 @@ from upgan.training import checkpoint
 from upgan.training.stage import plan_stages
 from upgan.training.trainer import resume, train
 
-# One process trains for all of them.
-pytestmark = pytest.mark.xdist_group("training")
-
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -16,11 +17,18 @@ from upgan.training.trainer import train
 SCHEDULE = {"epochs": [2, 1], "joint_epochs": 1, "learning_rate": 2e-4, "joint_learning_rate": 2e-4}
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def torchrun(config, run, processes: int = 2) -> subprocess.CompletedProcess:
     """Start the command line under torchrun, as the documentation says."""
     path = run.parent / "config.toml"
     path.write_text(toml(config), encoding="utf-8")
-    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    meeting = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    command = ["torch.distributed.run", "--nproc-per-node", str(processes), *meeting]
     program = [sys.executable, "-m", *command, "-m", "upgan.cli", "train", str(path), "--output", str(run)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(program, capture_output=True, text=True, timeout=240, env=environment, check=False)

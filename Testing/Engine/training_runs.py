@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +46,14 @@ STEPS = 21
 
 # A site's scanner. The one that the bundled model knows has 5 mm, a million coincidences a slice and 25 % scatter.
 SITE = Scanner(fwhm_mm=8.0, counts=2.5e5, scatter_fraction=0.4)
-SITE_SHAPE, SITE_SPACING_MM = (40, 112, 96), (4.5, 2.0, 2.0)
+_SITE_HEIGHT_MM = 180.0
 
 
-def write_site(folder: Path, heads: int) -> None:
+def write_site(folder: Path, heads: int, slices: int = 24) -> None:
     """Heads as the site's scanner sees them, with a manifest."""
     entries = []
     for number in range(heads):
-        head = simulate_head(900 + number, SITE_SHAPE, SITE_SPACING_MM)
+        head = simulate_head(900 + number, (slices, 112, 96), (_SITE_HEIGHT_MM / slices, 2.0, 2.0))
         entry = {"subject": f"p{number:02}", "pet": f"p{number:02}_pet.nii.gz", "ct": f"p{number:02}_ct.nii.gz"}
         write_volume(simulate_nac_pet(head, SITE), folder / entry["pet"])
         write_volume(head.ct, folder / entry["ct"], dtype=np.int16)
@@ -67,6 +69,20 @@ def tiny(pairs: Path, **changes: dict[str, Any] | Any) -> TrainingConfig:
     for section, change in changes.items():
         content[section] = {**content.get(section, {}), **change} if isinstance(change, dict) else change
     return TrainingConfig.model_validate(content)
+
+
+def train_beside(config: TrainingConfig, run: Path) -> None:
+    """Train in a process of its own that gives way to others: tests that measure time may run beside it."""
+    process = multiprocessing.get_context("spawn").Process(target=_train_nicely, args=(config.model_dump_json(), run))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _train_nicely(config: str, run: Path) -> None:
+    if hasattr(os, "nice"):
+        os.nice(15)
+    train(TrainingConfig.model_validate_json(config), run, Onlooker())
 
 
 class Onlooker:

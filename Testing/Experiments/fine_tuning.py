@@ -24,7 +24,7 @@ BASE = "pet-ct-phantom"
 def main(folder: Path, held_out: int) -> None:
     heads = folder / "heads"
     heads.mkdir(parents=True)
-    write_site(heads, 6 + held_out)
+    write_site(heads, 6 + held_out, slices=40)
     config = TrainingConfig.model_validate(
         {
             "name": "site",

@@ -833,7 +833,7 @@ def test_no_view_changes_until_it_is_asked_for_and_then_the_chart_grows(host, ui
     ui.showChartButton.click()
     assert slicer.app.layoutManager().layout != layout
     (chart,) = kinds(host, "vtkMRMLPlotChartNode")
-    assert [view.GetPlotChartNodeID() for view in kinds(host, "vtkMRMLPlotViewNode")] == [chart.GetID()]
+    assert {view.GetPlotChartNodeID() for view in kinds(host, "vtkMRMLPlotViewNode")} == {chart.GetID()}
     table = chart.GetNthPlotSeriesNode(0).GetTableNode()
     before = table.GetNumberOfRows()
     session.journal.extend(steps_line(1, step) for step in range(101, 131))
