@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,19 @@ def tiny(pairs: Path, **changes: dict[str, Any] | Any) -> TrainingConfig:
 
 def train_beside(config: TrainingConfig, run: Path) -> None:
     """Train in a process of its own that gives way to others: tests that measure time may run beside it."""
-    process = multiprocessing.get_context("spawn").Process(target=_train_nicely, args=(config.model_dump_json(), run))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    program = [sys.executable, "-c", _TRAIN_NICELY, config.model_dump_json(), str(run)]
+    subprocess.run(program, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
 
 
-def _train_nicely(config: str, run: Path) -> None:
-    if hasattr(os, "nice"):
-        os.nice(15)
-    train(TrainingConfig.model_validate_json(config), run, Onlooker())
+_TRAIN_NICELY = """
+import os, sys
+from pathlib import Path
+from Engine.training_runs import Onlooker, train
+from upgan.training.config import TrainingConfig
+if hasattr(os, "nice"):
+    os.nice(15)
+train(TrainingConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Onlooker())
+"""
 
 
 class Onlooker:
