@@ -17,8 +17,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from upgan.dicom import MODALITY, RAS_FROM_LPS, Image, itk_voxels, open_itk, read_series, read_tag
+from upgan.dicom import MODALITY, RAS_FROM_LPS, Image, itk_voxels, open_itk, read_tag
 from upgan.errors import InputError
+from upgan.images.dicom_headers import looks_like_dicom
+from upgan.images.dicom_series import read_dicom_file, read_series
 from upgan.refusals import colour, complex_valued, multi_frame, not_an_image, several_frames, truncated
 
 # NIfTI's codes for metres and micrometres; anything else is taken as millimetres, as ITK and Slicer do.
@@ -56,6 +58,8 @@ def read_image(path: Path, series: str | None = None) -> Image:
             return read_series(path, series)
         if path.stat().st_size == 0:
             raise InputError("empty_file", f"'{path.name}' is an empty file.", "Copy or export it again.")
+        if looks_like_dicom(path):
+            return read_dicom_file(path)
         return _read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk(path)
     except MemoryError as error:
         raise InputError(

@@ -1,0 +1,1 @@
+"""Voxels and where they lie in the patient: reading, writing, geometry."""
