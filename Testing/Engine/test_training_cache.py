@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from Engine.images import affine_of, blob
+from Engine.images import affine_of, blob, save_slice
 from upgan.errors import Cancelled, InputError, OutputError
 from upgan.evaluation.body import body_mask
 from upgan.evaluation.scope import foreground_scope
@@ -229,6 +229,19 @@ def test_an_interrupted_build_goes_on_where_it_ended(pairs, folder):
     assert {name: after[name] for name in before if name in after} == {
         name: time for name, time in before.items() if not name.startswith(".")
     }
+
+
+def test_a_broken_link_beside_the_slices_of_a_series_does_not_end_the_preparation(tmp_path, folder):
+    files = write_pair(tmp_path, "d", (4, 24, 20))
+    series = tmp_path / "series"
+    series.mkdir()
+    for k, pixels in enumerate(read_volume(files.input).voxels):
+        tags = {"Rows": 24, "Columns": 20, "PixelSpacing": [2, 2], "RescaleIntercept": 0, "Modality": "PT"}
+        save_slice(
+            series / f"{k}.dcm", np.array([-10, 20, 30 + 3 * k]), **tags, PixelData=pixels.astype("<i2").tobytes()
+        )
+    (series / "notes").symlink_to("/nowhere/notes")
+    assert build([replace(files, input=series)], folder).subjects["d"].count == 4
 
 
 def test_a_changed_input_is_prepared_anew_and_no_other(tmp_path, pairs, folder):

@@ -1,5 +1,6 @@
 """What is wrong with training data is said before the training starts, on simulated heads that tests spoil."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from pydicom.data import get_testdata_file
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from Engine.images import save_series
+from Engine.images import save_series, save_slice
 from upgan.errors import Cancelled, InputError
 from upgan.simulation.pet import Scanner, hu_to_mu, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
@@ -168,6 +170,24 @@ def test_a_target_that_covers_part_of_the_patient_is_named(pair, heads):
     checked = check(pair(target=Volume(ct.voxels[:18], ct.ijk_to_ras)))
     assert "partly_covered" in codes(checked)
     assert checked.usable
+
+
+def test_what_ends_the_reading_of_one_dicom_folder_does_not_end_the_check_of_the_set(pair, tmp_path):
+    others = []
+    for subject in ("dose", "short"):
+        folder = tmp_path / subject
+        folder.mkdir()
+        save_series(folder, [0.0, 5.0, 10.0], Modality="PT")
+        others.append(replace(pair(subject), input=folder))
+    # What GDCM could not list, and what it read from wherever memory had something.
+    shutil.copy(get_testdata_file("rtdose_1frame.dcm", download=False), tmp_path / "dose")
+    (tmp_path / "dose" / "zz.dcm").symlink_to("/nowhere/zz.dcm")
+    save_slice(tmp_path / "short" / "001.dcm", np.array([7, -8, 5]), Modality="PT", PixelData=bytes(30))
+    dose, short, good = check_pairs([*others, pair("good")], PAIRS, PET_TO_CT)
+    assert "input" in dose.checksums  # It was read.
+    assert codes(short) == ["truncated_file"]
+    assert "1 slice in the folder 'short'" in short.problems[0].sentence
+    assert good.usable
 
 
 def test_dicom_marks_of_another_modality_are_a_warning(pair, tmp_path):

@@ -21,7 +21,7 @@ TORCH = "torch>=2.5"
 IMPORT_NAMES = {"lightning-fabric": "lightning_fabric", "scikit-image": "skimage"}
 
 # Slicer's own builds: an installer must leave them as they are.
-KEEP = ("numpy", "scipy", "SimpleITK", "torch", "vtk")
+KEEP = ("numpy", "scipy", "SimpleITK", "pydicom", "torch", "vtk")
 
 
 def requirements(file: Path) -> list[str]:

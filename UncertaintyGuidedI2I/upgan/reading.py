@@ -1,6 +1,7 @@
-"""Images from files: NIfTI by nibabel; NRRD, MetaImage and DICOM by SimpleITK. Nothing is resampled or guessed.
+"""Images from files: NIfTI by nibabel, DICOM by pydicom, NRRD and MetaImage by SimpleITK.
 
-Every function returns voxels as float32, C-contiguous [K, J, I], and places them in RAS millimetres.
+Nothing is resampled or guessed. Every function returns voxels as float32, C-contiguous [K, J, I], and places them in
+RAS millimetres.
 """
 
 import gzip
@@ -47,8 +48,9 @@ def read_image(path: Path, series: str | None = None) -> Image:
     Raises:
         InputError: ``file_not_found``, ``not_readable``, ``empty_file``, ``not_an_image``, ``unsupported_format``,
             ``truncated_file``, ``not_three_dimensional``, ``multi_frame``, ``colour_image``, ``not_real_valued``,
-            ``singular_affine``, ``too_large``; for folders also ``no_dicom``, ``several_series``, ``no_such_series``,
-            ``missing_geometry``, ``mixed_slices`` and ``uneven_slices``.
+            ``singular_affine``, ``too_large``; for DICOM also ``dicom_without_image``, ``missing_geometry``, and for
+            folders ``no_dicom``, ``several_series``, ``no_such_series``, ``mixed_slices``, ``differing_copies`` and
+            ``uneven_slices``.
     """
     # Path.exists would raise where a folder above may not be entered.
     if not os.path.exists(path):

@@ -53,7 +53,7 @@ EXPLICIT_VRS = re.compile(rb"A[EST]|CS|D[AST]|F[DL]|I[S]|L[OT]|O[BDFLVW]|PN|S[HL
 FIRST_GROUPS = (0x0002, 0x0008)
 LONGEST_FIRST_ELEMENT = 1024
 
-# What a deflated data set may come to, so that a small file does not cost the memory of a large one.
+# What is read of a deflated data set, so that a small file does not cost the memory of a large one: many slices' worth.
 LARGEST_DEFLATED = 1 << 28
 
 PIXEL_ELEMENTS = (0x0008, 0x0009, 0x0010)  # of group 7FE0: float, double, integer
@@ -115,9 +115,10 @@ class Header:
     def text(self, keyword: str) -> str:
         """Return a tag's text, empty where the file does not have it."""
         try:
-            return str(self._value(keyword) or "").strip(" \0")
+            value = self._value(keyword)
         except ValueError:
             return ""
+        return "" if value is None else str(value).strip(" \0")
 
     def integer(self, keyword: str, otherwise: int) -> int:
         """Return a whole number, or ``otherwise`` where the file does not have it or has no number there."""
@@ -266,14 +267,14 @@ def open_dicom(path: Path) -> Stream:
     """Open a DICOM file to read its header or pixels; a deflated one is inflated in memory.
 
     Raises:
-        InputError: ``truncated_file`` or ``too_large`` for a deflated file.
+        InputError: ``truncated_file``: a deflated file is damaged.
         OSError: It cannot be read.
     """
     file = path.open("rb")
     try:
         head = file.read(FIRST_BYTES)
         if DEFLATED in head:
-            inflated = _inflated(path, head, file)
+            inflated = _inflated(path, head + file.read())
             file.close()
             return Stream(BytesIO(inflated), len(inflated))
         size = file.seek(0, 2)
@@ -284,24 +285,18 @@ def open_dicom(path: Path) -> Stream:
     return Stream(file, size)
 
 
-def _inflated(path: Path, head: bytes, file: IO[bytes]) -> bytes:
+def _inflated(path: Path, content: bytes) -> bytes:
     """Return a deflated file as it would be without: with its meta information naming the plain syntax."""
-    # The first element of the meta information says how long the rest of it is.
-    start = PREAMBLE_BYTES + len(MAGIC) + 12
-    length = struct.unpack("<L", head[start - 4 : start])[0]
-    file.seek(min(start + length, file.seek(0, 2)))
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    start = PREAMBLE_BYTES + len(MAGIC)
+    while content[start : start + 2] == b"\x02\x00":  # The meta information's elements are explicit, little-endian.
+        long = content[start + 4 : start + 6] in PIXEL_VRS
+        field = content[start + 8 : start + 12] if long else content[start + 6 : start + 8]
+        start += (12 if long else 8) + int.from_bytes(field, "little")
     try:
-        plain = inflater.decompress(file.read(), LARGEST_DEFLATED)
+        plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], LARGEST_DEFLATED)
     except zlib.error as error:
         raise truncated(path) from error
-    if inflater.unconsumed_tail:
-        raise InputError(
-            "too_large",
-            f"'{path.name}' is compressed and would take more than {LARGEST_DEFLATED >> 20} MB.",
-            "Export the series again, one slice a file, without compression.",
-        )
-    return head[: start + length].replace(DEFLATED, PLAIN) + plain
+    return content[:start].replace(DEFLATED, PLAIN) + plain
 
 
 def read_header(path: Path) -> Header:

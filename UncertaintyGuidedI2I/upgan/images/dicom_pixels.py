@@ -208,8 +208,10 @@ def _bare_image(header: Header) -> FileDataset:
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.Columns, image.Rows = header.size
     image.BitsAllocated = header.integer("BitsAllocated", 16)
-    image.BitsStored = header.integer("BitsStored", image.BitsAllocated)
-    image.HighBit = header.integer("HighBit", image.BitsStored - 1)
+    image.BitsStored, image.HighBit = image.BitsAllocated, image.BitsAllocated - 1
+    if header.syntax in JPEG:  # Elsewhere pydicom would mask bits: the wrong ones where the used are not the lowest.
+        image.BitsStored = header.integer("BitsStored", image.BitsAllocated)
+        image.HighBit = image.BitsStored - 1
     image.PixelRepresentation = int(header.integer("PixelRepresentation", 0) == 1)
     image.add_new("PixelData", "OB" if compressed or image.BitsAllocated == 8 else "OW", data)
     image["PixelData"].is_undefined_length = compressed

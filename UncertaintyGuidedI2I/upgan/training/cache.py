@@ -305,7 +305,9 @@ def _state(path: Path | None) -> dict[str, Any] | None:
     """Where a file or folder is, how large, and of when: enough to tell that it was changed."""
     if path is None or not path.exists():
         return None
-    states = [member.stat() for member in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    members = sorted(path.iterdir()) if path.is_dir() else [path]
+    # A link to nothing may lie beside the slices of a DICOM series.
+    states = [member.stat() if member.exists() else member.lstat() for member in members]
     return {
         "path": str(path.resolve()),
         "bytes": sum(state.st_size for state in states),
