@@ -42,8 +42,8 @@ def read_image(path: Path, series: str | None = None) -> Image:
         series: The Series Instance UID to read where a folder holds several.
 
     Returns:
-        Voxels (float32, C-contiguous [K, J, I], rescaled), the 4x4 affine from (i, j, k) to RAS in mm, and the DICOM
-        modality where the file says it.
+        Voxels (float32, C-contiguous [K, J, I], rescaled; what a DICOM CT declares as padding below -1000 HU is set to
+        -1024 HU), the 4x4 affine from (i, j, k) to RAS in mm, and the DICOM modality where the file says it.
 
     Raises:
         InputError: ``file_not_found``, ``not_readable``, ``empty_file``, ``not_an_image``, ``unsupported_format``,

@@ -67,6 +67,7 @@ BEST_COMPRESSION = 1032
 SMALL_IMAGE = 1 << 26
 
 DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
+SAYS_DEFLATED = b"\x02\x00\x10\x00UI" + struct.pack("<H", len(DEFLATED)) + DEFLATED
 PLAIN = str(ExplicitVRLittleEndian).encode().ljust(len(DEFLATED), b"\0")
 
 
@@ -273,7 +274,7 @@ def open_dicom(path: Path) -> Stream:
     file = path.open("rb")
     try:
         head = file.read(FIRST_BYTES)
-        if DEFLATED in head:
+        if SAYS_DEFLATED in head:
             inflated = _inflated(path, head + file.read())
             file.close()
             return Stream(BytesIO(inflated), len(inflated))
@@ -384,7 +385,7 @@ def _is_whole(header: Header, overrun: bool) -> bool:
     pixels = header.pixels
     if pixels is None:
         return not overrun and not header.is_to_hold_an_image
-    if 0 in header.size or header.pixel_bytes <= 0:
+    if min(header.size) <= 0 or header.pixel_bytes <= 0:
         return False
     if header.samples > 1:
         return pixels.length <= pixels.available  # Colour may be subsampled; it is refused anyway.

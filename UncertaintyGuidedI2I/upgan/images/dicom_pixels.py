@@ -143,14 +143,14 @@ def stored_values(header: Header) -> np.ndarray:
         InputError: ``truncated_file``: the pixels cannot be decoded.
         OSError: The file cannot be read.
     """
-    image = _bare_image(header)
-    if header.syntax in JPEG:
-        pixels = _decoded_by_gdcm(header.path, image)
-    else:
-        try:
-            pixels = image.pixel_array
-        except Exception as error:
-            raise truncated(header.path) from error
+    try:
+        image = _bare_image(header)
+        pixels = _decoded_by_gdcm(image) if header.syntax in JPEG else image.pixel_array
+    except (InputError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        # Wrong numbers in a header or damaged pixels can make the decoders raise anything.
+        raise truncated(header.path) from error
     columns, rows = header.size
     if pixels.size != rows * columns:
         raise truncated(header.path)
@@ -218,10 +218,10 @@ def _bare_image(header: Header) -> FileDataset:
     return image
 
 
-def _decoded_by_gdcm(path: Path, image: FileDataset) -> np.ndarray:
+def _decoded_by_gdcm(image: FileDataset) -> np.ndarray:
     """Return the pixels of an image that pydicom cannot decode: the one place where GDCM sees a file.
 
-    It gets a file of its own making with the pixels and no more, so that it can neither invert nor rescale them.
+    It gets a file of our own making with the pixels and no more, so that it can neither invert nor rescale them.
     """
     with tempfile.TemporaryDirectory(prefix="upgan-") as folder:
         file = Path(folder) / "slice.dcm"
@@ -229,7 +229,4 @@ def _decoded_by_gdcm(path: Path, image: FileDataset) -> np.ndarray:
         reader = SimpleITK.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(str(file))
-        try:
-            return SimpleITK.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
-            raise truncated(path) from error
+        return SimpleITK.GetArrayFromImage(reader.Execute())

@@ -90,9 +90,10 @@ def read_series(folder: Path, series: str | None) -> Image:
 
 
 def _listed_files(folder: Path) -> tuple[list[Header], list[Path]]:
-    """Return the headers of a folder's DICOM files, and what else is there that is no folder, in order of names.
+    """Return the headers of a folder's DICOM files, and what else is there, in order of names.
 
-    Nothing but regular files is opened: a pipe would wait for ever.
+    Nothing but regular files is opened: a pipe would wait for ever. Folders are left out, unless their name ends as a
+    file's does.
     """
     headers, others = [], []
     with os.scandir(folder) as entries:
@@ -115,7 +116,8 @@ def _slices_of_one_series(
     found: dict[str, list[Header]] = {}
     with_pixels = [header for header in headers if header.pixels is not None]
     of_body = [header for header in with_pixels if not header.storage_class.startswith(ABOUT_A_SERIES)]
-    for header in (with_pixels if series else of_body) or with_pixels:
+    wanted = [header for header in of_body if series in (None, header.text("SeriesInstanceUID"))]
+    for header in of_body if wanted else with_pixels:
         found.setdefault(header.text("SeriesInstanceUID"), []).append(header)
     damaged = [header for header in headers if not header.whole]
     if not found:
@@ -204,9 +206,10 @@ def _lost_slices(folder: Path, lost: Sequence[Path]) -> InputError:
     named = ", ".join(f"'{path.name}'" + (" (a broken link)" if _leads_nowhere(path) else "") for path in lost[:NAMED])
     more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
     what = "1 slice" if len(lost) == 1 else f"{len(lost)} slices"
+    are = "is" if len(lost) == 1 else "are"
     return InputError(
         "truncated_file",
-        f"{what} in the folder '{folder.name}' cannot be read, damaged or incomplete: {named}{more}.",
+        f"{what} in the folder '{folder.name}' {are} damaged, incomplete or not readable: {named}{more}.",
         "Copy, download or export the series again; files that do not belong to it go into another folder.",
     )
 
