@@ -219,7 +219,8 @@ def test_a_real_folders_other_entries_disturb_nothing(series: Path) -> None:
     assert "PixelData" not in structures
     # Cut short, it is still no slice.
     content = (series / "rs.dcm").read_bytes()
-    (series / "006.dcm").write_bytes(content[:-20])
+    (series / "006.dcm").write_bytes(content[:-19])
+    assert code_of(lambda: read_volume(series / "006.dcm")) == "truncated_file"
     save_slice(series / "007.dcm", np.zeros(3), SOPClassUID=SegmentationStorage, Modality="SEG", NumberOfFrames=3)
     volume = read_volume(series)
     np.testing.assert_array_equal(volume.voxels, truth.voxels)

@@ -157,10 +157,11 @@ def test_compressed_slices_that_end_too_early_are_counted_and_refused(tmp_path: 
     with pytest.raises(InputError, match=r"^2 slices .*'1.dcm', '2.dcm'") as refusal:
         read_volume(tmp_path)
     assert refusal.value.code == "truncated_file"
-    jpeg = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm", download=False))
-    jpeg.PixelData = encapsulate([jpeg.PixelData[16:2000]])
-    jpeg.save_as(tmp_path / "jpeg.dcm")
-    assert code_of(lambda: read_volume(tmp_path / "jpeg.dcm")) == "truncated_file"
+    for name in ("MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"):
+        jpeg = pydicom.dcmread(get_testdata_file(name, download=False))
+        jpeg.PixelData = encapsulate([jpeg.PixelData[16:-20]])
+        jpeg.save_as(tmp_path / "jpeg.dcm")
+        assert code_of(lambda: read_image(tmp_path / "jpeg.dcm")) == "truncated_file"
 
 
 def bomb(path: Path, syntax: str) -> None:

@@ -37,7 +37,6 @@ UNCOMPRESSED = (
 )
 # What pydicom decodes only with packages that Slicer does not have.
 JPEG = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
-END_OF_JPEG = b"\xff\xd9"
 
 INTEGERS = 0x0010
 BITS = (8, 16, 32)
@@ -187,9 +186,6 @@ def _bare_image(header: Header) -> FileDataset:
         data = stream.read(header.pixels.length if compressed else header.pixel_bytes)
     if compressed:
         data = data.removesuffix(DELIMITER + bytes(4))  # pydicom writes it anew.
-    # A decoder would fill what is missing with grey.
-    if header.syntax in JPEG and END_OF_JPEG not in data[-8:]:
-        raise truncated(header.path)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
