@@ -30,6 +30,7 @@ from UncertaintyGuidedI2ILib import logic as translationLogic  # noqa: E402
 from UncertaintyGuidedI2ILib.check_panel import CheckPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.comparison_layout import registerLayout  # noqa: E402
 from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel  # noqa: E402
+from UncertaintyGuidedI2ILib.legends import LegendKeeper  # noqa: E402
 from UncertaintyGuidedI2ILib.overlays import NOTHING_REMEMBERED  # noqa: E402
 from UncertaintyGuidedI2ILib.pair_notes import ScenePair, addPair  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode  # noqa: E402
@@ -86,6 +87,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self.panels = ()
         self._parameterNode = None
         self._isAddition = False
+        self._legendKeeper = None
 
     def setup(self) -> None:
         """Load the panels, when the user opens the module for the first time."""
@@ -96,11 +98,12 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         self.translatePanel = TranslatePanel(
-            self._addTab("TranslatePanel", _("Translate")), self.client, self.onTranslated
+            self._addTab("TranslatePanel", _("Translate")), self.client, self.onTranslated, self.onShowUncertainty
         )
         self.inspectPanel = InspectPanel(self._addTab("InspectPanel", _("Inspect")))
         self.checkPanel = CheckPanel(self._addTab("CheckPanel", _("Check")), self.client)
         self.trainPanel = TrainPanel(self._addTab("TrainPanel", _("Train")), self.logic.training, self.onModelSaved)
+        self._legendKeeper = LegendKeeper(slicer.mrmlScene)
         self.panels = (self.translatePanel, self.inspectPanel, self.checkPanel, self.trainPanel)
         self.client.onLog = self.translatePanel.log
 
@@ -118,6 +121,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         slicer.app.disconnect("aboutToQuit()", self.client.stop)
         for panel in self.panels:
             panel.cleanup()
+        self._legendKeeper.close()
         self.client.stop()
         self.logic.training.close()
         self.removeObservers()
@@ -166,6 +170,10 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         if image is not None:
             self.inspectPanel.showResult(image)
             self.logic.getParameterNode().check.result = image
+
+    def onShowUncertainty(self, imageNode: object) -> None:
+        """Let the panel that looks at results show one: there its overlay is changed and taken off."""
+        self.inspectPanel.showUncertainty(imageNode)
 
     def onModelSaved(self, name: str) -> None:
         """Offer a new model where it is used."""

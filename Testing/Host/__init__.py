@@ -34,6 +34,8 @@ What differs from Slicer and cannot be seen here:
 - A parameter pack reads and writes the node's values one by one. Slicer's is a copy, which writes all of its values
   when one is set: read it anew (``parameterNode.pack``) rather than keep it.
 - Slice views show volumes by Slicer's own slice logic, without OpenGL; segmentations and markups need OpenGL and are
-  left out where there is none. The colour legend is drawn by the host. There are no 3D views.
+  left out where there is none. Which colour legends a view shows is decided by Slicer's own displayable manager, with
+  all its whims (``host.legends()``); the host draws a likeness, or has Slicer draw them (``Overlay.draws_legends``).
+  There are no 3D views.
 - Nodes get no subject hierarchy item by themselves, and ``pip_install`` refuses.
 """

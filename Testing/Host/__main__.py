@@ -16,7 +16,9 @@ def main(module: Path) -> int:
     """Open a module's panel beside slice views until the window is closed; return Qt's exit code."""
     host = start(offscreen=os.environ.get("QT_QPA_PLATFORM") == "offscreen")
     from Host.menus import add_menus
+    from Host.overlay import Overlay
 
+    Overlay.draws_legends = True
     add_menus(host.main_window)
     host.open_module(module)
     code = host.qt_application.exec()

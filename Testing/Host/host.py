@@ -240,6 +240,16 @@ class Host:
         event = QMouseEvent(QEvent.MouseMove, place, place, Qt.NoButton, Qt.NoButton, Qt.NoModifier)
         QApplication.sendEvent(view, event)
 
+    def legends(self) -> dict[str, list[Any]]:
+        """Return the colour legends that Slicer's own manager shows, by the name of the view of the present layout."""
+        widgets = {name: self.layout_manager.sliceWidget(name) for name in self.layout_manager.sliceViewNames()}
+        shown = {
+            name: widget.sliceView().legends()
+            for name, widget in widgets.items()
+            if widget.mrmlSliceNode().IsMappedInLayout()
+        }
+        return {name: legends for name, legends in shown.items() if legends}
+
     def expose_library(self, folder: Path, name: str) -> None:
         """Let a module's files be imported afresh, as Slicer lets it, until the host is uninstalled."""
         packages = (name, f"{name}Lib")

@@ -82,6 +82,7 @@ class LayoutManager(QWidget):
         for name in [name for name in self._slices if name not in OWN_VIEWS]:
             widget = self._slices.pop(name)
             logic = widget.sliceLogic()
+            widget.release()
             self._app_logic.GetSliceLogics().RemoveItem(logic)
             nodes = (logic.GetSliceCompositeNode(), logic.GetSliceDisplayNode(), logic.GetSliceNode())
             widget.deleteLater()
@@ -115,6 +116,8 @@ class LayoutManager(QWidget):
         for view in (*self._slices.values(), *self._plots.values()):
             view.setParent(self)
             view.setVisible(False)
+        for widget in self._slices.values():
+            widget.mrmlSliceNode().SetMappedInLayout(0)
         while outer.count():
             outer.takeAt(0).widget().deleteLater()
         outer.addWidget(self._arranged(description))
@@ -134,6 +137,7 @@ class LayoutManager(QWidget):
         view: QWidget
         if kind == "vtkMRMLSliceNode":
             view = self._slices[tag]
+            view.mrmlSliceNode().SetMappedInLayout(1)
         elif kind == "vtkMRMLPlotViewNode":
             view = self._plots.setdefault(tag, qMRMLPlotWidget())
             view.setMRMLScene(self._scene)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import slicer
-import vtk
 from PySide6.QtGui import QImage
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -66,47 +63,3 @@ def ras_at(node: Any, x: float, y: float) -> tuple[float, float, float]:
     """Return the point under a pixel of the view, y from the top, in RAS (mm)."""
     height = node.GetDimensions()[1]
     return node.GetXYToRAS().MultiplyPoint((x, height - 1 - y, 0, 1))[:3]
-
-
-@dataclass(frozen=True)
-class Legend:
-    """A colour legend as it is to be drawn.
-
-    Attributes:
-        title: With the unit.
-        colors: From the lowest to the highest, [N, 3] uint8.
-        low: Value of the lowest colour.
-        high: Value of the highest colour.
-    """
-
-    title: str
-    colors: np.ndarray
-    low: float
-    high: float
-
-
-def legend_of(volume: Any, view_id: str) -> Legend | None:
-    """Return a volume's colour legend, or None if it has none or hides it in this view."""
-    if volume is None or volume.GetDisplayNode() is None:
-        return None
-    node = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
-    if node is None or not node.GetVisibility() or not node.IsDisplayableInView(view_id):
-        return None
-    display = volume.GetDisplayNode()
-    colors = colors_of(display.GetColorNode())
-    if colors is None:
-        return None
-    title = node.GetTitleText() or volume.GetName()
-    return Legend(title, colors, display.GetWindowLevelMin(), display.GetWindowLevelMax())
-
-
-def colors_of(node: Any, count: int = 128) -> np.ndarray | None:
-    """Return a colour node's colours, evenly over its range, [N, 3] uint8."""
-    function = node.GetScalarsToColors() if node is not None else None
-    if function is None:
-        return None
-    low, high = function.GetRange()
-    values = vtk.vtkDoubleArray()
-    for value in np.linspace(low, high, count):
-        values.InsertNextValue(value)
-    return vtk_to_numpy(function.MapScalars(values, vtk.VTK_COLOR_MODE_MAP_SCALARS, -1))[:, :3].copy()

@@ -13,6 +13,7 @@ from PySide6.QtGui import QColor, QFont, QImage, QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from Host import slice_picture
+from Host.legends import Legend
 from Host.overlay import Overlay
 from Host.pythonqt import cpp_class
 from Host.qmrml_base import Observers
@@ -49,6 +50,11 @@ class qMRMLSliceView(QWidget):
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self._observers.add(scene, event, lambda _: self.update())
         self._fit()
+
+    def release(self) -> None:
+        """Let go of the scene."""
+        self._observers.clear()
+        self._overlay.legends.close()
 
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
@@ -130,7 +136,13 @@ class qMRMLSliceView(QWidget):
         for side, name in marks:
             across = Qt.AlignVCenter if side in (Qt.AlignLeft, Qt.AlignRight) else Qt.AlignHCenter
             _text(painter, inside, side | across, name, QColor("#e8c46a"))
-        self._draw_legend(painter)
+        if not self._overlay.draws():
+            for legend in self.legends():
+                _draw_bar(painter, legend, self.width, self.height)
+
+    def legends(self) -> list[Legend]:
+        """Return the colour legends that are in the view now; see ``Host.legends``."""
+        return self._overlay.legends.shown()
 
     def _layers_text(self) -> str:
         composite = self._logic.GetSliceCompositeNode()
@@ -142,17 +154,9 @@ class qMRMLSliceView(QWidget):
                 lines.append(f"{letter}: {volume.GetName()}{share}")
         return "\n".join(lines)
 
-    def _draw_legend(self, painter: QPainter) -> None:
-        for layer in (1, 0):
-            volume = self._logic.GetNthLayerVolumeNode(layer)
-            legend = slice_picture.legend_of(volume, self.mrmlSliceNode().GetID())
-            if legend is not None:
-                _draw_bar(painter, legend, self.width, self.height)
-                return
 
-
-def _draw_bar(painter: QPainter, legend: slice_picture.Legend, width: int, height: int) -> None:
-    """Draw a legend at the right border, with five numbers."""
+def _draw_bar(painter: QPainter, legend: Legend, width: int, height: int) -> None:
+    """Draw a legend at the right border, with its labels where they are in Slicer's."""
     top, bottom = height * 0.2, height * 0.8
     bar = QRectF(width - LEGEND_MARGIN - LEGEND_WIDTH, top, LEGEND_WIDTH, bottom - top)
     pixels = legend.colors[::-1, None].copy()
@@ -162,13 +166,12 @@ def _draw_bar(painter: QPainter, legend: slice_picture.Legend, width: int, heigh
     painter.drawRect(bar)
     title = QRectF(width * 0.35, top - 34, width * 0.65 - 6, 30)
     _text(painter, title, Qt.AlignRight | Qt.AlignBottom | Qt.TextWordWrap, legend.title)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = bottom - share * (bottom - top)
-        value = legend.low + share * (legend.high - legend.low)
+    for index, label in enumerate(legend.labels):
+        y = bottom - index / max(len(legend.labels) - 1, 1) * (bottom - top)
         painter.setPen(QColor("#d0d0d0"))
         painter.drawLine(QPointF(bar.right(), y), QPointF(bar.right() + 4, y))
         place = QRectF(bar.right() + 6, y - 8, LEGEND_MARGIN - 8, 16)
-        _text(painter, place, Qt.AlignVCenter | Qt.AlignLeft, f"{value:.4g}")
+        _text(painter, place, Qt.AlignVCenter | Qt.AlignLeft, label.strip())
 
 
 def _text(painter: QPainter, place: Any, flags: int, text: str, color: QColor | None = None) -> None:
@@ -204,6 +207,10 @@ class qMRMLSliceControllerWidget(QWidget):
         self._observers.add(logic, "ModifiedEvent", self._show)
         self._observers.add(logic.GetSliceNode(), "ModifiedEvent", self._show)
         self._show()
+
+    def release(self) -> None:
+        """Let go of the scene."""
+        self._observers.clear()
 
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
@@ -259,6 +266,11 @@ class qMRMLSliceWidget(QWidget):
         self._logic.SetSliceNode(node)
         self._controller.setSliceLogic(self._logic)
         self._view.setSliceLogic(self._logic)
+
+    def release(self) -> None:
+        """Let go of the scene: this view will not be shown any more."""
+        self._controller.release()
+        self._view.release()
 
     def sliceLogic(self) -> Any:
         return self._logic

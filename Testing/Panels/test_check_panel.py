@@ -216,8 +216,10 @@ def test_comparing_changes_no_view_until_it_is_asked_for(host, ui, pair, compare
     for node in composites:
         assert (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) == (pair[1].GetID(), error.GetID())
         assert node.GetForegroundOpacity() == 0.5
-    (legend,) = kinds(host, "vtkMRMLColorLegendDisplayNode")
-    assert legend.GetTitleText() == "Result - reference (HU)"
+    assert list(host.legends()) == ["Red", "Green", "Yellow"]
+    for (legend,) in host.legends().values():
+        assert legend.title.split() == ["Result", "-", "reference", "(HU)"]
+        assert [float(label) for label in legend.labels] == [-300, -200, -100, 0, 100, 200, 300]
 
     ui.chartSelector.setCurrentIndex(2)
     ui.showChartButton.click()

@@ -729,23 +729,30 @@ def test_pointing_into_a_view_moves_the_crosshair(host, slicer, qt, add_volume):
     assert crosshair.GetCursorPositionXYZ([0.0, 0.0, 0.0]) is view.mrmlSliceNode()
 
 
-def test_the_legend_has_the_volumes_colours_window_and_title(host, slicer, add_volume):
-    from Host.slice_picture import legend_of
-
+def test_a_legend_is_taken_up_when_it_changes_and_not_when_a_script_changes_the_layers(host, slicer, add_volume):
     volume = add_volume("sigma", np.zeros((4, 4, 4), np.float32))
     display = volume.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0, 300)
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeRed")
-    assert legend_of(volume, "vtkMRMLSliceNodeRed") is None
+    view = slicer.app.layoutManager().sliceWidget("Red")
+    composite = view.mrmlSliceCompositeNode()
+    composite.SetBackgroundVolumeID(None)
     node = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
     node.SetTitleText("sigma [HU]")
-    legend = legend_of(volume, "vtkMRMLSliceNodeRed")
+    composite.SetBackgroundVolumeID(volume.GetID())
+    assert view.sliceView().legends() == []
+    node.Modified()
+    (legend,) = view.sliceView().legends()
     assert (legend.title, legend.low, legend.high) == ("sigma [HU]", 0, 300)
+    assert legend.labels == ("0.0", "75.0", "150.0", "225.0", "300.0")
     assert tuple(legend.colors[0]) == (0, 0, 0)
     assert tuple(legend.colors[-1]) == (255, 0, 0)
+    # Slicer leaves it there too, until the legend changes again.
+    composite.SetBackgroundVolumeID(None)
+    assert len(view.sliceView().legends()) == 1
     node.SetVisibility(False)
-    assert legend_of(volume, "vtkMRMLSliceNodeRed") is None
+    assert view.sliceView().legends() == []
 
 
 def test_a_segmentation_is_drawn_over_the_slice(host, slicer, add_volume):

@@ -152,9 +152,12 @@ def quantity_nodes(host, quantity):
 
 
 def legends(host):
-    count = host.scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")
-    nodes = [host.scene.GetNthNodeByClass(i, "vtkMRMLColorLegendDisplayNode") for i in range(count)]
-    return {node.GetTitleText() for node in nodes if node.GetVisibility()}
+    """Return the titles of the legends in the views of the layout, by view."""
+    return {view: {legend.title.replace("\n", " ") for legend in shown} for view, shown in host.legends().items()}
+
+
+def everywhere(title):
+    return {name: {title} for name in ("Red", "Green", "Yellow")}
 
 
 # Without a result
@@ -222,11 +225,47 @@ def test_the_overlay_comes_on_and_goes_off_without_a_trace(host, ui, result, set
     ui.showOverlayCheckBox.checked = True
     settle()
     assert set(layers(host).values()) == {(result.input.GetID(), result.nodes["sigma"].GetID(), 0.5)}
-    assert legends(host) == {"sigma (HU)"}
+    assert legends(host) == everywhere("sigma (HU)")
     ui.showOverlayCheckBox.checked = False
     settle()
     assert layers(host) == before
-    assert legends(host) == set()
+    assert legends(host) == {}
+
+
+def test_every_map_has_its_legend_in_every_view_with_the_value_at_the_place_of_each_label(host, ui, result, settle):
+    ui.showOverlayCheckBox.checked = True
+    scales = {}
+    for index in range(ui.overlaySelector.count):
+        ui.overlaySelector.currentIndex = index
+        settle()
+        shown = host.legends()
+        assert list(shown) == ["Red", "Green", "Yellow"], ui.overlaySelector.currentText
+        for (legend,) in shown.values():
+            places = [index / (len(legend.labels) - 1) for index in range(len(legend.labels))]
+            values = [legend.low + place * (legend.high - legend.low) for place in places]
+            np.testing.assert_allclose([float(label) for label in legend.labels], values, rtol=1e-9, atol=1e-9)
+            scales[legend.title.replace("\n", " ")] = legend.low, legend.high
+    assert scales == {
+        "sigma (HU)": (0, 500),
+        "alpha (HU)": (0, 500),
+        "beta": (0, 4),
+        "pseudo-CT (HU)": (-700, 1300),
+        "90 % interval width (HU)": (0, 1600),
+        "P(HU > 300)": (0, 1),
+    }
+
+
+def test_what_others_show_in_all_views_takes_the_overlay_off_and_stays(host, ui, choices, result, settle):
+    import slicer
+
+    ui.showOverlayCheckBox.checked = True
+    settle()
+    slicer.util.setSliceViewerLayers(foreground=result.nodes["image"], foregroundOpacity=0.3)
+    settle()
+    assert not ui.showOverlayCheckBox.checked
+    assert {layer[1:] for layer in layers(host).values()} == {(result.nodes["image"].GetID(), 0.3)}
+    assert legends(host) == {}
+    assert choices.layersBefore == ""
 
 
 def test_opacity_anatomy_and_legend_follow_the_panel(host, ui, result, settle):
@@ -237,7 +276,7 @@ def test_opacity_anatomy_and_legend_follow_the_panel(host, ui, result, settle):
     ui.legendCheckBox.checked = False
     settle()
     assert set(layers(host).values()) == {(result.nodes["image"].GetID(), result.nodes["sigma"].GetID(), 0.8)}
-    assert legends(host) == set()
+    assert legends(host) == {}
 
 
 def test_what_the_user_changes_in_a_view_afterwards_is_left_alone(host, ui, result, settle):
@@ -261,12 +300,12 @@ def test_the_probability_follows_the_threshold_and_the_direction(host, ui, resul
     maps = phases[3]
     truth = stats.gennorm(maps["beta"].astype(float), maps["image"], maps["alpha"])
     np.testing.assert_allclose(voxels(node), truth.sf(300), atol=1e-5)
-    assert legends(host) == {"P(HU > 300)"}
+    assert legends(host) == everywhere("P(HU > 300)")
     ui.thresholdSlider.value = -200
     ui.relationSelector.currentText = "below"
     settle()
     np.testing.assert_allclose(voxels(node), truth.cdf(-200), atol=1e-5)
-    assert legends(host) == {"P(HU < -200)"}
+    assert legends(host) == everywhere("P(HU < -200)")
     assert quantity_nodes(host, "probability") == [node]
 
 
@@ -297,7 +336,7 @@ def test_the_interval_width_follows_the_level(host, ui, result, phases, settle):
     (node,) = quantity_nodes(host, "interval_width")
     low, high = stats.gennorm.interval(0.5, phases[3]["beta"].astype(float), scale=phases[3]["alpha"])
     np.testing.assert_allclose(voxels(node), high - low, rtol=1e-4)
-    assert legends(host) == {"50 % interval width (HU)"}
+    assert legends(host) == everywhere("50 % interval width (HU)")
 
 
 def test_sliders_end_where_the_intensities_do(host, ui, panel, result, phases, settle):
@@ -639,18 +678,42 @@ def test_the_comparison_comes_when_asked_for_and_goes_back(host, ui, result, set
     (probability,) = quantity_nodes(host, "probability")
     expected = {"input": result.input, "image": result.nodes["image"], "sigma": result.nodes["sigma"]}
     assert shown == {**expected, "probability": probability}
-    assert legends(host) == {"sigma (HU)", "P(HU > 300)"}
+    assert legends(host) == {VIEWS["sigma"]: {"sigma (HU)"}, VIEWS["probability"]: {"P(HU > 300)"}}
     assert ui.comparisonButton.text == "Back to the layout before"
     ui.thresholdSlider.value = 0
     settle()
-    assert legends(host) == {"sigma (HU)", "P(HU > 0)"}
+    assert legends(host) == {VIEWS["sigma"]: {"sigma (HU)"}, VIEWS["probability"]: {"P(HU > 0)"}}
     assert host.scene.GetNodeByID(f"vtkMRMLSliceNode{VIEWS['probability']}").GetLayoutLabel() == "P(HU > 0)"
     ui.comparisonButton.click()
     settle()
     assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
     assert layers(host) == before
-    assert legends(host) == set()
+    assert legends(host) == {}
     assert ui.comparisonButton.text == "Compare side by side"
+
+
+def test_the_comparison_opens_where_the_user_is(host, ui, result, settle):
+    import slicer
+
+    from UncertaintyGuidedI2ILib.comparison_layout import VIEWS
+
+    manager = slicer.app.layoutManager()
+    slicer.util.setSliceViewerLayers(background=result.input, fit=True)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(host.scene, 4.0, 18.0, -6.0, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+    crosshair = host.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(1.0, 2.0, 3.0)
+    ui.comparisonButton.click()
+    # Slicer gives new views their size, and fits them, only when it draws them.
+    host.wait_until(lambda: manager.sliceWidget(VIEWS["sigma"]) is not None)
+    manager.resetSliceViews()
+    settle()
+    assert {manager.sliceWidget(name).sliceLogic().GetSliceOffset() for name in VIEWS.values()} == {-6.0}
+    assert crosshair.GetCrosshairRAS() == (1.0, 2.0, 3.0)
+    # From then on the views are the user's.
+    manager.sliceWidget(VIEWS["sigma"]).sliceLogic().SetSliceOffset(10.0)
+    ui.thresholdSlider.value = 100
+    settle()
+    assert manager.sliceWidget(VIEWS["sigma"]).sliceLogic().GetSliceOffset() == 10.0
 
 
 # What users do to nodes
@@ -768,11 +831,11 @@ def test_choices_overlay_phase_and_undo_come_back_from_a_saved_scene(
         assert again.ui.showOverlayCheckBox.checked
         (probability,) = quantity_nodes(host, "probability")
         assert {layer[1] for layer in layers(host).values()} == {probability.GetID()}
-        assert legends(host) == {"P(HU > 250)"}
+        assert legends(host) == everywhere("P(HU > 250)")
         again.ui.showOverlayCheckBox.checked = False
         host.wait_until(lambda: not again.panel._refreshTimer.active)
         assert layers(host) == before
-        assert legends(host) == set()
+        assert legends(host) == {}
     finally:
         again.panel.cleanup()
 

@@ -442,13 +442,35 @@ def test_a_temporary_folder_that_cannot_be_written_is_told_and_the_panel_is_idle
     assert volumes() == ["sample_nacpet"]
 
 
-def test_showing_the_result_changes_views_only_when_asked(host, panel, apply, small_pet):
+def test_showing_the_result_changes_views_only_when_asked_and_is_the_overlay_of_inspect(
+    host, module_widget, panel, apply, small_pet
+):
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    red = slicer.app.layoutManager().sliceWidget("Red")
+    slicer.util.setSliceViewerLayers(background=small_pet, fit=True)
+    bounds = [0.0] * 6
+    red.sliceLogic().GetLowestVolumeSliceBounds(bounds)
+    place = 0.7 * bounds[4] + 0.3 * bounds[5]
+    red.sliceLogic().SetSliceOffset(place)
+    red.mrmlSliceNode().SetFieldOfView(33, 33, 1)
     apply(until=lambda: idle(panel))
     assert {composite.GetForegroundVolumeID() for composite in composites} <= {None, ""}
+
     panel.ui.showResultButton.click()
-    sigma = slicer.util.getNode("slab sigma (HU)")
-    assert {composite.GetForegroundVolumeID() for composite in composites} == {sigma.GetID()}
+    image, sigma = slicer.util.getNode("slab pseudo-CT"), slicer.util.getNode("slab sigma (HU)")
+    host.wait_until(host.legends)
+    layers = {(node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) for node in composites}
+    assert layers == {(image.GetID(), sigma.GetID())}
+    assert {legend.title for shown in host.legends().values() for legend in shown} == {"sigma (HU)"}
+    assert list(host.legends()) == ["Red", "Green", "Yellow"]
+    assert red.sliceLogic().GetSliceOffset() == place
+    assert red.mrmlSliceNode().GetFieldOfView()[0] == 33
+    inspect = module_widget.inspectPanel
+    assert inspect.ui.showOverlayCheckBox.checked
+    assert inspect.ui.anatomySelector.currentText == "translated image"
+    inspect.ui.showOverlayCheckBox.checked = False
+    host.wait_until(lambda: not host.legends())
+    assert {node.GetBackgroundVolumeID() for node in composites} == {small_pet.GetID()}
 
 
 def test_a_deleted_output_is_no_longer_offered(host, panel, apply, small_pet):

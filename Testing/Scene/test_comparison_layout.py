@@ -103,13 +103,40 @@ def test_the_views_are_fitted_and_stay_on_the_users_slice(views, volumes):
         assert views.logics[name].GetSliceOffset() == pytest.approx(-6.5)
 
 
+def test_the_slice_is_that_of_an_axial_view_on_the_screen_whichever_it_is(views, volumes):
+    for name, orientation in (("Red", "Coronal"), ("Green", "Axial"), ("Yellow", "Axial")):
+        views.logics[name].GetSliceNode().SetOrientation(orientation)
+    views.logics["Red"].SetSliceOffset(3.0)
+    views.logics["Green"].SetSliceOffset(-3.0)
+    views.logics["Yellow"].SetSliceOffset(-4.5)
+    views.logics["Yellow"].GetSliceNode().SetMappedInLayout(1)
+    comparison(views, volumes)
+    assert {round(views.logics[name].GetSliceOffset(), 6) for name in VIEWS.values()} == {-4.5}
+
+
+@pytest.mark.parametrize(("placed", "offset"), [(-3.5, -3.5), (1000.0, None)])
+def test_without_an_axial_view_the_crosshair_says_where_the_user_is_if_it_lies_in_the_image(
+    placed, offset, views, volumes
+):
+    for name in ("Red", "Green", "Yellow"):
+        views.logics[name].GetSliceNode().SetOrientation("Sagittal")
+    crosshair = views.app.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(0, 0, placed)
+    comparison(views, volumes)
+    found = {views.logics[name].GetSliceOffset() for name in VIEWS.values()}
+    bounds = np.zeros(6)
+    volumes["input"].GetRASBounds(bounds)
+    assert len(found) == 1
+    assert found == {offset} if offset is not None else bounds[4] < found.pop() < bounds[5]
+
+
 def test_the_way_back_leads_to_the_users_layout_with_all_its_layers(views, volumes):
     views.layout.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     views.composite("Red").SetBackgroundVolumeID(volumes["image"].GetID())
     views.composite("Red").SetForegroundOpacity(0.25)
     before = comparison(views, volumes)
     assert views.arrangement() == LAYOUT_ID
-    leaveComparison(views.app.scene, before)
+    leaveComparison(views.app.scene, before.layout)
     assert views.arrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
     assert views.composite("Red").GetBackgroundVolumeID() == volumes["image"].GetID()
     assert views.composite("Red").GetForegroundOpacity() == 0.25
@@ -119,7 +146,7 @@ def test_the_way_back_leads_to_the_users_layout_with_all_its_layers(views, volum
 def test_a_user_who_left_by_himself_is_not_moved(views, volumes):
     before = comparison(views, volumes)
     views.layout.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView)
-    leaveComparison(views.app.scene, before)
+    leaveComparison(views.app.scene, before.layout)
     assert views.arrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView
 
 

@@ -156,7 +156,7 @@ def test_an_overlay_appears_in_every_view_when_asked_for(add_volume, logic, view
 
 
 def test_a_legend_names_the_volume_and_its_unit(add_volume, logic):
-    from UncertaintyGuidedI2ILib.display import showLegend
+    from UncertaintyGuidedI2ILib.legends import showLegend
 
     sigma = logic.translate(add_volume())["sigma"]
     legend = showLegend(sigma)

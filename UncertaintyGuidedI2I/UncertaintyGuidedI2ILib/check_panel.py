@@ -16,7 +16,8 @@ from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.check_curves import DATA_RANGE, MASK, NOTE
 from UncertaintyGuidedI2ILib.check_job import CheckJob
 from UncertaintyGuidedI2ILib.check_nodes import Check, checkOf, exportCheck
-from UncertaintyGuidedI2ILib.display import showLegend, showOverlay
+from UncertaintyGuidedI2ILib.display import showOverlay
+from UncertaintyGuidedI2ILib.legends import showLegend
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.parameters import connectWidgets
 from UncertaintyGuidedI2ILib.results import UNIT, Result, resultOf, results
@@ -112,11 +113,10 @@ class CheckPanel(VTKObservationMixin):
         """Show the error map over the reference in every slice view, with its colours explained."""
         check, reference = self._check(), self._reference()
         if check and reference:
-            showOverlay(reference, check.error, ERROR_OPACITY)
+            showOverlay(reference, check.error, ERROR_OPACITY, slicer.app.applicationLogic())
             unit = check.error.GetAttribute(UNIT)
             title = _("Result - reference ({unit})") if unit else _("Result - reference")
-            showLegend(check.error).SetTitleText(title.format(unit=unit))
-            slicer.util.resetSliceViews()
+            showLegend(check.error, title.format(unit=unit))
 
     def onExport(self, checked: bool = False) -> None:
         """Write figures and curves into a folder that the user chooses."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import slicer
+
+from UncertaintyGuidedI2ILib.legends import refreshLegends
+from UncertaintyGuidedI2ILib.views import fitView
 
 # Slicer's own layouts are below 100, and 501 and more are advised to extensions.
 LAYOUT_ID = 52107
@@ -15,6 +19,23 @@ PREFIX = "UGI2I-"
 # By what is shown in them; the view's name is also its layout name.
 VIEWS = {"input": "UGI2I-Input", "image": "UGI2I-Image", "sigma": "UGI2I-Sigma", "probability": "UGI2I-Probability"}
 COLORS = {"input": "#8A8A8A", "image": "#C9A227", "sigma": "#D1495B", "probability": "#1C8C8C"}
+
+
+# Of a slice whose normal is the patient's axis, up to a degree or so.
+PARALLEL = 0.9998
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the comparison was opened from.
+
+    Attributes:
+        layout: The layout that was there before.
+        point: Where the user was, RAS in mm; None where no view says so.
+    """
+
+    layout: int
+    point: tuple[float, float, float] | None
 
 
 def isComparisonView(layoutName: str | None) -> bool:
@@ -40,8 +61,8 @@ def showComparison(
     volumes: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
     labels: Mapping[str, str],
     applicationLogic: slicer.vtkMRMLApplicationLogic,
-) -> int:
-    """Switch to the comparison; no other view changes.
+) -> Opened:
+    """Switch to the comparison, at the slice that the user is at; no other view changes.
 
     Args:
         volumes: What to show by the keys of ``VIEWS``; a view whose volume is missing stays empty.
@@ -49,7 +70,8 @@ def showComparison(
         applicationLogic: Knows the views' logics, which fit them to their volumes.
 
     Returns:
-        The layout that was there before.
+        What was there before. Views that have just been made get their size only when the application draws them:
+        ``placeComparison`` is to be called again then.
 
     Raises:
         RuntimeError: This scene has no layouts.
@@ -58,15 +80,24 @@ def showComparison(
     layout = registerLayout(scene)
     if layout is None:
         raise RuntimeError("The scene has no layout node.")
-    before = layout.GetViewArrangement()
+    opened = Opened(layout.GetViewArrangement(), _placeOfUser(scene))
     layout.SetViewArrangement(LAYOUT_ID)
     fillComparison(scene, volumes, labels)
-    for quantity, name in VIEWS.items():
+    placeComparison(opened.point, applicationLogic)
+    return opened
+
+
+def placeComparison(point: tuple[float, float, float] | None, applicationLogic: slicer.vtkMRMLApplicationLogic) -> None:
+    """Fit the comparison's views to what they show, at the slice through a point.
+
+    Args:
+        point: RAS, mm; the middle is shown where there is none, or where it lies outside.
+        applicationLogic: Knows the views' logics.
+    """
+    for name in VIEWS.values():
         logic = applicationLogic.GetSliceLogicByLayoutName(name)
-        if logic is not None and quantity in volumes:
-            logic.FitSliceToBackground()
-    _goWhereTheUserIs(scene)
-    return before
+        if logic is not None:
+            fitView(logic, _offset(logic.GetSliceNode(), point) if point is not None else None)
 
 
 def fillComparison(
@@ -81,6 +112,7 @@ def fillComparison(
             view.SetLayoutLabel(labels[quantity])
         if name in composites:
             _fill(composites[name], volumes.get(quantity))
+    refreshLegends(scene)
 
 
 def leaveComparison(scene: slicer.vtkMRMLScene, before: int) -> None:
@@ -109,15 +141,30 @@ def _composites(scene: slicer.vtkMRMLScene) -> Iterator[tuple[str, Any]]:
             yield composite.GetLayoutName(), composite
 
 
-def _goWhereTheUserIs(scene: slicer.vtkMRMLScene) -> None:
-    """Show the slice that the axial view shows."""
-    red = scene.GetNodeByID("vtkMRMLSliceNodeRed")
-    if red is None:
-        return
-    matrix = red.GetSliceToRAS()
-    for name in VIEWS.values():
-        view = scene.GetNodeByID(f"vtkMRMLSliceNode{name}")
-        view.JumpSliceByOffsetting(*(matrix.GetElement(row, 3) for row in range(3)))
+def _placeOfUser(scene: slicer.vtkMRMLScene) -> tuple[float, float, float] | None:
+    """Return a point of the axial slice that the user looks at: of a view on the screen rather than of one that is not.
+
+    Where no view is axial the crosshair says where the user is, if it has been placed.
+    """
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(count)]
+    axial = [view for view in views if not isComparisonView(view.GetLayoutName()) and _isAxial(view)]
+    if axial:
+        matrix = min(axial, key=lambda view: not view.IsMappedInLayout()).GetSliceToRAS()
+        return matrix.GetElement(0, 3), matrix.GetElement(1, 3), matrix.GetElement(2, 3)
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    r, a, s = crosshair.GetCrosshairRAS() if crosshair is not None else (0.0, 0.0, 0.0)
+    return (r, a, s) if (r, a, s) != (0.0, 0.0, 0.0) else None
+
+
+def _isAxial(view: slicer.vtkMRMLSliceNode) -> bool:
+    return abs(view.GetSliceToRAS().GetElement(2, 2)) > PARALLEL
+
+
+def _offset(view: slicer.vtkMRMLSliceNode, point: tuple[float, float, float]) -> float:
+    """Return where a point lies along a view's normal, mm."""
+    matrix = view.GetSliceToRAS()
+    return sum(matrix.GetElement(row, 2) * point[row] for row in range(3))
 
 
 def _description() -> str:

@@ -1,15 +1,17 @@
-"""How outputs look: window, colours, threshold, legend. Views change only when a function here is asked to."""
+"""How outputs look: window, colours, threshold. Views change only when a function here is asked to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import slicer
 
 from UncertaintyGuidedI2ILib.colors import colorNode
 from UncertaintyGuidedI2ILib.comparison_layout import isComparisonView
+from UncertaintyGuidedI2ILib.legends import refreshLegends
+from UncertaintyGuidedI2ILib.views import areInOnePlace, fitView
 
 # Gaussian errors have beta 2, Laplace errors 1; above 4 the tails hardly differ.
 BETA_RANGE = (0.0, 4.0)
@@ -97,7 +99,10 @@ def _hideBelow(display: slicer.vtkMRMLScalarVolumeDisplayNode, threshold: float,
 
 
 def showOverlay(
-    background: slicer.vtkMRMLScalarVolumeNode, overlay: slicer.vtkMRMLScalarVolumeNode, opacity: float = 0.5
+    background: slicer.vtkMRMLScalarVolumeNode,
+    overlay: slicer.vtkMRMLScalarVolumeNode,
+    opacity: float = 0.5,
+    applicationLogic: slicer.vtkMRMLApplicationLogic | None = None,
 ) -> None:
     """Show one volume over another in every slice view of the user's; call it only when he asks.
 
@@ -105,12 +110,20 @@ def showOverlay(
         background: The anatomy, e.g. the pseudo-CT or the input.
         overlay: What lies on it, e.g. sigma.
         opacity: Of the overlay, 0 to 1.
+        applicationLogic: Where it is given, views that showed something elsewhere in space are fitted to the anatomy;
+            they stay at the slice that the user was at where that lies in it.
     """
-    for composite in sliceComposites(background.GetScene()):
+    scene = background.GetScene()
+    for composite in sliceComposites(scene):
+        before = scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
         with slicer.util.NodeModify(composite):
             composite.SetBackgroundVolumeID(background.GetID())
             composite.SetForegroundVolumeID(overlay.GetID())
             composite.SetForegroundOpacity(opacity)
+        logic = applicationLogic and applicationLogic.GetSliceLogicByLayoutName(composite.GetLayoutName())
+        if logic and not areInOnePlace(before, background):
+            fitView(logic, logic.GetSliceOffset() if before is not None else None)
+    refreshLegends(scene)
 
 
 def sliceComposites(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLSliceCompositeNode]:
@@ -119,32 +132,3 @@ def sliceComposites(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLSliceC
         composite = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
         if not isComparisonView(composite.GetLayoutName()):
             yield composite
-
-
-def showLegend(node: slicer.vtkMRMLScalarVolumeNode, title: str | None = None) -> slicer.vtkMRMLColorLegendDisplayNode:
-    """Add a colour legend; it shows the whole scale, also the part below a threshold.
-
-    Args:
-        node: A volume with a display node.
-        title: ASCII, because Slicer's fonts have no Greek letters; by default the volume's name.
-    """
-    legend = _colorLogic(node.GetScene()).AddDefaultColorLegendDisplayNode(node)
-    with slicer.util.NodeModify(legend):
-        legend.SetTitleText(title or node.GetName())
-        legend.SetVisibility(True)
-    return legend
-
-
-def hideLegend(node: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Hide a volume's colour legend where it has one."""
-    legend = _colorLogic(node.GetScene()).GetColorLegendDisplayNode(node)
-    if legend is not None:
-        legend.SetVisibility(False)
-
-
-def _colorLogic(scene: slicer.vtkMRMLScene) -> Any:
-    if hasattr(slicer, "modules"):
-        return slicer.modules.colors.logic()
-    # Outside the application nobody has made the node type known to the scene.
-    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
-    return slicer.vtkSlicerColorLogic

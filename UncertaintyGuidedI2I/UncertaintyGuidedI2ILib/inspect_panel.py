@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import comparison_layout
+from UncertaintyGuidedI2ILib.display import sliceComposites
 from UncertaintyGuidedI2ILib.inspect_figures import FigureSections
 from UncertaintyGuidedI2ILib.inspect_readout import ReadoutSection
 from UncertaintyGuidedI2ILib.inspect_words import enable, missingText, noResultText, say
@@ -51,6 +52,10 @@ class InspectPanel(VTKObservationMixin):
         self._observed: list[slicer.vtkMRMLNode] = []
         self._comparisonAsked = False
         self._compared: tuple[Any, ...] = ()
+        # From where the comparison was opened, until its views have their size.
+        self._opened: comparison_layout.Opened | None = None
+        # Whether the views need not be fitted to the overlay that comes.
+        self._isFitted = True
         self._refreshTimer = qt.QTimer()
         self._refreshTimer.setSingleShot(True)
         self._refreshTimer.interval = 0
@@ -87,10 +92,29 @@ class InspectPanel(VTKObservationMixin):
             self._parameterNode.inspect.showOverlay = False
         self._parameterNode.inspect.result = imageNode
 
+    def showUncertainty(self, imageNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Lay sigma over a translated image because the user asks for it in another panel.
+
+        It is this panel's overlay like any other: with its legend, and to be taken off here.
+        """
+        if self._parameterNode is None:
+            return
+        self._listResults()
+        self._isFitted = False
+        for name, value in (
+            ("result", imageNode),
+            ("overlay", OVERLAYS[0]),
+            ("anatomy", ANATOMIES[1]),
+            ("showOverlay", True),
+        ):
+            setattr(self._parameterNode.inspect, name, value)
+        self._refresh()
+
     def onSceneStartClose(self) -> None:
         """Let go of volumes that are about to go."""
         self._session.forget()
-        self._comparisonAsked, self._compared = False, ()
+        self._comparisonAsked, self._compared, self._opened = False, (), None
+        self._isFitted = True
         self._readout.forget()
         self._figures.forget()
 
@@ -177,6 +201,8 @@ class InspectPanel(VTKObservationMixin):
         self._figures.follow(result)
         self._showOverlay(result)
         self._showComparison(result)
+        if choices is not None and result is not None:
+            self._session.explain(result, self._wanted(result) if choices.legend else [])
         self._showPhase(result)
         self._readout.show()
         self._showState(result)
@@ -192,9 +218,9 @@ class InspectPanel(VTKObservationMixin):
         self.ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", QUANTITY, "image")
 
     def _observe(self, result: Result | None) -> None:
-        """Follow what changes a result from elsewhere: its nodes, its phases' browser and the layout."""
+        """Follow what is changed elsewhere: a result's nodes, its phases' browser, the layout and the views' layers."""
         layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-        nodes = [layout] if layout is not None else []
+        nodes = [*([layout] if layout is not None else []), *sliceComposites(slicer.mrmlScene)]
         if result is not None:
             browser = browserOf(result)
             nodes += [*result.nodes.values(), *([browser] if browser is not None else [])]
@@ -214,22 +240,34 @@ class InspectPanel(VTKObservationMixin):
             result is None or overlay.missingIn(result) or self._session.isDeleted(result, overlay)
         ):
             choices.showOverlay = False
-        wanted = [overlay] if choices.showOverlay else []
-        if self._comparisonAsked or comparison_layout.isComparisonShown(slicer.mrmlScene):
-            wanted += [self._overlay("sigma"), self._overlay("probability")]
+        elif choices.showOverlay and self._session.isReplaced(slicer.mrmlScene):
+            # Another panel, a script or the user shows something else in all views: it stays.
+            self._session.letGo(slicer.mrmlScene)
+            choices.layersBefore = ""
+            choices.showOverlay = False
+        wanted = self._wanted(result)
         if result is None:
             self._session.stop()
         else:
-            wanted = [candidate for candidate in wanted if not candidate.missingIn(result)]
             self._session.want(result, wanted)
-            self._session.explain(result, wanted if choices.legend else [])
         if choices.showOverlay and result is not None:
             if not choices.layersBefore:
                 choices.layersBefore = rememberLayers(slicer.mrmlScene)
-            self._session.show(result, overlay, self._anatomy(result), choices.opacity)
+            views = None if self._isFitted else slicer.app.applicationLogic()
+            if self._session.show(result, overlay, self._anatomy(result), choices.opacity, views):
+                self._isFitted = True
         elif choices.layersBefore:
             self._session.takeOff(slicer.mrmlScene, choices.layersBefore)
             choices.layersBefore = ""
+
+    def _wanted(self, result: Result | None) -> list[Overlay]:
+        """Return the maps that are to be seen, in the user's views and in the comparison."""
+        if result is None:
+            return []
+        wanted = [self._overlay()] if self._choices().showOverlay else []
+        if self._comparisonAsked or comparison_layout.isComparisonShown(slicer.mrmlScene):
+            wanted += [self._overlay("sigma"), self._overlay("probability")]
+        return [overlay for overlay in wanted if not overlay.missingIn(result)]
 
     def _anatomy(self, result: Result) -> slicer.vtkMRMLScalarVolumeNode:
         image = result.nodes["image"] if "image" in result.nodes else next(iter(result.nodes.values()))
@@ -239,7 +277,7 @@ class InspectPanel(VTKObservationMixin):
         scene, choices = slicer.mrmlScene, self._choices()
         shown = comparison_layout.isComparisonShown(scene)
         if choices is None or result is None or not (shown or self._comparisonAsked):
-            self._compared = ()
+            self._compared, self._opened = (), None
             return
         probability = self._overlay("probability")
         if self._session.isWorking:
@@ -254,9 +292,12 @@ class InspectPanel(VTKObservationMixin):
         }
         if self._comparisonAsked:
             self._comparisonAsked = False
-            before = comparison_layout.showComparison(volumes, labels, slicer.app.applicationLogic())
-            if before != comparison_layout.LAYOUT_ID:
-                choices.layoutBefore = before
+            self._opened = comparison_layout.showComparison(volumes, labels, slicer.app.applicationLogic())
+            if self._opened.layout != comparison_layout.LAYOUT_ID:
+                choices.layoutBefore = self._opened.layout
+        elif self._opened is not None:
+            comparison_layout.placeComparison(self._opened.point, slicer.app.applicationLogic())
+            self._opened = None
         compared = (
             tuple(volumes[key].GetID() for key in comparison_layout.VIEWS if key in volumes),
             tuple(labels.values()),

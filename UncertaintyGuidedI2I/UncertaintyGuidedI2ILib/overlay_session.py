@@ -10,7 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.cooperative import Cooperative
-from UncertaintyGuidedI2ILib.display import showLegend, showOverlay
+from UncertaintyGuidedI2ILib.display import showOverlay, sliceComposites
+from UncertaintyGuidedI2ILib.legends import showLegend
 from UncertaintyGuidedI2ILib.overlays import (
     Overlay,
     ResultGoneError,
@@ -79,13 +80,46 @@ class OverlaySession:
         key, nodeID = self._made.get(overlay.quantity, (None, ""))
         return key is not None and key[0] == result.runID and result.scene.GetNodeByID(nodeID) is None
 
-    def show(self, result: Result, overlay: Overlay, anatomy: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> None:
-        """Lay a finished map over the anatomy; nothing happens while it is not finished or shown already."""
+    def isReplaced(self, scene: slicer.vtkMRMLScene) -> bool:
+        """Whether the map that was shown lies in no slice view any more: something else was shown there."""
+        shown = (composite.GetForegroundVolumeID() for composite in sliceComposites(scene))
+        return bool(self._told) and self._told[0] not in shown
+
+    def show(
+        self,
+        result: Result,
+        overlay: Overlay,
+        anatomy: slicer.vtkMRMLScalarVolumeNode,
+        opacity: float,
+        applicationLogic: slicer.vtkMRMLApplicationLogic | None = None,
+    ) -> bool:
+        """Lay a finished map over the anatomy; nothing happens while it is not finished or shown already.
+
+        Args:
+            result: Whose map it is.
+            overlay: The map.
+            anatomy: What it lies on.
+            opacity: Of the map.
+            applicationLogic: See ``showOverlay``.
+
+        Returns:
+            Whether the map is there now.
+        """
         node = self.volume(result, overlay)
-        told = (node and node.GetID(), anatomy.GetID(), opacity)
-        if node is not None and told != self._told:
+        if node is None:
+            return False
+        told = (node.GetID(), anatomy.GetID(), opacity)
+        if told != self._told:
             self._told = told
-            showOverlay(anatomy, node, opacity)
+            showOverlay(anatomy, node, opacity, applicationLogic)
+        return True
+
+    def letGo(self, scene: slicer.vtkMRMLScene) -> None:
+        """Leave the views to what is shown there instead of the map."""
+        hideLegends(scene)
+        self._told, self._explained = (), {}
+        # When it is asked for again, the maps under it may have been edited.
+        self._made.clear()
 
     def explain(self, result: Result, overlays: list[Overlay]) -> None:
         """Show the legends of finished maps, and of no others; of what the user does to them nothing is undone."""
@@ -102,11 +136,8 @@ class OverlaySession:
 
     def takeOff(self, scene: slicer.vtkMRMLScene, before: str) -> None:
         """Let the views show again what they showed before; see ``rememberLayers``."""
-        hideLegends(scene)
         restoreLayers(scene, before)
-        self._told, self._explained = (), {}
-        # When it is asked for again, the maps under it may have been edited.
-        self._made.clear()
+        self.letGo(scene)
 
     def forget(self) -> None:
         """Stop, and know nothing of views and volumes any more: the scene goes, or the views are left as they are."""

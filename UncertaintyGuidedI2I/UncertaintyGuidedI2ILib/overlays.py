@@ -12,6 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib import display
 from UncertaintyGuidedI2ILib.display import sliceComposites
+from UncertaintyGuidedI2ILib.legends import legends, refreshLegends
 from UncertaintyGuidedI2ILib.results import PHASE, QUANTITY, RUN, UNIT, Result, nodesOfRun
 from UncertaintyGuidedI2ILib.scene import INPUT_REFERENCE, isInScene, placeBeside
 from UncertaintyGuidedI2ILib.transfer import emptyLike
@@ -196,8 +197,7 @@ def _colourIfGrey(node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> None:
 
 def hideLegends(scene: slicer.vtkMRMLScene) -> None:
     """Hide the colour legends of what can be an overlay; the user's other legends stay."""
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")):
-        legend = scene.GetNthNodeByClass(i, "vtkMRMLColorLegendDisplayNode")
+    for legend in legends(scene):
         if _isOverlay(legend.GetDisplayableNode()):
             legend.SetVisibility(False)
 
@@ -237,6 +237,7 @@ def restoreLayers(scene: slicer.vtkMRMLScene, remembered: str) -> None:
             composite.SetBackgroundVolumeID(background)
             composite.SetForegroundVolumeID(foreground)
             composite.SetForegroundOpacity(before[2])
+    refreshLegends(scene)
 
 
 def _exists(scene: slicer.vtkMRMLScene, nodeID: str | None) -> bool:

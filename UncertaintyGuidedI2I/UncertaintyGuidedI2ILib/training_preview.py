@@ -16,6 +16,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib.display import DisplayHints, setUpDisplay, setUpMap, showOverlay, sliceComposites
+from UncertaintyGuidedI2ILib.legends import refreshLegends, showLegend
 from UncertaintyGuidedI2ILib.scene import isInScene
 from UncertaintyGuidedI2ILib.transfer import slabs
 
@@ -69,11 +70,14 @@ class TrainingPreview:
         node = self._nodes[quantity]
         if quantity == "image":
             showOverlay(node, self._nodes["sigma"])
+            unit = self._about.get("unit", "")
+            showLegend(self._nodes["sigma"], f"sigma ({unit})" if unit else "sigma").SaveWithSceneOff()
         else:
             for composite in sliceComposites(self._scene):
                 with slicer.util.NodeModify(composite):
                     composite.SetBackgroundVolumeID(node.GetID())
                     composite.SetForegroundVolumeID(None)
+            refreshLegends(self._scene)
 
     def clear(self) -> None:
         """Remove the volumes."""

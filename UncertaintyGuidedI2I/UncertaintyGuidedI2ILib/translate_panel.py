@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies, preflight
-from UncertaintyGuidedI2ILib.display import showOverlay
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.model_chooser import ModelChooser
 from UncertaintyGuidedI2ILib.parameters import PLANES, connectWidgets
@@ -41,13 +40,21 @@ class TranslatePanel(VTKObservationMixin):
         ui: Widgets of TranslatePanel.ui.
         client: The worker's; shared with the other panels.
         onTranslated: Called with the new nodes by output name.
+        onShow: Called with the translated image over which the user wants to see sigma.
     """
 
-    def __init__(self, ui: Any, client: WorkerClient, onTranslated: Callable[[Nodes], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        client: WorkerClient,
+        onTranslated: Callable[[Nodes], None],
+        onShow: Callable[[slicer.vtkMRMLScalarVolumeNode], None],
+    ) -> None:
         VTKObservationMixin.__init__(self)
         self.ui = ui
         self._client = client
         self._onTranslated = onTranslated
+        self._onShow = onShow
         self._run = Run(self._showState)
         self._job: TranslationJob | None = None
         # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
@@ -133,8 +140,7 @@ class TranslatePanel(VTKObservationMixin):
         """Show sigma over the translated image, because the user asks for it."""
         nodes = self._shownNodes()
         if nodes:
-            showOverlay(*nodes)
-            slicer.util.resetSliceViews()
+            self._onShow(nodes[0])
 
     def onInstall(self, checked: bool = False) -> None:
         """Install what is missing; ``ensureInstalled`` asks first."""
