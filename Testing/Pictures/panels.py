@@ -1,8 +1,12 @@
 """Photographs the panels on the bundled sample, beside real slice views, on the test host (Testing/Host).
 
-Usage: python panels.py FOLDER
+Every map of Inspect, the comparison and the error map are photographed at two sizes of the window, to be judged; the
+legends are drawn by Slicer itself. ``--without-training`` leaves out the picture that takes minutes.
+
+Usage: python panels.py FOLDER [--without-training]
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -17,7 +21,8 @@ sys.path.insert(0, str(ROOT / "Testing"))
 
 # The level of the sinuses and the petrous bones, RAS in mm; where the three slices meet.
 CENTRE = (4.0, 18.0, -22.0)
-WINDOW = (1500, 1000)
+WINDOW = (1600, 1000)
+SMALL_WINDOW = (1280, 800)
 PATIENCE_S = 120
 HEADS = 6
 # Blurred, noisy and scattered, unlike the bundled model's.
@@ -27,13 +32,17 @@ EPOCHS = 4
 TRAINING_S = 1200
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, training: bool) -> None:
     """Go through the panels as a user does, with a picture at each station."""
     from Host.host import start
 
     folder.mkdir(parents=True, exist_ok=True)
     host = start()
     import slicer
+
+    from Host.overlay import Overlay
+
+    Overlay.draws_legends = True
 
     host.main_window.resize(*WINDOW)
     widget = host.open_module(MODULE / "UncertaintyGuidedI2I.py")
@@ -63,13 +72,15 @@ def main(folder: Path) -> None:
     host.point(slicer.app.layoutManager().sliceWidget("Red").sliceView(), 366, 300)
     wait(host)
     host.screenshot(host.main_window, folder / "inspect.png")
+    photograph_maps(host, widget, folder)
 
     widget.inspectPanel.ui.comparisonButton.click()
     wait(host, 3)
-    jump_to(slicer)
-    wait(host)
-    host.screenshot(host.main_window, folder / "comparison.png")
+    photograph_sizes(host, folder, "comparison")
     widget.inspectPanel.ui.comparisonButton.click()
+    wait(host)
+    choices.inspect.showOverlay = False
+    wait(host)
 
     show_tab(widget, 2)
     choices.check.reference = ct
@@ -78,15 +89,36 @@ def main(folder: Path) -> None:
     host.wait_until(lambda: check.ui.figuresTable.rowCount > 0, PATIENCE_S)
     check.ui.showErrorButton.click()
     wait(host)
+    photograph_sizes(host, folder, "error")
     check.ui.showChartButton.click()
     wait(host)
     jump_to(slicer)
     wait(host)
     host.screenshot(host.main_window, folder / "check.png")
 
-    with tempfile.TemporaryDirectory() as scratch:
-        photograph_training(host, widget, Path(scratch), folder / "train.png")
+    if training:
+        with tempfile.TemporaryDirectory() as scratch:
+            photograph_training(host, widget, Path(scratch), folder / "train.png")
     host.quit()
+
+
+def photograph_maps(host: Any, widget: Any, folder: Path) -> None:
+    """Lay each map over the anatomy in turn; the last is the one that was there."""
+    choices = widget.logic.getParameterNode()
+    before = choices.inspect.overlay
+    maps = [widget.inspectPanel.ui.overlaySelector.itemText(i) for i in range(6)]
+    for name in [*(name for name in maps if name != before), before]:
+        widget.logic.getParameterNode().inspect.overlay = name
+        wait(host, 2)
+        photograph_sizes(host, folder, name.replace(" ", "-"))
+
+
+def photograph_sizes(host: Any, folder: Path, name: str) -> None:
+    """Photograph the window as it is, large and small."""
+    for size in (SMALL_WINDOW, WINDOW):
+        host.main_window.resize(*size)
+        wait(host)
+        host.screenshot(host.main_window, folder / f"{name}-{size[0]}x{size[1]}.png")
 
 
 def photograph_training(host: Any, widget: Any, scratch: Path, picture: Path) -> None:
@@ -137,4 +169,8 @@ def wait(host: Any, seconds: float = 1.0) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--without-training", action="store_true")
+    options = parser.parse_args()
+    main(options.folder, not options.without_training)
