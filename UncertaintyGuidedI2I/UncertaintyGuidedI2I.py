@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from unittest import mock
 
 import slicer
@@ -33,11 +34,12 @@ from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.legends import LegendKeeper  # noqa: E402
 from UncertaintyGuidedI2ILib.overlays import NOTHING_REMEMBERED  # noqa: E402
 from UncertaintyGuidedI2ILib.pair_notes import ScenePair, addPair  # noqa: E402
-from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode  # noqa: E402
+from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode, choicesOf  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
 from UncertaintyGuidedI2ILib.train_panel import NEEDED as TRAINING_NEEDS  # noqa: E402
 from UncertaintyGuidedI2ILib.train_panel import TrainPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.translate_panel import TranslatePanel  # noqa: E402
+from UncertaintyGuidedI2ILib.upkeep import Upkeep  # noqa: E402
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient  # noqa: E402
 
 # One phase of a tiny network, for more epochs than the self-test waits for.
@@ -85,6 +87,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self.logic = None
         self.client = None
         self.panels = ()
+        self._upkeep = Upkeep()
         self._parameterNode = None
         self._isAddition = False
         self._legendKeeper = None
@@ -119,8 +122,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
     def cleanup(self) -> None:
         """Stop and let go, when the application closes or the module is reloaded."""
         slicer.app.disconnect("aboutToQuit()", self.client.stop)
-        for panel in self.panels:
-            panel.cleanup()
+        self._toAllPanels("cleanup")
         self._legendKeeper.close()
         self.client.stop()
         self.logic.training.close()
@@ -131,23 +133,25 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         # Only where they are not bound yet: each binding costs connections.
         if self._parameterNode is None:
             self.initializeParameterNode()
-        self.translatePanel.enter()
-        self.checkPanel.enter()
-        self.trainPanel.enter()
+        self._upkeep.run(
+            {
+                _("Translate"): self.translatePanel.enter,
+                _("Check"): self.checkPanel.enter,
+                _("Train"): self.trainPanel.enter,
+            }
+        )
 
     def exit(self) -> None:
         """Leave everything as it is, each time the user opens another module: a run goes on."""
 
     def onSceneStartClose(self, caller: object = None, event: object = None) -> None:
         """Cancel what works on the scene, which is about to go; a training goes on."""
-        for panel in self.panels:
-            panel.onSceneStartClose()
+        self._toAllPanels("onSceneStartClose")
         self._bind(None)
 
     def onSceneEndClose(self, caller: object = None, event: object = None) -> None:
         """Start with new choices."""
-        for panel in self.panels:
-            panel.onSceneEndClose()
+        self._toAllPanels("onSceneEndClose")
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -158,10 +162,12 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
 
     def onSceneEndImport(self, caller: object = None, event: object = None) -> None:
         """Take up the choices that a loaded scene brings."""
-        choices = self.logic.getParameterNode().inspect
-        if self._isAddition and choices.layersBefore:
+        choices = self.logic.getParameterNode()
+        # A script may hold them: what it read while the scene was being loaded lacks the nodes that came later.
+        choices.Modified()
+        if self._isAddition and choices.inspect.layersBefore:
             # Its volumes have new names for the scene; the old ones may now mean another patient's.
-            choices.layersBefore = NOTHING_REMEMBERED
+            choices.inspect.layersBefore = NOTHING_REMEMBERED
         self.initializeParameterNode()
 
     def onTranslated(self, nodes: dict) -> None:
@@ -188,8 +194,13 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
 
     def _bind(self, parameterNode: UncertaintyGuidedI2IParameterNode | None) -> None:
         self._parameterNode = parameterNode
-        for panel in self.panels:
-            panel.setParameterNode(parameterNode)
+        self._toAllPanels("setParameterNode", parameterNode)
+
+    def _toAllPanels(self, method: str, *arguments: object) -> None:
+        """Tell all panels something; one that fails takes none of the others with it."""
+        titles = (_("Translate"), _("Inspect"), _("Check"), _("Train"))
+        calls = [partial(getattr(panel, method), *arguments) for panel in self.panels]
+        self._upkeep.run(dict(zip(titles, calls, strict=True)) if calls else {})
 
     def _addTab(self, name: str, title: str) -> object:
         uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
@@ -206,8 +217,8 @@ class UncertaintyGuidedI2ILogic(ScriptedLoadableModuleLogic, translationLogic.Un
         translationLogic.UncertaintyGuidedI2ILogic.__init__(self)
 
     def getParameterNode(self) -> UncertaintyGuidedI2IParameterNode:
-        """Return the module's choices, typed."""
-        return UncertaintyGuidedI2IParameterNode(super().getParameterNode())
+        """Return the module's choices, typed; the panels hold the same object, and it may be kept."""
+        return choicesOf(super().getParameterNode())
 
 
 class UncertaintyGuidedI2ITest(ScriptedLoadableModuleTest):

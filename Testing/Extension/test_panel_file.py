@@ -60,9 +60,7 @@ def test_every_bound_widget_is_bound_to_a_choice_that_exists(panel, module):
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
-    choices = {
-        f"{name}.{field}" for name, pack in packs["UncertaintyGuidedI2IParameterNode"].items() for field in packs[pack]
-    }
+    choices = {f"{name}.{field}" for name, pack in packs["StoredChoices"].items() for field in packs[pack]}
     bound = {name for widget in panel.iter("widget") if (name := properties(widget).get("SlicerParameterName"))}
     assert bound
     assert bound <= choices

@@ -31,8 +31,6 @@ What differs from Slicer and cannot be seen here:
 
 - Qt is 6, Slicer 5.10's is 5.15: signals and functions that only Qt 5 has are absent. Methods take the flat enums but
   no bare numbers for them (``label.setAlignment(132)``); attributes do (``label.alignment = 132``).
-- A parameter pack reads and writes the node's values one by one. Slicer's is a copy, which writes all of its values
-  when one is set: read it anew (``parameterNode.pack``) rather than keep it.
 - Slice views show volumes by Slicer's own slice logic, without OpenGL; segmentations and markups need OpenGL and are
   left out where there is none. Which colour legends a view shows is decided by Slicer's own displayable manager, with
   all its whims (``host.legends()``); the host draws a likeness, or has Slicer draw them (``Overlay.draws_legends``).

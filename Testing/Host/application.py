@@ -18,7 +18,6 @@ from PySide6.QtWidgets import QApplication
 APPLICATION_SIGNALS = (
     "startupCompleted()",
     "aboutToQuit()",
-    "moduleAboutToBeUnloaded(QString)",
     "mrmlSceneChanged(vtkMRMLScene*)",
 )
 
@@ -41,7 +40,7 @@ class Emitter:
             self._slots[signal].remove(slot)
         return known
 
-    def emit(self, signal: str, *arguments: Any) -> None:
+    def _emit(self, signal: str, *arguments: Any) -> None:
         for slot in list(self._slots[signal]):
             slot(*arguments)
 
@@ -68,7 +67,7 @@ class Application(Emitter):
 
     def __init__(self, core: Any, layout_manager: Any) -> None:
         super().__init__(*APPLICATION_SIGNALS)
-        self.core = core
+        self._core = core
         self._layout_manager = layout_manager
         self._module_manager = ModuleManager()
         self._folder = tempfile.TemporaryDirectory(prefix="host-")
@@ -76,7 +75,7 @@ class Application(Emitter):
         Path(self.temporaryPath).mkdir()
         core.app_logic.SetTemporaryPath(self.temporaryPath)
         self.slicerUserSettingsFilePath = str(Path(self._folder.name) / "Slicer.ini")
-        self.paused = 0
+        self._paused = 0
 
     def processEvents(self, *flags: Any) -> None:
         QCoreApplication.processEvents(*flags)
@@ -85,13 +84,13 @@ class Application(Emitter):
         return self._layout_manager
 
     def applicationLogic(self) -> Any:
-        return self.core.app_logic
+        return self._core.app_logic
 
     def moduleManager(self) -> ModuleManager:
         return self._module_manager
 
     def mrmlScene(self) -> Any:
-        return self.core.scene
+        return self._core.scene
 
     def settings(self) -> QSettings:
         return QSettings(self.slicerUserSettingsFilePath, QSettings.IniFormat)
@@ -111,10 +110,10 @@ class Application(Emitter):
         QApplication.restoreOverrideCursor()
 
     def pauseRender(self) -> None:
-        self.paused += 1
+        self._paused += 1
 
     def resumeRender(self) -> None:
-        self.paused -= 1
+        self._paused -= 1
 
     def clipboard(self) -> Any:
         return QApplication.clipboard()

@@ -84,8 +84,8 @@ class ctkPathLineEdit(QWidget):
 
 
 @cpp_class
-class ctkDirectoryButton(QPushButton):
-    """A button that shows a folder and asks for another."""
+class ctkDirectoryButton(QWidget):
+    """Shows a folder on a button, which asks for another."""
 
     directoryChanged = Signal(str)
     SIGNALS = {"directoryChanged(QString)": "directoryChanged"}
@@ -93,19 +93,20 @@ class ctkDirectoryButton(QPushButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._directory = ""
+        self._button = QPushButton(self)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._button)
         self.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Fixed)
-        self.connect("clicked()", self.browse)
+        self._button.connect("clicked()", self.browse)
 
     def _set_directory(self, directory: str) -> None:
         if directory != self._directory:
             self._directory = directory
-            self.setText(directory)
+            self._button.setText(directory)
             self.directoryChanged.emit(directory)
 
     directory = property(lambda self: self._directory, _set_directory)
-
-    def setDirectory(self, directory: str) -> None:
-        self._set_directory(directory)
 
     def browse(self) -> None:
         """Ask for a folder in a dialog."""

@@ -11,7 +11,7 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPalette
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSizePolicy, QSlider, QWidget
 
-from Host.forwarding import forward, hold
+from Host.forwarding import forward, hold, slots
 from Host.pythonqt import cpp_class
 
 SLIDER_STEPS = 1000
@@ -26,6 +26,7 @@ def _row(owner: QWidget, *widgets: QWidget) -> None:
 
 
 @cpp_class
+@slots("value", "decimals")
 @forward("_spin", "value", "minimum", "maximum", "singleStep", "decimals", "prefix", "suffix")
 class ctkDoubleSpinBox(QWidget):
     """A spin box of floats."""
@@ -42,14 +43,12 @@ class ctkDoubleSpinBox(QWidget):
         self._spin.connect("valueChanged(double)", self.valueChanged.emit)
         self._spin.connect("editingFinished()", self.editingFinished.emit)
 
-    def setRange(self, low: float, high: float) -> None:
-        self._spin.setRange(low, high)
-
     def _changed(self) -> None:
         pass
 
 
 @cpp_class
+@slots("value", "decimals", "spinBoxVisible")
 @forward("_spin", "value", "minimum", "maximum", "singleStep", "decimals", "prefix", "suffix")
 @hold(pageStep=10.0, tickInterval=0.0, tracking=True, spinBoxVisible=True)
 class ctkSliderWidget(QWidget):
@@ -72,19 +71,15 @@ class ctkSliderWidget(QWidget):
         self._slider.connect("sliderReleased()", self._release)
         self._spin.connect("valueChanged(double)", self._announce)
 
-    def setRange(self, low: float, high: float) -> None:
-        self._spin.setRange(low, high)
-        self._changed()
-
     def reset(self) -> None:
         self._spin.value = self._spin.minimum
 
-    def setSingleStep(self, step: float) -> None:
+    def _set_single_step(self, step: float) -> None:
         if step > self._spin.maximum - self._spin.minimum > 0:
             raise ValueError(f"A step of {step} is larger than the range: CTK warns and ignores it")
         self._spin.singleStep = step
 
-    singleStep = property(lambda self: self._spin.singleStep, setSingleStep)
+    singleStep = property(lambda self: self._spin.singleStep, _set_single_step)
 
     def _slide(self, position: int) -> None:
         low, high = self._spin.minimum, self._spin.maximum
@@ -112,6 +107,7 @@ class ctkSliderWidget(QWidget):
 
 
 @cpp_class
+@slots("minimumValue", "maximumValue")
 @hold(minimum=0.0, maximum=99.0, minimumValue=0.0, maximumValue=99.0, singleStep=1.0, tracking=True)
 class ctkDoubleRangeSlider(QWidget):
     """Two handles on one line."""
@@ -135,9 +131,6 @@ class ctkDoubleRangeSlider(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         return QSize(40, 22)
-
-    def setRange(self, low: float, high: float) -> None:
-        self.minimum, self.maximum = low, high
 
     def setValues(self, low: float, high: float) -> None:
         self.__dict__.update(_held_minimumValue=float(low), _held_maximumValue=float(high))
@@ -193,6 +186,7 @@ class ctkDoubleRangeSlider(QWidget):
 
 
 @cpp_class
+@slots("minimumValue", "maximumValue")
 @forward("_slider", "minimum", "maximum", "minimumValue", "maximumValue", "singleStep", "tracking")
 @hold(decimals=2, prefix="", suffix="")
 class ctkRangeWidget(QWidget):
@@ -213,10 +207,6 @@ class ctkRangeWidget(QWidget):
         self._changed()
         self._low.connect("valueChanged(double)", lambda value: self._slider.setValues(value, self.maximumValue))
         self._high.connect("valueChanged(double)", lambda value: self._slider.setValues(self.minimumValue, value))
-
-    def setRange(self, low: float, high: float) -> None:
-        self._slider.setRange(low, high)
-        self._changed()
 
     def setValues(self, low: float, high: float) -> None:
         self._slider.setValues(low, high)

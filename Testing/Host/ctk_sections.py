@@ -19,6 +19,8 @@ HEADER_HEIGHT = 26
 class _Collapsing:
     """Hides and shows the children of a container, but those that their owner hid."""
 
+    _collapsed = False
+
     def _collapse(self, collapsed: bool) -> None:
         if collapsed == self._collapsed:
             return
@@ -33,7 +35,6 @@ class _Collapsing:
         self.setMaximumHeight(HEADER_HEIGHT if collapsed else 16777215)
         self.updateGeometry()
         self.update()
-        self.contentsCollapsed.emit(collapsed)
 
 
 @cpp_class
@@ -46,7 +47,6 @@ class ctkCollapsibleButton(_Collapsing, QAbstractButton):
         text = arguments[0] if arguments and isinstance(arguments[0], str) else ""
         parents = [argument for argument in arguments if isinstance(argument, QWidget)]
         super().__init__(*parents)
-        self._collapsed = False
         self.setText(text)
         self.setCheckable(True)
         self.setChecked(True)
@@ -54,13 +54,15 @@ class ctkCollapsibleButton(_Collapsing, QAbstractButton):
         self.setContentsMargins(0, HEADER_HEIGHT + 2, 0, 2)
         self.connect("toggled(bool)", lambda checked: self._collapse(not checked))
 
+    def _collapse(self, collapsed: bool) -> None:
+        if collapsed != self._collapsed:
+            super()._collapse(collapsed)
+            self.contentsCollapsed.emit(collapsed)
+
     def _set_collapsed(self, collapsed: bool) -> None:
         self.setChecked(not collapsed)
 
     collapsed = property(lambda self: self._collapsed, _set_collapsed)
-
-    def setCollapsed(self, collapsed: bool) -> None:
-        self._set_collapsed(collapsed)
 
     def sizeHint(self) -> QSize:
         if self._collapsed or self.layout() is None:
@@ -103,13 +105,10 @@ class ctkCollapsibleButton(_Collapsing, QAbstractButton):
 
 @cpp_class
 class ctkCollapsibleGroupBox(_Collapsing, QGroupBox):
-    """A group box that folds by its check mark."""
-
-    contentsCollapsed = Signal(bool)
+    """A group box that folds by its check mark, and says so by ``toggled`` alone."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._collapsed = False
         self.setCheckable(True)
         self.setChecked(True)
         self.connect("toggled(bool)", lambda checked: self._collapse(not checked))

@@ -1,4 +1,4 @@
-"""Gives a widget properties, each with its setter, that are those of a widget inside it."""
+"""Gives a widget properties that are those of a widget inside it, and the setters that are slots."""
 
 from __future__ import annotations
 
@@ -48,9 +48,21 @@ def hold(**defaults: Any) -> Callable[[type], type]:
 
 
 def add_property(cls: type, name: str, read: Callable, write: Callable) -> None:
-    """Give a class a property and the setter that Qt's naming asks for, unless the class wrote one itself."""
+    """Give a class a property, unless the class wrote one itself."""
     if name not in vars(cls):
         setattr(cls, name, property(read, write))
-    setter = f"set{name[0].upper()}{name[1:]}"
-    if setter not in vars(cls):
-        setattr(cls, setter, lambda self, value: setattr(self, name, value))
+
+
+def slots(*names: str) -> Callable[[type], type]:
+    """Give a class the setters of properties that are public slots in C++: PythonQt offers no others."""
+
+    def declare(cls: type) -> type:
+        for name in names:
+
+            def write(self: Any, value: Any, name: str = name) -> None:
+                setattr(self, name, value)
+
+            setattr(cls, f"set{name[0].upper()}{name[1:]}", write)
+        return cls
+
+    return declare

@@ -25,6 +25,7 @@ class Connector:
 
     def unwatch(self) -> None:
         getattr(self.widget, self.signal).disconnect(self._changed)
+        self._changed = None
 
 
 def connector(widget: Any, datatype: Any) -> Connector:

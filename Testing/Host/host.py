@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -19,6 +20,18 @@ MISSING = object()
 SETTINGS_ORGANIZATION = "UncertaintyGuidedI2I-Host"
 
 
+class _ExceptionsLogged(logging.Handler):
+    """Keeps the tracebacks of exceptions that were caught and logged."""
+
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self._kept.append("".join(traceback.format_exception(*record.exc_info)))
+
+
 class Host:
     """A test instrument in the place of Slicer's application.
 
@@ -26,7 +39,8 @@ class Host:
         app: ``slicer.app``.
         scene: ``slicer.mrmlScene``.
         conversation: What was said and what is answered; also as ``messages`` and ``answer``.
-        uncaught: Tracebacks of exceptions in slots and observers, which Qt and VTK only print.
+        uncaught: Tracebacks of exceptions in slots and observers, which Qt and VTK only print, and of those that were
+            caught and logged.
     """
 
     def __init__(self, offscreen: bool = True) -> None:
@@ -61,7 +75,7 @@ class Host:
         self._entered: str | None = None
         self._exposed: set[tuple[str, ...]] = set()
         self._kept: list[Any] = []
-        self.main_window = MainWindow(self.layout_manager)
+        self.main_window = MainWindow(self.layout_manager._viewport)
         # Views have their real size from the start: a volume is fitted into them when it is loaded.
         self.main_window.show()
         QApplication.processEvents()
@@ -147,6 +161,9 @@ class Host:
         for owner, name, function in dialogs(self.conversation):
             self._put(owner, name, function)
         self._put(sys, "excepthook", self._record_exception)
+        watch = _ExceptionsLogged(self.uncaught)
+        logging.getLogger().addHandler(watch)
+        self._undo.append(lambda: logging.getLogger().removeHandler(watch))
 
     def uninstall(self) -> None:
         """Take everything back, in reverse."""
@@ -221,7 +238,7 @@ class Host:
         info = SimpleNamespace(path=str(path), name=name)
         opened = SimpleNamespace(name=name, path=str(path), info=info, python=module)
         opened.module = getattr(module, name)(info)
-        self.app.emit("startupCompleted()")
+        self.app._emit("startupCompleted()")
         self.app._slots["startupCompleted()"].clear()
         self._open_panel(opened)
         return opened.widget
@@ -287,7 +304,7 @@ class Host:
         setattr(slicer.modules, name.lower(), proxy)
         opened.widget = getattr(opened.python, f"{name}Widget")(opened.panel)
         setattr(slicer.modules, f"{name}Widget", opened.widget)
-        opened.panel.setWidget(opened.widget)
+        opened.panel._set_widget(opened.widget)
         opened.widget.setup()
         self.main_window.show_panel(opened.panel)
         self.select_module(name)
@@ -304,7 +321,7 @@ class Host:
             self._enter(self._modules[name], True)
 
     def _enter(self, opened: SimpleNamespace, entered: bool) -> None:
-        opened.panel.setEntered(entered)
+        opened.panel._set_entered(entered)
         hook = getattr(opened.widget, "enter" if entered else "exit", None)
         if hook:
             hook()
@@ -313,7 +330,7 @@ class Host:
         """Leave and clean up every module, as at the end of the application."""
         self.select_module("")
         for name, opened in self._modules.items():
-            self.app.moduleManager().emit("moduleAboutToBeUnloaded(QString)", name)
+            self.app.moduleManager()._emit("moduleAboutToBeUnloaded(QString)", name)
             opened.widget.cleanup()
             self.main_window.take_panel()
             opened.panel.deleteLater()
@@ -391,7 +408,7 @@ class Host:
         # A module's parameter node is a singleton and outlives the closing of the scene.
         for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
             self.scene.RemoveNode(node)
-        self.layout_manager.reset()
+        self.layout_manager._reset()
         crosshair = self.scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
         crosshair.SetCrosshairRAS(0, 0, 0)
         crosshair.SetCursorPositionInvalid()
@@ -406,7 +423,7 @@ class Host:
 
     def quit(self) -> None:
         """End as the application does: modules cleaned up, then everything uninstalled."""
-        self.app.emit("aboutToQuit()")
+        self.app._emit("aboutToQuit()")
         self.uninstall()
         self.main_window.close()
 

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from Host.pythonqt import cpp_class
@@ -22,8 +22,8 @@ OWN_VIEWS = ("Red", "Green", "Yellow")
 
 
 @cpp_class
-class LayoutManager(QWidget):
-    """Creates the views that the layout node describes, and shows those of the present layout."""
+class LayoutManager(QObject):
+    """Creates the views that the layout node describes, and shows those of the present layout in a viewport."""
 
     layoutChanged = Signal(int)
 
@@ -36,7 +36,8 @@ class LayoutManager(QWidget):
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLApplicationLogic(core.app_logic)
         self._logic.SetMRMLScene(core.scene)
-        QVBoxLayout(self).setContentsMargins(0, 0, 0, 0)
+        self._viewport = QWidget()
+        QVBoxLayout(self._viewport).setContentsMargins(0, 0, 0, 0)
         self._observers = Observers(self)
         self._observers.add(self.layoutLogic().GetLayoutNode(), "ModifiedEvent", self._follow)
         self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
@@ -76,7 +77,7 @@ class LayoutManager(QWidget):
     def resetThreeDViews(self) -> None:
         """Do nothing: the host has no 3D views."""
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         """Go back to the four-up layout and forget the views of others, which no later test shall meet."""
         self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         for name in [name for name in self._slices if name not in OWN_VIEWS]:
@@ -108,13 +109,13 @@ class LayoutManager(QWidget):
         for node in [self._scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]:
             name = node.GetLayoutName()
             if name not in self._slices:
-                self._slices[name] = qMRMLSliceWidget(self)
-                self._slices[name].follow(node, self._app_logic)
+                self._slices[name] = qMRMLSliceWidget(self._viewport)
+                self._slices[name]._follow(node, self._app_logic)
 
     def _show(self, description: ET.Element) -> None:
-        outer = QWidget.layout(self)
+        outer = self._viewport.layout()
         for view in (*self._slices.values(), *self._plots.values()):
-            view.setParent(self)
+            view.setParent(self._viewport)
             view.setVisible(False)
         for widget in self._slices.values():
             widget.mrmlSliceNode().SetMappedInLayout(0)

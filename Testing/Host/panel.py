@@ -1,7 +1,7 @@
 """Where a module's panel is shown: alone, or at the left of the views in the main window."""
 
 # Slicer's own names.
-# ruff: noqa: N802, N815
+# ruff: noqa: N815
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ModulePanel(qMRMLWidget):
 
     isEntered = property(lambda self: self._entered)
 
-    def setEntered(self, entered: bool) -> None:
+    def _set_entered(self, entered: bool) -> None:
         self._entered = entered
 
-    def setWidget(self, widget: Any) -> None:
+    def _set_widget(self, widget: Any) -> None:
         self._widget = widget
 
     def self(self) -> Any:

@@ -1,10 +1,15 @@
-"""``@parameterNodeWrapper``: typed parameters stored in a vtkMRMLScriptedModuleNode and bound to widgets both ways."""
+"""``@parameterNodeWrapper``: typed parameters stored in a vtkMRMLScriptedModuleNode and bound to widgets both ways.
+
+As in Slicer each wrapper keeps copies of the values, which its own observers of the node bring up to date; who observes
+the node with the same priority may be called before them and read old values. Wrappers share no copies.
+"""
 
 # Slicer's own names.
 # ruff: noqa: N802, N803, N815
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -18,6 +23,47 @@ from Host.parameter_packs import get_value, member, set_value
 from Host.parameter_types import Parameter, parameters_of
 
 
+class Cached:
+    """One parameter's value as it was when its node was last modified."""
+
+    def __init__(self, parameter: Parameter, node: Any, name: str) -> None:
+        self._parameter, self._node, self._name = parameter, node, name
+        self._writing = False
+        if not parameter.is_in(node, name):
+            parameter.write(node, name, parameter.default)
+        self._value = self._stored()
+        weak = weakref.ref(self)
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: weak()._refresh())
+
+    def __del__(self) -> None:
+        # Where the stored value could not be read it was never observed.
+        if hasattr(self, "_tag"):
+            self._node.RemoveObserver(self._tag)
+
+    def read(self) -> Any:
+        """Return the copy."""
+        return self._value
+
+    def write(self, value: Any) -> None:
+        """Store a value, and copy it before anyone hears of it."""
+        self._writing = True
+        try:
+            with slicer.util.NodeModify(self._node):
+                self._parameter.write(self._node, self._name, value)
+                self._value = self._stored()
+        finally:
+            self._writing = False
+
+    def _refresh(self) -> None:
+        if not self._writing:
+            self._value = self._stored()
+
+    def _stored(self) -> Any:
+        if not self._parameter.is_in(self._node, self._name):
+            self._parameter.write(self._node, self._name, self._parameter.default)
+        return self._parameter.read(self._node, self._name)
+
+
 class WrapperMethods:
     """What every wrapper class has besides its parameters."""
 
@@ -25,13 +71,13 @@ class WrapperMethods:
 
     def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
         self.parameterNode = parameterNode
-        self._prefix = prefix or ""
         self._connected: dict[int, dict[str, Connector]] = {}
         self._tags = 0
         self._showing = False
-        for name, parameter in self.allParameters.items():
-            if not parameter.is_in(parameterNode, self._prefix + name):
-                parameter.write(parameterNode, self._prefix + name, parameter.default)
+        self._cached = {
+            name: Cached(parameter, parameterNode, f"{prefix or ''}{name}")
+            for name, parameter in self.allParameters.items()
+        }
 
     def default(self, name: str) -> parameter_types.Default:
         return parameter_types.Default(self.allParameters[name].default)
@@ -41,7 +87,8 @@ class WrapperMethods:
         return member(cls.allParameters, name)
 
     def isCached(self, name: str) -> bool:
-        return False
+        member(self.allParameters, name)
+        return True
 
     def StartModify(self) -> int:
         return self.parameterNode.StartModify()
@@ -79,7 +126,8 @@ class WrapperMethods:
         for name, one in connectors.items():
             one.write(self.getValue(name))
             one.watch(self._taker(name, one))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, self._show)
+        # Nobody ever removes it, in Slicer neither: the wrapper lives as long as the node does.
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._show())
         return tag
 
     def disconnectGui(self, tag: int) -> None:
@@ -94,7 +142,7 @@ class WrapperMethods:
 
         return take
 
-    def _show(self, caller: Any, event: str) -> None:
+    def _show(self) -> None:
         if self._showing:
             return
         self._showing = True
@@ -110,14 +158,8 @@ class WrapperMethods:
 WrapperMethods.getValue, WrapperMethods.setValue = get_value, set_value
 
 
-def _stored_property(parameter: Parameter) -> property:
-    def name(self: Any) -> str:
-        return self._prefix + parameter.basename
-
-    return property(
-        lambda self: parameter.read(self.parameterNode, name(self)),
-        lambda self, value: parameter.write(self.parameterNode, name(self), value),
-    )
+def _cached_property(name: str) -> property:
+    return property(lambda self: self._cached[name].read(), lambda self, value: self._cached[name].write(value))
 
 
 def parameterNodeWrapper(cls: type) -> type:
@@ -131,7 +173,7 @@ def parameterNodeWrapper(cls: type) -> type:
         if hasattr(WrapperMethods, name):
             raise ValueError(f"{name} is reserved")
     members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
-    members |= {name: _stored_property(parameter) for name, parameter in parameters.items()}
+    members |= {name: _cached_property(name) for name in parameters}
     return type(cls.__name__, (WrapperMethods,), members | {"allParameters": parameters})
 
 

@@ -1,4 +1,8 @@
-"""``@parameterPack``: several parameters under one name, alone or as part of a parameter node."""
+"""``@parameterPack``: several parameters under one name, alone or as part of a parameter node.
+
+The pack that a parameter node gives is a copy, as in Slicer: it reads its own values, and writes all of them when one
+is set. A copy that is kept while others write takes back what they wrote.
+"""
 
 # Slicer's own names.
 # ruff: noqa: N802, N803
@@ -6,6 +10,8 @@
 from __future__ import annotations
 
 from typing import Any
+
+import slicer
 
 from Host.parameter_types import Parameter, parameters_of
 
@@ -65,14 +71,12 @@ def _local_property(parameter: Parameter) -> property:
     return property(lambda self: getattr(self, stored), write)
 
 
-def _observed_property(parameter: Parameter) -> property:
-    def name(self: Any) -> str:
-        return f"{self._name}.{parameter.basename}"
+def _saving_property(local: property) -> property:
+    def write(self: Any, value: Any) -> None:
+        local.fset(self, value)
+        self._save()
 
-    return property(
-        lambda self: parameter.read(self._node, name(self)),
-        lambda self, value: parameter.write(self._node, name(self), value),
-    )
+    return property(local.fget, write)
 
 
 def _initialize(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -106,16 +110,29 @@ def parameterPack(cls: type) -> type:
     cls.getValue, cls.setValue = get_value, set_value
     cls.dataType = staticmethod(lambda name: member(parameters, name))
 
-    def observe(self: Any, node: Any, name: str) -> None:
-        self.__dict__.update(_node=node, _name=name)
+    own = {name: getattr(cls, name) for name in parameters}
+
+    def observe(self: Any, parameter: Parameter, node: Any, name: str, values: dict[str, Any]) -> None:
+        self.__dict__.update(_parameter=parameter, _node=node, _name=name)
+        for part, value in values.items():
+            own[part].fset(self, value)
+
+    def save(self: Any) -> None:
+        """Store all values, and read them back before anyone hears of it."""
+        with slicer.util.NodeModify(self._node):
+            self._parameter.write(self._node, self._name, self)
+            for part, parameter in parameters.items():
+                own[part].fset(self, parameter.read(self._node, f"{self._name}.{part}"))
 
     def no_new_attribute(self: Any, name: str, value: Any) -> None:
-        if not hasattr(type(self), name):
+        if not hasattr(type(self), name.removeprefix("_parameterPack_")):
             raise AttributeError(f"{cls.__name__} has no parameter {name}")
         object.__setattr__(self, name, value)
 
-    properties = {name: _observed_property(parameter) for name, parameter in parameters.items()}
+    properties = {name: _saving_property(local) for name, local in own.items()}
     cls._observed = type(
-        f"Observed{cls.__name__}", (cls,), properties | {"__init__": observe, "__setattr__": no_new_attribute}
+        f"Observed{cls.__name__}",
+        (cls,),
+        properties | {"__init__": observe, "__setattr__": no_new_attribute, "_save": save},
     )
     return cls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import pathlib
 import typing
 from dataclasses import dataclass
@@ -124,8 +123,6 @@ class Parameter:
             return next(iter(self.type))
         if self.is_pack() or self.type in (bool, int, float, str, pathlib.Path):
             return self.type()
-        if typing.get_origin(self.type) is list:
-            return []
         raise TypeError(f"The host has no parameter of type {self.type}")
 
     def validate(self, value: Any) -> None:
@@ -137,8 +134,7 @@ class Parameter:
         """
         if value is None and not self.is_node():
             raise ValueError(f"{self.basename} must not be None")
-        kind = typing.get_origin(self.type) or self.type
-        kind = (int, float) if kind is float else kind
+        kind = (int, float) if self.type is float else self.type
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{self.basename} must be {kind}, not {type(value)}")
         for validator in self.validators:
@@ -164,23 +160,25 @@ class Parameter:
             node.SetParameter(name, self._text(value))
 
     def read(self, node: Any, name: str) -> Any:
-        """Read the stored value; a pack as one whose changes are stored at once."""
+        """Read the stored value; a pack as a copy of all its values, which stores all of them when one is set.
+
+        Raises:
+            ValueError: What is stored is no value of this type, e.g. as part of a pack that was stored without it.
+        """
         if self.is_pack():
-            return self.type._observed(node, name)
+            parts = self.type.allParameters.values()
+            values = {part.basename: part.read(node, f"{name}.{part.basename}") for part in parts}
+            return self.type._observed(self, node, name, values)
         if self.is_node():
             return node.GetNodeReference(name)
         text = node.GetParameter(name)
         if isinstance(self.type, type) and issubclass(self.type, enum.Enum):
             return self.type[text]
-        if self.type is bool:
-            return text == "True"
-        return json.loads(text) if typing.get_origin(self.type) is list else self.type(text)
+        return text == "True" if self.type is bool else self.type(text)
 
     def _text(self, value: Any) -> str:
         if isinstance(value, enum.Enum):
             return value.name
-        if typing.get_origin(self.type) is list:
-            return json.dumps(value)
         return str(bool(value)) if self.type is bool else str(value)
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QTableWidget, QTableWidgetItem, QWidget
+from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import QTableView, QWidget
 
 from Host.ctk_numbers import ctkDoubleSpinBox, ctkSliderWidget
-from Host.forwarding import hold
+from Host.forwarding import hold, slots
 from Host.pythonqt import cpp_class
 from Host.qmrml_base import Observers
 
 
 @cpp_class
+@slots("quantity")
 @hold(quantity="")
 class qMRMLSliderWidget(ctkSliderWidget):
     """A slider that could follow the scene's units; the host's scene has none."""
@@ -26,6 +28,7 @@ class qMRMLSliderWidget(ctkSliderWidget):
 
 
 @cpp_class
+@slots("quantity")
 @hold(quantity="")
 class qMRMLSpinBox(ctkDoubleSpinBox):
     """A spin box that could follow the scene's units; the host's scene has none."""
@@ -35,7 +38,7 @@ class qMRMLSpinBox(ctkDoubleSpinBox):
 
 
 @cpp_class
-class qMRMLTableView(QTableWidget):
+class qMRMLTableView(QTableView):
     """The cells of a table node, to look at."""
 
     selectionChanged = Signal()
@@ -45,6 +48,11 @@ class qMRMLTableView(QTableWidget):
         self._scene: Any = None
         self._node: Any = None
         self._observers = Observers(self)
+        self._cells = QStandardItemModel(self)
+        self.setModel(self._cells)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
@@ -60,11 +68,10 @@ class qMRMLTableView(QTableWidget):
         self._show()
 
     def _show(self, _: Any = None) -> None:
-        self.clear()
+        self._cells.clear()
         table = self._node.GetTable() if self._node is not None else None
-        self.setRowCount(table.GetNumberOfRows() if table is not None else 0)
-        self.setColumnCount(table.GetNumberOfColumns() if table is not None else 0)
-        for column in range(self.columnCount):
-            self.setHorizontalHeaderItem(column, QTableWidgetItem(table.GetColumnName(column)))
-            for row in range(self.rowCount):
-                self.setItem(row, column, QTableWidgetItem(table.GetValue(row, column).ToString()))
+        columns = range(table.GetNumberOfColumns()) if table is not None else range(0)
+        for column in columns:
+            rows = range(table.GetNumberOfRows())
+            self._cells.appendColumn([QStandardItem(table.GetValue(row, column).ToString()) for row in rows])
+        self._cells.setHorizontalHeaderLabels([table.GetColumnName(column) for column in columns])

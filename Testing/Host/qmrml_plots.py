@@ -31,7 +31,7 @@ class Chart:
 
 @cpp_class
 class qMRMLPlotView(QWidget):
-    """The chart of a plot view node."""
+    """The chart of a plot view node, which in C++ it tells and to Python it does not."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -45,14 +45,8 @@ class qMRMLPlotView(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(360, 260)
 
-    def mrmlScene(self) -> Any:
-        return self._scene
-
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
-
-    def mrmlPlotViewNode(self) -> Any:
-        return self._node
 
     def setMRMLPlotViewNode(self, node: Any) -> None:
         self._node = node
@@ -116,7 +110,7 @@ class qMRMLPlotWidget(QWidget):
         self.mrmlSceneChanged.emit(scene)
 
     def mrmlPlotViewNode(self) -> Any:
-        return self._view.mrmlPlotViewNode()
+        return self._view._node
 
     def setMRMLPlotViewNode(self, node: Any) -> None:
         self._view.setMRMLPlotViewNode(node)

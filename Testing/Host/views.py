@@ -38,7 +38,7 @@ class qMRMLSliceView(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(320, 280)
 
-    def setSliceLogic(self, logic: Any) -> None:
+    def _follow(self, logic: Any) -> None:
         self._logic = logic
         self._overlay = Overlay(logic.GetSliceNode(), logic.GetMRMLApplicationLogic())
         self._overlay.on_change(self.update)
@@ -64,10 +64,6 @@ class qMRMLSliceView(QWidget):
 
     def forceRender(self) -> None:
         self.repaint()
-
-    def grabImage(self) -> QImage:
-        """Return the view as it is drawn."""
-        return self.grab().toImage()
 
     def _fit(self) -> None:
         if self._logic is not None and self.width > 1:
@@ -257,7 +253,7 @@ class qMRMLSliceWidget(QWidget):
         layout.addWidget(self._controller)
         layout.addWidget(self._view)
 
-    def follow(self, node: Any, app_logic: Any) -> None:
+    def _follow(self, node: Any, app_logic: Any) -> None:
         """Show a slice node of the scene, with a slice logic that the application knows."""
         self._logic = slicer.vtkMRMLSliceLogic()
         self._logic.SetMRMLApplicationLogic(app_logic)
@@ -265,7 +261,7 @@ class qMRMLSliceWidget(QWidget):
         self._logic.SetMRMLScene(node.GetScene())
         self._logic.SetSliceNode(node)
         self._controller.setSliceLogic(self._logic)
-        self._view.setSliceLogic(self._logic)
+        self._view._follow(self._logic)
 
     def release(self) -> None:
         """Let go of the scene: this view will not be shown any more."""

@@ -48,16 +48,47 @@ def test_a_scene_that_is_loaded_in_addition_leaves_a_choice_of_this_scene_alone(
     assert choose().inputVolume is chosen
 
 
-def test_widgets_write_to_the_choices_of_this_scene_alone(host, module_widget, choose):
-    before = module_widget._parameterNode
+def test_widgets_of_scenes_that_are_gone_write_nothing_and_keep_nothing(host, module_widget, choose):
+    import gc
+    import weakref
+
+    before = weakref.ref(module_widget._parameterNode)
     host.close_scene()
-    assert module_widget._parameterNode is not before
+    host.close_scene()
+    gc.collect()
+    assert before() is None
+    node = module_widget._parameterNode
     written = []
-    before.setValue = lambda name, value: written.append(name)
+    node.setValue = lambda name, value: written.append(name) or type(node).setValue(node, name, value)
     ui = module_widget.translatePanel.ui
     ui.allPhasesCheckBox.checked = not ui.allPhasesCheckBox.checked
-    assert written == []
+    assert written == ["translate.allPhases"]
     assert choose().allPhases == ui.allPhasesCheckBox.checked
+
+
+def test_a_scene_from_before_a_choice_existed_is_loaded_with_its_default(host, module_widget, choose, tmp_path):
+    import slicer
+
+    choose().precision = "float32"
+    node = module_widget._parameterNode.parameterNode
+    other = slicer.vtkMRMLScene()
+    old = other.AddNode(slicer.vtkMRMLScriptedModuleNode())
+    old.SetSingletonTag(node.GetSingletonTag())
+    old.SetModuleName(node.GetModuleName())
+    for name in node.GetParameterNames():
+        if name not in ("translate.allPhases", "train.trainPatients"):
+            old.SetParameter(name, node.GetParameter(name))
+    other.SetURL(str(tmp_path / "old.mrml"))
+    assert other.Commit()
+    host.close_scene()
+    slicer.util.loadScene(str(tmp_path / "old.mrml"))
+    choices = module_widget.logic.getParameterNode()
+    assert (choices.translate.precision, choices.translate.allPhases, choices.train.trainPatients) == (
+        "float32",
+        True,
+        0,
+    )
+    assert module_widget.translatePanel.ui.precisionSelector.currentText == "float32"
 
 
 def test_the_overlay_of_a_scene_loaded_in_addition_is_taken_off_without_showing_another_patient(
@@ -137,15 +168,112 @@ def test_a_script_is_told_which_packages_are_missing_before_its_configuration_is
     assert refusal.value.code == "package_missing"
 
 
-def test_a_new_model_is_chosen_in_translate(host, module_widget, choose, tmp_path, monkeypatch):
+@pytest.fixture
+def our_heads(module_widget, tmp_path, monkeypatch):
+    """A second model, and cards that say no more than whose they are."""
+    from UncertaintyGuidedI2ILib import model_chooser
+
     monkeypatch.setenv("UPGAN_MODELS", str(tmp_path))
     bundled = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
     shutil.copytree(bundled, tmp_path / "trained" / "our-heads")
+    monkeypatch.setattr(model_chooser, "cardHtml", lambda model: model.name)
+    return "our-heads"
+
+
+def shown_models(module_widget):
+    """Return the model of the selector and that of the card."""
+    ui = module_widget.translatePanel.ui
+    return ui.modelSelector.currentData, ui.cardBrowser.toPlainText()
+
+
+def test_a_new_model_is_chosen_in_translate(host, module_widget, choose, our_heads):
     for _ in range(2):
-        module_widget.onModelSaved("our-heads")
+        module_widget.onModelSaved(our_heads)
+        assert shown_models(module_widget) == (our_heads, our_heads)
         host.process_events()
-        assert choose().model == "our-heads"
-        assert module_widget.translatePanel.ui.modelSelector.currentData == "our-heads"
+        assert choose().model == our_heads
+        assert shown_models(module_widget) == (our_heads, our_heads)
+
+
+def test_what_a_script_chooses_is_shown_at_once_and_not_undone_by_the_next_change(module_widget, choose, our_heads):
+    """Scripts may wrap the node in their own way, or write to it: the panels' copies of the choices are older then."""
+    from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode
+
+    module_widget.translatePanel.enter()
+    kept, node = choose(), module_widget._parameterNode.parameterNode
+    script = UncertaintyGuidedI2IParameterNode(node)
+    script.translate.model = our_heads
+    assert shown_models(module_widget) == (our_heads, our_heads)
+    script.translate.device = "cpu"
+    node.SetParameter("translate.precision", "float32")
+    script.train.preset = "paper"
+    kept.sigma = False
+    for pack in (script.translate, choose(), kept):
+        assert (pack.model, pack.device, pack.precision, pack.sigma) == (our_heads, "cpu", "float32", False)
+    ui = module_widget.translatePanel.ui
+    assert (ui.deviceSelector.currentData, ui.precisionSelector.currentText) == ("cpu", "float32")
+    assert not ui.sigmaCheckBox.checked
+    assert module_widget.trainPanel.ui.presetSelector.currentData == "paper"
+
+
+def fail(*arguments):
+    raise RuntimeError("broken")
+
+
+def test_a_part_of_a_panel_that_fails_leaves_the_rest_of_it_and_the_other_panels_alone(
+    host, module_widget, choose, add_volume, monkeypatch
+):
+    translate, inspect, check, train = module_widget.panels
+    buttons = (
+        translate.ui.applyButton,
+        inspect.ui.comparisonButton,
+        check.ui.compareButton,
+        train.ui.pauseButton,
+    )
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (translate, "_showExpectations"),
+            (inspect._figures, "follow"),
+            (check, "_showFigures"),
+            (train.settings, "show"),
+        ):
+            patch.setattr(owner, name, fail)
+        for _ in range(3):
+            for button in buttons:
+                button.text = ""
+            choose().inputVolume = add_volume()
+            host.wait_until(lambda: all(button.text for button in buttons), 5)
+    assert len(host.uncaught) == 4
+    assert [message.kind for message in host.messages] == ["error"] * 4
+    host.uncaught.clear()
+
+
+def test_a_panel_that_fails_at_the_end_of_a_scene_or_the_module_does_not_keep_the_others_from_theirs(
+    host, module_widget, monkeypatch
+):
+    done = []
+
+    def note(panel, name, then=lambda: None):
+        real = getattr(panel, name)
+
+        def call():
+            done.append(name)
+            real()
+            then()
+
+        monkeypatch.setattr(panel, name, call)
+
+    for name in ("onSceneStartClose", "cleanup"):
+        note(module_widget.translatePanel, name, then=fail)
+        note(module_widget.trainPanel, name)
+    host.close_scene()
+    host.close_modules()
+    assert done == ["onSceneStartClose"] * 2 + ["cleanup"] * 2
+    # The worker's client and the training have ended, too.
+    assert host.app._slots["aboutToQuit()"] == []
+    # The same failure at the same place is told once.
+    assert len(host.uncaught) == 1
+    host.uncaught.clear()
 
 
 def test_the_choices_for_training_are_the_engines(module_widget):

@@ -313,7 +313,7 @@ def test_a_path_edit_announces_only_what_is_not_empty(host):
 
 def test_a_range_widget_says_both_ends(host):
     widget, got = sys.modules["ctk"].ctkRangeWidget(), []
-    widget.setRange(0, 50)
+    widget.minimum, widget.maximum = 0, 50
     widget.connect("valuesChanged(double,double)", lambda low, high: got.append((low, high)))
     widget.setValues(10, 70)
     assert got == [(10.0, 50.0)]
@@ -329,6 +329,50 @@ def test_a_checkable_combo_box_says_what_is_checked(host, qt):
     assert changes
 
 
+# Slicer's and CTK's own classes
+
+
+def test_the_host_offers_no_method_that_python_does_not_see_in_slicer(host, slicer):
+    from Host.slicer_api import OFFERED, inventions
+
+    standing_in = [*host.widget_classes().values(), *map(type, (slicer.app, slicer.app.layoutManager()))]
+    standing_in += [type(slicer.app.moduleManager()), slicer.qSlicerScriptedLoadableModuleWidget]
+    assert {cls.__name__ for cls in standing_in} == set(OFFERED)
+    assert {cls.__name__: inventions(cls) for cls in standing_in if inventions(cls)} == {}
+
+
+def test_a_plot_view_does_not_tell_its_node_and_its_widget_does(slicer):
+    layout = slicer.app.layoutManager()
+    layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
+    widget = layout.plotWidget(0)
+    assert widget.mrmlPlotViewNode().IsA("vtkMRMLPlotViewNode")
+    with pytest.raises(AttributeError):
+        widget.plotView().mrmlPlotViewNode()
+
+
+def test_setters_that_are_no_slots_are_refused(slicer):
+    slider, selector = sys.modules["ctk"].ctkSliderWidget(), slicer.qMRMLNodeComboBox()
+    slider.setValue(3.0)
+    assert slider.value == 3.0
+    for widget, name in ((slider, "setRange"), (slider, "setMaximum"), (selector, "setNodeTypes")):
+        with pytest.raises(AttributeError):
+            getattr(widget, name)
+
+
+def test_a_table_view_shows_a_tables_cells(host, slicer):
+    vtk = sys.modules["vtk"]
+    node = host.scene.AddNewNodeByClass("vtkMRMLTableNode", "figures")
+    column = vtk.vtkStringArray()
+    column.SetName("MAE")
+    column.InsertNextValue("88.8")
+    node.AddColumn(column)
+    view = slicer.qMRMLTableView()
+    view.setMRMLTableNode(node)
+    model = view.model()
+    assert (model.rowCount(), model.columnCount()) == (1, 1)
+    assert model.data(model.index(0, 0)) == "88.8"
+
+
 # Parameters
 
 
@@ -338,7 +382,6 @@ def test_parameters_begin_with_their_defaults(choices):
     assert choices.plane.name == "AXIAL"
     assert (choices.threshold, choices.device, choices.verbose, choices.title) == (2.5, "auto", True, "untitled")
     assert (choices.look.opacity, choices.look.layers) == (0.5, 3)
-    assert choices.sizes == []
 
 
 def test_a_value_outside_its_range_is_a_value_error_and_changes_nothing(choices):
@@ -363,6 +406,47 @@ def test_a_value_of_another_type_is_a_type_error(choices):
 def test_a_pack_has_no_other_members(choices):
     with pytest.raises(AttributeError):
         choices.look.colour = "red"
+
+
+def test_a_pack_is_a_copy_that_writes_all_of_its_values(example, choices):
+    kept = choices.look
+    example.logic.getParameterNode().look.layers = 7
+    assert (kept.layers, choices.look.layers) == (3, 7)
+    kept.opacity = 0.25
+    assert (choices.look.opacity, choices.look.layers) == (0.25, 3)
+
+
+def test_an_earlier_observer_of_equal_priority_reads_old_values_and_one_of_lower_priority_new_ones(example, choices):
+    """As VTK calls them: an observer that is added as the second one of its priority comes before the first."""
+    node = choices.parameterNode
+    Wrapper, read = type(choices), []  # noqa: N806 - a class
+    early = node.AddObserver("ModifiedEvent", lambda caller, event: read.append(("equal", late.title)))
+    late = Wrapper(node)
+    lower = node.AddObserver("ModifiedEvent", lambda caller, event: read.append(("lower", late.title)), -1.0)
+    choices.title = "head"
+    assert read == [("equal", "untitled"), ("lower", "head")]
+    for tag in (early, lower):
+        node.RemoveObserver(tag)
+
+
+def test_a_wrapper_that_nobody_holds_observes_its_node_no_more(example, choices, host):
+    node, Wrapper = choices.parameterNode, type(choices)  # noqa: N806 - a class
+    tag = node.AddObserver("ModifiedEvent", lambda caller, event: None)
+    for _ in range(3):
+        Wrapper(node)
+    gc.collect()
+    choices.title = "head"
+    assert host.uncaught == []
+    node.RemoveObserver(tag)
+
+
+def test_a_pack_that_was_stored_before_it_had_a_part_cannot_be_read(slicer, choices):
+    node = choices.parameterNode
+    with slicer.util.NodeModify(node):
+        node.UnsetParameter("look.layers")
+        with pytest.raises(ValueError, match="int"):
+            type(choices)(node)
+        node.SetParameter("look.layers", "3")
 
 
 def test_widgets_show_the_parameters_from_the_start(example, choices):
@@ -437,7 +521,7 @@ def test_a_widget_that_slicer_cannot_bind_is_refused(qt, choices):
 
 def test_values_survive_a_scene_bundle(host, slicer, example, choices, add_volume, tmp_path):
     choices.volume = add_volume("kept")
-    choices.threshold, choices.plane, choices.sizes = 1.5, type(choices.plane).CORONAL, [3, 4]
+    choices.threshold, choices.plane = 1.5, type(choices.plane).CORONAL
     choices.look.opacity = 0.25
     path = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(path))
@@ -446,7 +530,7 @@ def test_values_survive_a_scene_bundle(host, slicer, example, choices, add_volum
     slicer.util.loadScene(str(path))
     read = example.logic.getParameterNode()
     assert read.volume.GetName() == "kept"
-    assert (read.threshold, read.plane.name, read.sizes, read.look.opacity) == (1.5, "CORONAL", [3, 4], 0.25)
+    assert (read.threshold, read.plane.name, read.look.opacity) == (1.5, "CORONAL", 0.25)
 
 
 # The node selector

@@ -855,11 +855,36 @@ def test_the_axes_of_a_chart_grow_with_its_numbers(host, ui, session, running):
     host.wait_until(lambda: shown.chart().recalculated == before + 1)
     assert shown.scene().GetDirty()
     # A view of another chart is left alone.
-    shown.mrmlPlotViewNode().SetPlotChartNodeID(None)
+    manager.plotWidget(0).mrmlPlotViewNode().SetPlotChartNodeID(None)
     session.journal.append(steps_line(1, 102))
     session.tell()
     pause(host, 0.05)
     assert shown.chart().recalculated == before + 1
+
+
+def test_a_chart_that_cannot_be_drawn_takes_nothing_else_with_it(host, ui, session, running, monkeypatch):
+    from UncertaintyGuidedI2ILib import training_plots
+
+    for name in ("loss", "validation"):
+        choose(ui.chartSelector, name)
+        ui.showChartButton.click()
+    loss, error = kinds(host, "vtkMRMLPlotChartNode")
+    fit = training_plots._fitAxes
+    monkeypatch.setattr(training_plots, "_fitAxes", lambda chart: fit(chart if chart is not loss else None))
+    for epoch in (3, 4):
+        session.journal += [
+            steps_line(1, 100 + epoch),
+            validation_line(1, epoch, [90.0]),
+            event_line("x", f"Epoch {epoch}."),
+        ]
+        session.tell("paused", progress={})
+        host.wait_until(lambda epoch=epoch: ui.eventsEdit.plainText.endswith(f"Epoch {epoch}."))
+        assert ui.saveModelButton.enabled
+        assert error.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == epoch
+    host.process_events()
+    assert [message.kind for message in host.messages] == ["error"]
+    assert len(host.uncaught) == 1
+    host.uncaught.clear()
 
 
 def test_the_error_is_drawn_in_the_tasks_unit(host, ui, running):

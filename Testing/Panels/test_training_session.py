@@ -265,7 +265,7 @@ def test_quitting_waits_for_the_checkpoint_and_another_session_goes_on_from_it(s
     processes = children_of(os.getpid())
     heard = []
     session.whenChanged(lambda: heard.append(session.state))
-    slicer.app.emit("aboutToQuit()")
+    slicer.app._emit("aboutToQuit()")
     assert not any(map(is_alive, processes))
     assert not any("killed" in line for line in session.said)
     checkpoint = json.loads((folder / "checkpoints" / "last.safetensors").read_text())[0]

@@ -19,9 +19,10 @@ from UncertaintyGuidedI2ILib.check_nodes import Check, checkOf, exportCheck
 from UncertaintyGuidedI2ILib.display import showOverlay
 from UncertaintyGuidedI2ILib.legends import showLegend
 from UncertaintyGuidedI2ILib.messages import plain, showError
-from UncertaintyGuidedI2ILib.parameters import connectWidgets
+from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
 from UncertaintyGuidedI2ILib.results import UNIT, Result, resultOf, results
 from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
+from UncertaintyGuidedI2ILib.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.worker_client import WorkerClient
@@ -49,7 +50,8 @@ class CheckPanel(VTKObservationMixin):
         self._run = Run(self._showState)
         self._job: CheckJob | None = None
         self._parameterNode: Any = None
-        self._guiTag: int | None = None
+        self._binding = ChoicesBinding(ui, self._onChoicesChanged)
+        self._upkeep = Upkeep()
         self._observed: slicer.vtkMRMLScalarVolumeNode | None = None
         # What the panel shows: run, phase and reference.
         self._chosen: tuple[Any, ...] = ()
@@ -63,15 +65,10 @@ class CheckPanel(VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
         self._parameterNode = parameterNode
-        if parameterNode is not None:
-            if not parameterNode.check.result:
-                parameterNode.check.result = _newestImage()
-            self._guiTag = connectWidgets(parameterNode, self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
+        if parameterNode is not None and not parameterNode.check.result:
+            parameterNode.check.result = _newestImage()
+        self._binding.bind(parameterNode)
         self._onChoicesChanged()
 
     def enter(self) -> None:
@@ -242,6 +239,9 @@ class CheckPanel(VTKObservationMixin):
 
     def _showCheck(self) -> None:
         """Show what the scene holds of a comparison of the chosen volumes."""
+        self._upkeep.run({_("the figures"): self._showFigures, _("the buttons"): self._showState})
+
+    def _showFigures(self) -> None:
         check = self._check()
         rows = _rows(check.figures) if check else []
         figures = [row for row in rows if row[0] not in (MASK, DATA_RANGE, NOTE)]
@@ -261,7 +261,6 @@ class CheckPanel(VTKObservationMixin):
         notes = [f"⚠ {text}" for name, text, unit in rows if name == NOTE]
         self.ui.notesLabel.text = "\n".join(notes)
         self.ui.notesLabel.visible = bool(notes)
-        self._showState()
 
     def _showState(self) -> None:
         """Enable what makes sense now, and say why Compare does not."""

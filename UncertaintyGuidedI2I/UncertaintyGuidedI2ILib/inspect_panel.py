@@ -18,10 +18,11 @@ from UncertaintyGuidedI2ILib.inspect_readout import ReadoutSection
 from UncertaintyGuidedI2ILib.inspect_words import enable, missingText, noResultText, say
 from UncertaintyGuidedI2ILib.overlay_session import OverlaySession
 from UncertaintyGuidedI2ILib.overlays import Overlay, rememberLayers
-from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, connectWidgets
+from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, ChoicesBinding
 from UncertaintyGuidedI2ILib.phases import browserOf, phaseNodes, selectPhase
 from UncertaintyGuidedI2ILib.results import QUANTITIES, QUANTITY, Result, resultOf, results
 from UncertaintyGuidedI2ILib.scene import provenanceOf
+from UncertaintyGuidedI2ILib.upkeep import Upkeep
 
 OVERLAY_QUANTITIES = dict(
     zip(OVERLAYS, ("sigma", "alpha", "beta", "image", "interval_width", "probability"), strict=True)
@@ -47,7 +48,8 @@ class InspectPanel(VTKObservationMixin):
         self.ui = ui
         # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
         self._parameterNode: Any = None
-        self._guiTag: int | None = None
+        self._binding = ChoicesBinding(ui, self._refreshSoon)
+        self._upkeep = Upkeep()
         self._session = OverlaySession(self._refreshSoon)
         self._observed: list[slicer.vtkMRMLNode] = []
         self._comparisonAsked = False
@@ -66,17 +68,13 @@ class InspectPanel(VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._refreshSoon)
         self._parameterNode = parameterNode
+        self._binding.bind(parameterNode)
         if parameterNode is None:
             self._session.stop()
             self._refresh()
             return
         comparison_layout.registerLayout(slicer.mrmlScene)
-        self._guiTag = connectWidgets(parameterNode, self.ui)
-        self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._refreshSoon)
         self._readout.observe()
         self._refresh()
 
@@ -197,15 +195,18 @@ class InspectPanel(VTKObservationMixin):
         if choices is not None and choices.result is None:
             self._selectNewest()
         result = self._result()
-        self._observe(result)
-        self._figures.follow(result)
-        self._showOverlay(result)
-        self._showComparison(result)
-        if choices is not None and result is not None:
-            self._session.explain(result, self._wanted(result) if choices.legend else [])
-        self._showPhase(result)
-        self._readout.show()
-        self._showState(result)
+        self._upkeep.run(
+            {
+                _("the result"): lambda: self._observe(result),
+                _("the figures"): lambda: self._figures.follow(result),
+                _("the overlay"): lambda: self._showOverlay(result),
+                _("the comparison"): lambda: self._showComparison(result),
+                _("the legends"): lambda: self._explain(result),
+                _("the phase"): lambda: self._showPhase(result),
+                _("the values at the cursor"): self._readout.show,
+                _("the buttons"): lambda: self._showState(result),
+            }
+        )
 
     def _selectNewest(self) -> None:
         images = [result.nodes["image"] for result in results(slicer.mrmlScene) if "image" in result.nodes]
@@ -305,6 +306,12 @@ class InspectPanel(VTKObservationMixin):
         if compared != self._compared:
             self._compared = compared
             comparison_layout.fillComparison(scene, volumes, labels)
+
+    def _explain(self, result: Result | None) -> None:
+        """Give each map that is seen its legend: Slicer takes up only those of volumes that are shown already."""
+        choices = self._choices()
+        if choices is not None and result is not None:
+            self._session.explain(result, self._wanted(result) if choices.legend else [])
 
     def _showPhase(self, result: Result | None) -> None:
         slider, phases = self.ui.phaseSlider, sorted(phaseNodes(result)) if result else []

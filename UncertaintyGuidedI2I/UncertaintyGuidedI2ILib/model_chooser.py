@@ -60,17 +60,15 @@ class ModelChooser:
             selector.addItem(modelLabel(model), model.name)
         selector.blockSignals(blocked)
 
-    def showChoice(self) -> bool:
-        """Show the chosen model; False where it is not here and another had to be chosen instead."""
+    def showChoice(self) -> None:
+        """Show the chosen model, or choose another where it is not here."""
         choices = self._choices()
         if choices is None or not self._models:
-            return True
+            return
         if choices.model not in self._models:
             # A scene from another installation may name a model that is not here.
             choices.model = next(iter(self._models))
-            return False
         select(self._ui.modelSelector, choices.model)
-        return True
 
     def showCard(self) -> None:
         """Show what the chosen model can and cannot do."""

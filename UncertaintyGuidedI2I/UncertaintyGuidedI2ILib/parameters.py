@@ -1,8 +1,12 @@
 """The choices that are saved with the scene, one pack a panel; imported only inside the Slicer application."""
 
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import slicer
+import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper, parameterPack
 
@@ -148,9 +152,8 @@ class TrainChoices:
     livePreview: bool = False
 
 
-@parameterNodeWrapper
-class UncertaintyGuidedI2IParameterNode:
-    """The choices of all panels."""
+class StoredChoices:
+    """The packs of all panels by name."""
 
     translate: TranslateChoices
     inspect: InspectChoices
@@ -158,19 +161,158 @@ class UncertaintyGuidedI2IParameterNode:
     train: TrainChoices
 
 
-def connectWidgets(parameterNode: Any, ui: Any) -> int:
+# Slicer adds what stores the packs in a node and binds them to widgets.
+SlicersWrapper: Any = parameterNodeWrapper(StoredChoices)
+
+
+class CurrentChoices:
+    """One panel's choices as they are at the time of asking, however long this object is kept.
+
+    Slicer's wrapper gives copies of a pack: one that is kept does not see what others write, and when one of its values
+    is set it writes all of them, so that what others wrote meanwhile is undone.
+
+    Args:
+        pack: Returns the pack as it is now.
+    """
+
+    __slots__ = ("_pack",)
+
+    def __init__(self, pack: Callable[[], Any]) -> None:
+        object.__setattr__(self, "_pack", pack)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pack(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._pack(), name, value)
+
+    def __repr__(self) -> str:
+        return repr(self._pack())
+
+
+def _current(name: str) -> property:
+    def read(self: Any) -> CurrentChoices:
+        return CurrentChoices(lambda: getattr(super(UncertaintyGuidedI2IParameterNode, self), name))
+
+    return property(read)
+
+
+class UncertaintyGuidedI2IParameterNode(SlicersWrapper):
+    """The choices of all panels, which may be kept and asked at any time; ``choicesOf`` returns the one of a node.
+
+    Slicer's wrapper keeps copies of what the node holds, and brings them up to date in observers of its own. Whoever
+    reads the choices because the node has changed must be called after those: first the copies, then the widgets that
+    show them (``WIDGETS_PRIORITY``), then the panels (``PANELS_PRIORITY``).
+    """
+
+    WIDGETS_PRIORITY = -0.5
+    PANELS_PRIORITY = -1.0
+
+    translate = _current("translate")
+    inspect = _current("inspect")
+    check = _current("check")
+    train = _current("train")
+
+    def __init__(self, parameterNode: slicer.vtkMRMLScriptedModuleNode) -> None:
+        _complete(parameterNode)
+        # By the tag of a binding: the tag of the observer that shows the choices in its widgets.
+        self._widgetObservers: dict[int, int] = {}
+        self._lastObserver = 0
+        super().__init__(parameterNode)
+
+    def AddObserver(self, event: Any, callback: Callable[..., None], priority: float = WIDGETS_PRIORITY) -> int:
+        """Observe the node; Slicer's wrapper does so for the widgets, without a priority."""
+        self._lastObserver = super().AddObserver(event, callback, priority)
+        return self._lastObserver
+
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
+        """Bind widgets by the dotted names of choices and return the tag for ``disconnectGui``."""
+        tag: int = super().connectParametersToGui(mapping)
+        self._widgetObservers[tag] = self._lastObserver
+        return tag
+
+    def disconnectGui(self, tag: int) -> None:
+        """Let widgets go, and the observer that Slicer's wrapper leaves behind, which would keep all of this alive."""
+        super().disconnectGui(tag)
+        if tag in self._widgetObservers:
+            self.RemoveObserver(self._widgetObservers.pop(tag))
+
+
+# The one wrapper of a parameter node, as long as anybody holds it: two around one node would not share their copies.
+_shared: weakref.ReferenceType[UncertaintyGuidedI2IParameterNode] | None = None
+
+
+def choicesOf(node: slicer.vtkMRMLScriptedModuleNode) -> UncertaintyGuidedI2IParameterNode:
+    """Return the choices that a parameter node holds: the same object to the panels and to every script."""
+    global _shared
+    _complete(node)
+    choices = _shared() if _shared is not None else None
+    if choices is None or choices.parameterNode is not node:
+        choices = UncertaintyGuidedI2IParameterNode(node)
+        _shared = weakref.ref(choices)
+    return choices
+
+
+class ChoicesBinding:
+    """A panel's hold on the choices: its widgets show and write them, and it hears when any of them has changed.
+
+    Args:
+        ui: Widgets of the panel, by name.
+        onChanged: Called after each change, when choices and widgets are already those of now.
+    """
+
+    def __init__(self, ui: Any, onChanged: Callable[..., None]) -> None:
+        self._ui = ui
+        self._onChanged = onChanged
+        self._node: UncertaintyGuidedI2IParameterNode | None = None
+        self._tags = (0, 0)
+
+    def bind(self, node: UncertaintyGuidedI2IParameterNode | None) -> None:
+        """Hold these choices and no others any more; none where there is no scene to save them in."""
+        if self._node is not None:
+            widgets, panel = self._tags
+            self._node.disconnectGui(widgets)
+            self._node.RemoveObserver(panel)
+        self._node = node
+        if node is not None:
+            widgets = connectWidgets(node, self._ui)
+            panel = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onChanged, node.PANELS_PRIORITY)
+            self._tags = widgets, panel
+
+
+def connectWidgets(parameterNode: UncertaintyGuidedI2IParameterNode, ui: Any) -> int:
     """Bind every widget that names a choice in its property ``SlicerParameterName``.
 
     Not by ``connectGui``, which in Slicer 5.10 keeps the tag for itself (Slicer issue 7547): widgets could not be let
     go, and each scene closed or loaded would leave one more writer of stale choices behind.
 
     Args:
-        parameterNode: An ``UncertaintyGuidedI2IParameterNode``.
+        parameterNode: The choices.
         ui: Widgets of a panel, by name.
 
     Returns:
         The tag for ``disconnectGui``.
     """
     named = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
-    tag: int = parameterNode.connectParametersToGui({name: widget for name, widget in named if name})
-    return tag
+    return parameterNode.connectParametersToGui({name: widget for name, widget in named if name})
+
+
+def _complete(node: slicer.vtkMRMLScriptedModuleNode) -> None:
+    """Give a node the choices that it was stored without: a pack with a part missing cannot be read.
+
+    It comes from a scene that was saved before the module had them.
+    """
+    packs: dict[str, Any] = {
+        "translate": TranslateChoices,
+        "inspect": InspectChoices,
+        "check": CheckChoices,
+        "train": TrainChoices,
+    }
+    with slicer.util.NodeModify(node):
+        for name, kind in packs.items():
+            defaults = kind()
+            for part in kind.allParameters:
+                if not node.HasParameter(f"{name}.{part}"):
+                    default = getattr(defaults, part)
+                    # As Slicer stores it: of a node the reference is elsewhere.
+                    node.SetParameter(f"{name}.{part}", "" if default is None else str(default))

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.messages import plain, showError
-from UncertaintyGuidedI2ILib.parameters import connectWidgets
+from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
 from UncertaintyGuidedI2ILib.run_state import duration
 from UncertaintyGuidedI2ILib.train_data import DataSection
 from UncertaintyGuidedI2ILib.train_results import MODEL_NAME, ResultsSection
 from UncertaintyGuidedI2ILib.train_settings import SettingsSection
+from UncertaintyGuidedI2ILib.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.widgets import bindText, showText
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class TrainPanel(VTKObservationMixin):
         self.ui = ui
         self._session = session
         self._parameterNode: Any = None
-        self._guiTag: int | None = None
+        self._binding = ChoicesBinding(ui, self._onChoicesChanged)
+        self._upkeep = Upkeep()
         self._missing: list[str] = []
         self._runs: dict[Path, Run] = {}
         # Between Start and the session's own state: the preset is asked for, volumes are written.
@@ -70,13 +71,9 @@ class TrainPanel(VTKObservationMixin):
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
         self._leavePreparing()
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
         self._parameterNode = parameterNode
+        self._binding.bind(parameterNode)
         if parameterNode is not None:
-            self._guiTag = connectWidgets(parameterNode, self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
             self._findRunAgain()
         self._onChoicesChanged()
 
@@ -164,7 +161,6 @@ class TrainPanel(VTKObservationMixin):
         self.enter()
 
     def _choices(self) -> Any:
-        # Asked for anew each time: a pack that is kept does not see what others write.
         return self._parameterNode.train if self._parameterNode is not None else None
 
     def _prepare(self, use: Callable[[dict[str, Any]], Any]) -> None:
@@ -228,12 +224,11 @@ class TrainPanel(VTKObservationMixin):
             isGone = self._lastState in ("pausing", "stopping") and session.run is None and session.error is None
             self._notice = _("The training had not begun yet: nothing is left of its run.") if isGone else ""
             self._lastState, self._lastRun = session.state, session.run
-            self._rememberRun()
-            self._listRuns()
+            self._upkeep.run({_("the choice of a run"): self._rememberRun, _("the list of runs"): self._listRuns})
         if session.error is not None and session.error is not self._shownError:
             self._shownError = session.error
             self._showError(session.error)
-        self._showState()
+        self._upkeep.run({_("the buttons"): self._showState})
         self._followSoon()
 
     def _followSoon(self, *arguments: Any) -> None:
@@ -242,23 +237,32 @@ class TrainPanel(VTKObservationMixin):
             self._followTimer.start()
 
     def _follow(self) -> None:
+        self._isFollowing = False
+        self._upkeep.run(
+            {
+                _("the list of runs"): self._listNewRun,
+                _("the results"): self.results.show,
+                _("the events"): self._showEvents,
+                _("the data"): self.data.show,
+                _("the buttons"): self._showState,
+            }
+        )
+
+    def _listNewRun(self) -> None:
         from upgan.training.runs import read_run
 
-        self._isFollowing = False
         run = self._session.run
         # Its folder was empty when it was begun.
         if run is not None and run not in self._runs and read_run(run) is not None:
             self._listRuns()
-        self.results.show()
+
+    def _showEvents(self) -> None:
         text = "\n".join(self.results.history.events)
         if self.ui.eventsEdit.plainText != text:
             self.ui.eventsEdit.plainText = text
             # The newest is at the end.
             self.ui.eventsEdit.moveCursor(qt.QTextCursor.End)
         self.ui.eventsEdit.visible = bool(text)
-        if self._parameterNode is not None:
-            self.data.show()
-        self._showState()
 
     def _onNodeRemoved(self, caller: Any, event: str) -> None:
         # A pair may have lost a volume, a chart its table.
@@ -266,12 +270,23 @@ class TrainPanel(VTKObservationMixin):
 
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
+        self._upkeep.run(
+            {
+                _("the settings"): self.settings.show,
+                _("the data"): self._showData,
+                _("the name"): self._showName,
+                _("the buttons"): self._showState,
+            }
+        )
+
+    def _showData(self) -> None:
         if self._parameterNode is not None:
-            self.settings.show()
             self.data.fixedTask = self.settings.baseTask
             self.data.show()
+
+    def _showName(self) -> None:
+        if self._parameterNode is not None:
             showText(self.ui.nameEdit, self._choices().name)
-        self._showState()
 
     def _findRunAgain(self) -> None:
         """Look at the run that the scene was saved with, unless there is one already."""

@@ -17,6 +17,7 @@ from UncertaintyGuidedI2ILib.messages import plain
 from UncertaintyGuidedI2ILib.training_history import TrainingHistory
 from UncertaintyGuidedI2ILib.training_plots import TrainingPlots
 from UncertaintyGuidedI2ILib.training_preview import TrainingPreview
+from UncertaintyGuidedI2ILib.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.widgets import Labels
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ResultsSection:
         self._session = session
         self._onError = onError
         self._onModelSaved = onModelSaved
+        self._upkeep = Upkeep()
         self._plots = TrainingPlots(slicer.mrmlScene)
         self._preview = TrainingPreview(slicer.mrmlScene)
         self._loading: Cooperative[None] | None = None
@@ -89,12 +91,14 @@ class ResultsSection:
             self._preview.clear()
             self._ui.modelNameEdit.text = _nameOf(run)
             self._ui.savedLabel.visible = False
-        if run is not None:
-            self._plots.follow(run.name, self._unit, self._session.journal)
-            if self._ui.livePreviewCheckBox.checked and self._loading is None and self._preview.isOutdated(run):
-                self._load()
-        self._listCheckpoints()
-        self._showButtons()
+        self._upkeep.run(
+            {
+                _("the charts"): self._followJournal,
+                _("the preview"): self._followPreview,
+                _("the checkpoints"): self._listCheckpoints,
+                _("the buttons"): self._showButtons,
+            }
+        )
 
     def forget(self) -> None:
         """Know nothing of nodes any more: the scene goes."""
@@ -139,6 +143,16 @@ class ResultsSection:
         self._ui.savedLabel.text = text.format(name=model["name"], checkpoint=chosen, folder=model["folder"])
         self._ui.savedLabel.visible = True
         self._onModelSaved(model["name"])
+
+    def _followJournal(self) -> None:
+        if self._run is not None:
+            self._plots.follow(self._run.name, self._unit, self._session.journal)
+
+    def _followPreview(self) -> None:
+        if self._run is None or self._loading is not None:
+            return
+        if self._ui.livePreviewCheckBox.checked and self._preview.isOutdated(self._run):
+            self._load()
 
     def _load(self) -> None:
         assert self._run is not None

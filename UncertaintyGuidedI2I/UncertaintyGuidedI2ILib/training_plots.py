@@ -7,6 +7,7 @@ show a training that has long gone on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,9 +86,11 @@ class TrainingPlots:
             self.clear()
             self._run, self._unit = run, unit
         if self._history.follow(journal):
-            for name in CHARTS:
-                if self._chart(name) is not None:
-                    self._draw(name)
+            # All are drawn, also where one of them fails, which is raised afterwards.
+            with ExitStack() as charts:
+                for name in reversed(CHARTS):
+                    if self._chart(name) is not None:
+                        charts.callback(self._draw, name)
 
     def chart(self, name: str) -> slicer.vtkMRMLPlotChartNode:
         """Return a chart of the run, made now where there is none.
@@ -242,10 +245,10 @@ def _fitAxes(chart: slicer.vtkMRMLPlotChartNode) -> None:
     if layoutManager is None:
         return
     for index in range(layoutManager.plotViewCount):
-        view = layoutManager.plotWidget(index).plotView()
-        node = view.mrmlPlotViewNode()
-        canFit = hasattr(view, "chart") and hasattr(view, "scene")
-        if canFit and node is not None and node.GetPlotChartNodeID() == chart.GetID():
+        widget = layoutManager.plotWidget(index)
+        # Only the widget tells its node to Python, the view does not.
+        node, view = widget.mrmlPlotViewNode(), widget.plotView()
+        if node is not None and node.GetPlotChartNodeID() == chart.GetID():
             view.chart().RecalculateBounds()
             view.scene().SetDirty(True)
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib import dependencies
+from UncertaintyGuidedI2ILib.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient, privateFolder
 
 if TYPE_CHECKING:
@@ -79,9 +81,10 @@ class TrainingSession:
         # What a refused start puts back: the run's new folder, and where its pairs came from.
         self._begun: tuple[Path, Path | None] | None = None
         self._onChanged: list[Callable[[], None]] = []
+        self._upkeep = Upkeep()
         self._timer = qt.QTimer()
         self._timer.interval = LOOK_MS
-        self._timer.connect("timeout()", self._onTimer)
+        self._timer.connect("timeout()", lambda: self._upkeep.run({_("the state of the training"): self._onTimer}))
         client.whenBusyChanges(self._onBusyChanged)
         # The application may quit without closing its modules first.
         slicer.app.connect("aboutToQuit()", self.close)
@@ -362,7 +365,7 @@ class TrainingSession:
     def _rest(self) -> None:
         self._doing = "idle"
         self.progress = {}
-        self._look()
+        self._upkeep.run({_("the state of the training"): self._look})
         self._tell()
 
     def _follow(self, run: Path | None) -> None:
@@ -417,8 +420,9 @@ class TrainingSession:
         self._tell()
 
     def _tell(self) -> None:
-        for callback in list(self._onChanged):
-            callback()
+        # Whoever listens, the others hear of it too.
+        listeners = enumerate(list(self._onChanged))
+        self._upkeep.run({_("what shows the training ({number})").format(number=i): listen for i, listen in listeners})
 
     def _withPairsInRun(self, config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
         from upgan.errors import OutputError

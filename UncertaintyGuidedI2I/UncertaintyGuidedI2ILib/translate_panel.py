@@ -15,10 +15,11 @@ from slicer.util import VTKObservationMixin
 from UncertaintyGuidedI2ILib import dependencies, preflight
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.model_chooser import ModelChooser
-from UncertaintyGuidedI2ILib.parameters import PLANES, connectWidgets
+from UncertaintyGuidedI2ILib.parameters import PLANES, ChoicesBinding
 from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
 from UncertaintyGuidedI2ILib.scene import Stamp, modality, provenanceOf
 from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, TranslationJob
+from UncertaintyGuidedI2ILib.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.widgets import addMenu, select
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 
@@ -59,7 +60,8 @@ class TranslatePanel(VTKObservationMixin):
         self._job: TranslationJob | None = None
         # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
         self._parameterNode: Any = None
-        self._guiTag: int | None = None
+        self._binding = ChoicesBinding(ui, self._onChoicesChanged)
+        self._upkeep = Upkeep()
         self.models = ModelChooser(ui, self._choices, self._askWorker)
         self._missing: list[str] = []
         self._progress: dict[str, Any] = {}
@@ -87,15 +89,10 @@ class TranslatePanel(VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
         self._parameterNode = parameterNode
-        if parameterNode is not None:
-            if not parameterNode.translate.inputVolume:
-                parameterNode.translate.inputVolume = _firstImage()
-            self._guiTag = connectWidgets(parameterNode, self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onChoicesChanged)
+        if parameterNode is not None and not parameterNode.translate.inputVolume:
+            parameterNode.translate.inputVolume = _firstImage()
+        self._binding.bind(parameterNode)
         self._onChoicesChanged()
 
     def enter(self) -> None:
@@ -316,13 +313,19 @@ class TranslatePanel(VTKObservationMixin):
 
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
+        self._upkeep.run(
+            {
+                _("the device"): self._showDevice,
+                _("the model"): self.models.showChoice,
+                _("the input"): self._watchInput,
+                _("the estimate"): self._showExpectations,
+                _("the buttons"): self._showState,
+            }
+        )
+
+    def _showDevice(self) -> None:
         if self._parameterNode is not None:
             select(self.ui.deviceSelector, self._parameterNode.translate.device)
-            if not self.models.showChoice():
-                return
-        self._watchInput()
-        self._showExpectations()
-        self._showState()
 
     def _watchInput(self) -> None:
         """Hear of changes of the input itself: its voxels, spacing or modality."""

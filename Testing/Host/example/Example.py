@@ -42,7 +42,6 @@ class ExampleParameterNode:
     verbose: bool = True
     title: str = "untitled"
     folder: pathlib.Path
-    sizes: list[int]
 
 
 class Example(ScriptedLoadableModule):

@@ -1,0 +1,108 @@
+"""What Python sees of Slicer's and CTK's own classes: names of properties, public slots, invokables and signals.
+
+PythonQt shows nothing else of a C++ class, so that methods that its header has as well are an AttributeError there. The
+names are those of the headers of Slicer's and CTK's main branches (July 2026), of the classes for which the host stands
+in; they need not be complete: what is missing here the host must not offer.
+"""
+
+from __future__ import annotations
+
+VIEW = {"scheduleRender", "forceRender", "renderWindow", "interactor", "interactorStyle", "cornerAnnotation"}
+WIDGET = {"mrmlScene", "setMRMLScene", "mrmlSceneChanged"}
+SLIDER = {
+    *("decimals", "singleStep", "pageStep", "minimum", "maximum", "value", "prefix", "suffix", "tickInterval"),
+    *("tickPosition", "spinBoxAlignment", "tracking", "spinBoxVisible", "popupSlider"),
+    *("reset", "setValue", "setSpinBoxVisible", "setDecimals", "valueChanged", "valueIsChanging", "decimalsChanged"),
+}
+SPIN_BOX = {
+    *("alignment", "frame", "readOnly", "prefix", "suffix", "cleanText", "decimals", "minimum", "maximum"),
+    *("singleStep", "value", "setMode", "sizeHintPolicy"),
+    *("setValue", "setValueIfDifferent", "setValueAlways", "stepUp", "stepDown", "setDecimals", "setReadOnly"),
+    *("valueChanged", "editingFinished", "decimalsChanged"),
+}
+RANGE = {
+    *("minimum", "maximum", "singleStep", "minimumValue", "maximumValue", "tracking", "tickInterval"),
+    *("setMinimumValue", "setMaximumValue", "setValues"),
+    *("minimumValueChanged", "maximumValueChanged", "valuesChanged", "rangeChanged"),
+}
+OBJECT = {"connect", "disconnect"}
+
+OFFERED: dict[str, set[str]] = {
+    "ctkCheckableComboBox": {
+        *("checkableModel", "setCheckableModel", "checkedIndexes", "allChecked", "noneChecked", "setCheckState"),
+        *("checkState", "checkableModelHelper", "checkedIndexesChanged"),
+    },
+    "ctkCollapsibleButton": {"collapsed", "collapsedHeight", "flat", "contentsCollapsed"},
+    "ctkCollapsibleGroupBox": {"collapsed", "collapsedHeight"},
+    "ctkDirectoryButton": {"directory", "caption", "text", "icon", "browse", "directoryChanged", "directorySelected"},
+    "ctkDoubleRangeSlider": {*RANGE, "minimumPosition", "maximumPosition", "orientation"},
+    "ctkDoubleSpinBox": SPIN_BOX,
+    "ctkFittedTextBrowser": set(),
+    "ctkMenuButton": set(),
+    "ctkPathLineEdit": {
+        *("label", "filters", "currentPath", "options", "settingKey", "showBrowseButton", "showHistoryButton"),
+        *("sizeAdjustPolicy", "minimumContentsLength", "nameFilters", "validInputChanged", "currentPathChanged"),
+        *("setCurrentPath", "browse", "retrieveHistory", "addCurrentPathToHistory"),
+        *("Dirs", "Files", "Readable", "Writable", "Executable"),
+    },
+    "ctkRangeWidget": {*RANGE, "decimals", "prefix", "suffix", "reset"},
+    "ctkSliderWidget": SLIDER,
+    "qMRMLNodeComboBox": {
+        *("currentNodeID", "nodeTypes", "showHidden", "showChildNodeTypes", "hideChildNodeTypes", "baseName"),
+        *("noneEnabled", "addEnabled", "removeEnabled", "editEnabled", "renameEnabled", "selectNodeUponCreation"),
+        *("noneDisplay", "sizeAdjustPolicy", "mrmlScene", "setMRMLScene", "addAttribute", "removeAttribute"),
+        *("nodeCount", "nodeFromIndex", "currentNode", "setCurrentNode", "setCurrentNodeID", "setCurrentNodeIndex"),
+        *("addNode", "removeCurrentNode", "editCurrentNode", "renameCurrentNode", "sortFilterProxyModel"),
+        *("currentNodeChanged", "currentNodeIDChanged", "nodeActivated", "nodeAdded", "nodeAddedByUser"),
+        *("nodeAboutToBeRemoved", "currentNodeRenamed", "nodeAboutToBeEdited"),
+    },
+    "qMRMLPlotView": {
+        *("setMRMLScene", "setMRMLPlotViewNode", "fitToContent", "RemovePlotSelections", "saveAsSVG"),
+        *("mrmlSceneChanged", "dataSelected", "addPlot", "removePlot", "plotIndex", "chart", "scene", "title"),
+        *("removeAllPlots", "setAxesToChartBounds", "boundAxesToChartBounds", "boundsChanged"),
+    },
+    "qMRMLPlotWidget": {
+        *(*WIDGET, "mrmlPlotViewNode", "mrmlAbstractViewNode", "plotView", "viewWidget", "plotController"),
+        *("controllerWidget", "setMRMLPlotViewNode", "setMRMLAbstractViewNode"),
+    },
+    "qMRMLSliceControllerWidget": {
+        *(*WIDGET, "mrmlSliceNode", "mrmlSliceCompositeNode", "sliceLogic", "setSliceLogic", "setSliceLogics"),
+        *("setSliceOffsetRange", "setSliceOffsetValue", "fitSliceToBackground", "sliceOffsetSlider", "setSliceLink"),
+    },
+    "qMRMLSliceView": {*VIEW, "mrmlSliceNode", "setMRMLScene", "setMRMLSliceNode", "sliceViewInteractorStyle"},
+    "qMRMLSliceWidget": {
+        *(*WIDGET, "sliceController", "mrmlSliceNode", "sliceLogic", "sliceOrientation", "mrmlSliceCompositeNode"),
+        *("interactorStyle", "sliceView", "setMRMLSliceNode", "setSliceOrientation", "fitSliceToBackground"),
+    },
+    "qMRMLSliderWidget": {*SLIDER, "quantity", "setQuantity", "mrmlScene", "setMRMLScene"},
+    "qMRMLSpinBox": {*SPIN_BOX, "quantity", "setQuantity", "mrmlScene", "setMRMLScene"},
+    "qMRMLTableView": {
+        *(*WIDGET, "mrmlTableNode", "mrmlTableViewNode", "tableModel", "sortFilterProxyModel", "setMRMLTableNode"),
+        *("setMRMLTableViewNode", "transposed", "firstRowLocked", "firstColumnLocked", "selectionChanged"),
+    },
+    "qMRMLWidget": WIDGET,
+    # qSlicerLayoutManager, qSlicerApplication, qSlicerModuleManager and the parent of a module's panel.
+    "LayoutManager": {
+        *("enabled", "layout", "threeDViewCount", "tableViewCount", "plotViewCount", "mrmlScene", "viewWidget"),
+        *("sliceWidget", "sliceViewNames", "threeDWidget", "tableWidget", "plotWidget", "mrmlSliceLogics"),
+        *("layoutLogic", "setLayout", "resetThreeDViews", "resetSliceViews", "layoutChanged"),
+    },
+    "Application": {
+        *(*OBJECT, "applicationName", "majorVersion", "minorVersion", "revision", "temporaryPath"),
+        *("slicerUserSettingsFilePath", "processEvents", "layoutManager", "applicationLogic", "moduleManager"),
+        *("mrmlScene", "settings", "userSettings", "commandOptions", "testingEnabled", "setOverrideCursor"),
+        *("restoreOverrideCursor", "pauseRender", "resumeRender", "clipboard"),
+    },
+    "ModuleManager": {*OBJECT, "factoryManager", "modulesNames", "module"},
+    "ModulePanel": {*WIDGET, "isEntered", "self"},
+}
+
+
+def inventions(cls: type) -> set[str]:
+    """Return the public names that a class of the host has, and neither Qt's class nor Slicer's."""
+    own = [base for base in cls.__mro__ if base.__module__.startswith("Host.")]
+    qts = [base for base in cls.__mro__ if base.__module__.startswith(("PySide6", "Shiboken"))]
+    names = {name for base in own for name in vars(base) if not name.startswith("_")}
+    known = {name for base in qts for name in vars(base)} | OFFERED[cls.__name__] | {"SIGNALS", "IS_CPP"}
+    # What PySide6 adds to a class that declares signals.
+    return names - known - {"staticMetaObject"}
