@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -22,8 +22,11 @@ def sample_data_module() -> ModuleType:
         sources: list[dict[str, Any]] = []  # noqa: RUF012 - the application has one list
 
         @staticmethod
-        def registerCustomSampleDataSource(**source: Any) -> None:
+        def registerCustomSampleDataSource(category: str = "Custom", **source: Any) -> None:
             SampleDataLogic.sources.append(source)
+            if not hasattr(slicer.modules, "sampleDataSources"):
+                slicer.modules.sampleDataSources = {}
+            slicer.modules.sampleDataSources.setdefault(category, []).append(SimpleNamespace(**source))
 
         def downloadSample(self, sampleName: str) -> Any:
             nodes = self.downloadSamples(sampleName)

@@ -1,4 +1,4 @@
-"""The panels inside the Slicer application; run by CTest (slicer_add_python_unittest)."""
+"""The panels inside the Slicer application; run by CTest (slicer_add_python_unittest), and by pytest in the host."""
 
 import unittest
 
@@ -35,7 +35,7 @@ class PanelTest(unittest.TestCase):
 
     def test_every_panel_has_its_tab(self) -> None:
         tabs = self.widget.ui.panels
-        assert [tabs.tabText(i) for i in range(tabs.count)] == ["Translate", "Inspect", "Check"]
+        assert [tabs.tabText(i) for i in range(tabs.count)] == ["Translate", "Inspect", "Check", "Train"]
 
     def test_the_samples_are_offered(self) -> None:
         assert "UncertaintyGuidedI2I" in slicer.modules.sampleDataSources
