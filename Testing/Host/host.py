@@ -196,14 +196,16 @@ class Host:
     def widget_classes(self) -> dict[str, type]:
         """Return the widgets that .ui files may name besides Qt's own."""
         from Host import qmrml_base, qmrml_nodes, qmrml_others, qmrml_plots, views
+        from Host.progress import ProgressBar
 
         parts = (self._ctk, qmrml_base, qmrml_nodes, qmrml_others, qmrml_plots, views)
-        return {
+        named = {
             name: value
             for part in parts
             for name, value in vars(part).items()
             if isinstance(value, type) and name.startswith(("ctk", "qMRML"))
         }
+        return {**named, "QProgressBar": ProgressBar}
 
     def _util_functions(self) -> dict[str, Callable]:
         from Host.ui_loader import load_ui
@@ -401,6 +403,9 @@ class Host:
         from PySide6.QtCore import QSettings
         from PySide6.QtWidgets import QApplication
 
+        from Host.progress import ProgressBar
+
+        ProgressBar.draws, ProgressBar.draw_s = 0, 0.0
         self.close_modules()
         while self._kept:
             self._kept.pop().deleteLater()

@@ -655,7 +655,7 @@ def test_the_buttons_do_what_they_say(host, ui, session, running):
     assert "running" in ui.startButton.toolTip
     assert "site-model (" in ui.runSelector.currentText
     assert not ui.runSelector.enabled
-    assert ui.statusLabel.text == "Phase 1 of 3; about 1 min 30 s left"
+    host.wait_until(lambda: ui.statusLabel.text == "Phase 1 of 3; about 1 min 30 s left")
     assert ui.progressBar.value == 250
     ui.pauseButton.click()
     assert session.asked[-1] == ("pause",)

@@ -48,14 +48,16 @@ def test_the_panel_hears_of_every_change():
 
 
 @pytest.mark.parametrize(
-    ("remaining", "text"),
+    ("remaining", "elapsed", "text"),
     [
-        (None, "Phase 2 of 3, slice 40 of 128; 3 s spent"),
-        (12.4, "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left"),
+        (None, 3.2, "Phase 2 of 3, slice 40 of 128; 3 s spent"),
+        (12.4, 3.2, "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left"),
+        (12.4, None, "Phase 2 of 3, slice 40 of 128; about 12 s left"),
+        (None, None, "Phase 2 of 3, slice 40 of 128"),
     ],
 )
-def test_progress_is_one_line_for_people(remaining, text):
-    assert progressText({"stage": "phase 2 of 3, slice 40 of 128", "remaining_s": remaining}, 3.2) == text
+def test_progress_is_one_line_for_people(remaining, elapsed, text):
+    assert progressText({"stage": "phase 2 of 3, slice 40 of 128", "remaining_s": remaining}, elapsed) == text
 
 
 @pytest.mark.parametrize(

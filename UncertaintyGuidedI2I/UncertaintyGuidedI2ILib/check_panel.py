@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +19,15 @@ from UncertaintyGuidedI2ILib.display import showOverlay
 from UncertaintyGuidedI2ILib.legends import showLegend
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
+from UncertaintyGuidedI2ILib.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.results import UNIT, Result, resultOf, results
-from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
+from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration
 from UncertaintyGuidedI2ILib.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 
 NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING)
-PROGRESS_STEPS = 1000
-# While the engine is silent, e.g. while it loads, the clock must still go on.
-CLOCK_MS = 500
 # Of the error map, which is black where there is no error: it darkens the anatomy there and no more.
 ERROR_OPACITY = 0.5
 
@@ -56,11 +53,7 @@ class CheckPanel(VTKObservationMixin):
         # What the panel shows: run, phase and reference.
         self._chosen: tuple[Any, ...] = ()
         self._missing: list[str] = []
-        self._progress: dict[str, Any] = {}
-        self._started = 0.0
-        self._clock = qt.QTimer()
-        self._clock.interval = CLOCK_MS
-        self._clock.timeout.connect(self._showProgress)
+        self._progress = ProgressLine(ui.progressBar, ui.statusLabel)
         self._setUp()
 
     def setParameterNode(self, parameterNode: Any) -> None:
@@ -85,7 +78,7 @@ class CheckPanel(VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Let go of everything; the front door stops the worker."""
-        self._clock.stop()
+        self._progress.stop()
         if self._job is not None:
             self._job.abandon()
             self._job = None
@@ -173,9 +166,7 @@ class CheckPanel(VTKObservationMixin):
 
         result, reference = self._result(), self._reference()
         assert result is not None
-        self._started = time.monotonic()
-        self._clock.start()
-        self._progress = {"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None}
+        self._progress.tell({"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None})
         try:
             self._job = CheckJob(self._client, result, reference, self._onProgress, self._onFinished, self._onError)
         except UpganError as error:
@@ -183,36 +174,34 @@ class CheckPanel(VTKObservationMixin):
 
     def _cancel(self) -> None:
         if self._run.cancel() and self._job is not None:
+            self._progress.show(_("Cancelling…"))
             self._job.cancel()
 
     def _onProgress(self, progress: dict[str, Any]) -> None:
-        self._progress = progress
-        self._showProgress()
+        if self._run.state is RunState.RUNNING:
+            self._progress.tell(progress)
 
     def _onFinished(self, check: Check) -> None:
+        self._progress.show(_("Done in {time}.").format(time=duration(self._progress.elapsed_s)), fraction=1.0)
         self._endRun()
-        self.ui.progressBar.value = PROGRESS_STEPS
-        elapsed = duration(time.monotonic() - self._started)
-        self.ui.statusLabel.text = _("Done in {time}.").format(time=elapsed)
         self._showCheck()
 
     def _onError(self, error: Exception) -> None:
         from upgan.errors import Cancelled
 
+        self._progress.show("", fraction=0.0)
         self._endRun()
-        self.ui.progressBar.value = 0
         if isinstance(error, Cancelled):
-            self.ui.statusLabel.text = _("Cancelled. Nothing was added to the scene.")
+            self._progress.show(_("Cancelled. Nothing was added to the scene."))
         else:
             self._showError(error)
 
     def _endRun(self) -> None:
-        self._clock.stop()
         self._job = None
         self._run.finish()
 
     def _showError(self, error: Exception) -> None:
-        self.ui.statusLabel.text = showError(error)
+        self._progress.show(showError(error))
 
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
@@ -233,8 +222,7 @@ class CheckPanel(VTKObservationMixin):
             return
         self._chosen = chosen
         if self._run.state is RunState.IDLE:
-            self.ui.statusLabel.text = self._whyNot()
-            self.ui.progressBar.value = 0
+            self._progress.show(self._whyNot(), fraction=0.0)
         self._showCheck()
 
     def _showCheck(self) -> None:
@@ -297,11 +285,6 @@ class CheckPanel(VTKObservationMixin):
             else nothing
         )
         ui.exportButton.toolTip = _("Write the figures and curves as .csv files into a folder.") if check else nothing
-
-    def _showProgress(self) -> None:
-        if self._run.state is RunState.RUNNING:
-            self.ui.progressBar.value = round(PROGRESS_STEPS * (self._progress["fraction"] or 0.0))
-            self.ui.statusLabel.text = progressText(self._progress, time.monotonic() - self._started)
 
     def _whyNot(self) -> str:
         """Return why Compare cannot be clicked, or nothing."""

@@ -49,17 +49,17 @@ class Run:
         self._onStateChanged()
 
 
-def progressText(progress: Mapping[str, Any], elapsed_s: float) -> str:
+def progressText(progress: Mapping[str, Any], elapsed_s: float | None) -> str:
     """Return one line on how far the work is: "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left".
 
     Args:
         progress: The worker's, with "stage" and "remaining_s".
-        elapsed_s: Since the run was started.
+        elapsed_s: Since the run was started; None where it does not matter.
     """
-    stage = progress["stage"]
-    text = f"{stage[:1].upper()}{stage[1:]}; {duration(elapsed_s)} spent"
-    remaining_s = progress["remaining_s"]
-    return text if remaining_s is None else f"{text}, about {duration(remaining_s)} left"
+    stage, remaining_s = progress["stage"], progress["remaining_s"]
+    times = [f"{duration(elapsed_s)} spent"] if elapsed_s is not None else []
+    times += [f"about {duration(remaining_s)} left"] if remaining_s is not None else []
+    return "; ".join(filter(None, [f"{stage[:1].upper()}{stage[1:]}", ", ".join(times)]))
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from slicer.util import VTKObservationMixin
 from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
-from UncertaintyGuidedI2ILib.run_state import duration
+from UncertaintyGuidedI2ILib.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.train_data import DataSection
 from UncertaintyGuidedI2ILib.train_results import MODEL_NAME, ResultsSection
 from UncertaintyGuidedI2ILib.train_settings import SettingsSection
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from upgan.training.runs import Run
 
 NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING, dependencies.TRAINING)
-PROGRESS_STEPS = 1000
 # A training on a GPU takes many steps a second: charts need not follow each.
 FOLLOW_MS = 250
 
@@ -56,6 +55,7 @@ class TrainPanel(VTKObservationMixin):
         # Why there is no run, where the user may wonder.
         self._notice = ""
         self._shownError: Exception | None = None
+        self._progress = ProgressLine(ui.progressBar, ui.statusLabel, saysElapsed=False)
         self._lastState = ""
         self._lastRun: Path | None = None
         self._isFollowing = False
@@ -102,6 +102,7 @@ class TrainPanel(VTKObservationMixin):
         self.removeObservers()
         self.results.cleanup()
         self._followTimer.stop()
+        self._progress.stop()
 
     def onCheck(self, checked: bool = False) -> None:
         """Have the engine look at all pairs, or let it be: the button does what it says."""
@@ -357,19 +358,14 @@ class TrainPanel(VTKObservationMixin):
         button.toolTip = plain(whyNot) or does
 
     def _showProgress(self) -> None:
-        session, ui = self._session, self.ui
+        session = self._session
         run = self._runs.get(session.run) if session.run is not None else None
-        if not session.isBusy and not self._isPreparing:
-            ui.progressBar.value = round(PROGRESS_STEPS * run.fraction) if run is not None else 0
-            ui.statusLabel.text = runText(run) if run is not None else self._notice or self._whyNotStart()
-            return
-        progress = session.progress
-        ui.progressBar.value = round(PROGRESS_STEPS * (progress.get("fraction") or 0.0))
-        stage = progress.get("stage") or _("preparing")
-        text = f"{stage[:1].upper()}{stage[1:]}"
-        remaining = progress.get("remaining_s")
-        left = _("; about {time} left").format(time=duration(remaining)) if remaining is not None else ""
-        ui.statusLabel.text = f"{text}{left}"
+        if session.isBusy or self._isPreparing:
+            self._progress.tell({"stage": _("preparing"), "fraction": 0.0, "remaining_s": None, **session.progress})
+        elif run is not None:
+            self._progress.show(runText(run), run.fraction)
+        else:
+            self._progress.show(self._notice or self._whyNotStart(), fraction=0.0)
 
     def _whyNotAsk(self) -> str:
         """Return why the engine cannot be asked anything about these data, or nothing."""
@@ -416,7 +412,7 @@ class TrainPanel(VTKObservationMixin):
         from upgan.errors import Cancelled
 
         self._showState()
-        self.ui.statusLabel.text = _("Cancelled.") if isinstance(error, Cancelled) else showError(error)
+        self._progress.show(_("Cancelled.") if isinstance(error, Cancelled) else showError(error))
 
 
 def runLabel(run: Run) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from UncertaintyGuidedI2ILib import dependencies, preflight
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.model_chooser import ModelChooser
 from UncertaintyGuidedI2ILib.parameters import PLANES, ChoicesBinding
-from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration, progressText
+from UncertaintyGuidedI2ILib.progress_line import ProgressLine
+from UncertaintyGuidedI2ILib.run_state import Run, RunState, duration
 from UncertaintyGuidedI2ILib.scene import Stamp, modality, provenanceOf
 from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, TranslationJob
 from UncertaintyGuidedI2ILib.upkeep import Upkeep
@@ -26,11 +26,8 @@ from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 if TYPE_CHECKING:
     from upgan.estimate import Estimate
 
-# While the engine is silent, e.g. while it loads, the clock must still go on.
-CLOCK_MS = 500
 DOUBLE_CLICK_S = 0.5
 RECHECK_MS = 100
-PROGRESS_STEPS = 1000
 QUANTITIES = ("image", "alpha", "beta", "sigma")
 
 
@@ -64,8 +61,7 @@ class TranslatePanel(VTKObservationMixin):
         self._upkeep = Upkeep()
         self.models = ModelChooser(ui, self._choices, self._askWorker)
         self._missing: list[str] = []
-        self._progress: dict[str, Any] = {}
-        self._started = 0.0
+        self._progress = ProgressLine(ui.progressBar, ui.statusLabel)
         self._cost: Estimate | None = None
         self._refusal = ""
         self._checked: tuple[Any, ...] | None = None
@@ -77,9 +73,6 @@ class TranslatePanel(VTKObservationMixin):
         self._recheck.setSingleShot(True)
         self._recheck.interval = RECHECK_MS
         self._recheck.timeout.connect(self._onChoicesChanged)
-        self._clock = qt.QTimer()
-        self._clock.interval = CLOCK_MS
-        self._clock.timeout.connect(self._showProgress)
         self._setUp()
 
     @property
@@ -111,7 +104,7 @@ class TranslatePanel(VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Let go of everything; the front door stops the worker."""
-        self._clock.stop()
+        self._progress.stop()
         self._recheck.stop()
         if self._job is not None:
             self._job.abandon()
@@ -123,7 +116,7 @@ class TranslatePanel(VTKObservationMixin):
         """Translate, or cancel what runs: the button does what it says."""
         if self._run.state is RunState.RUNNING:
             # The second half of a double click on Apply is no wish to cancel.
-            if time.monotonic() - self._started > DOUBLE_CLICK_S:
+            if self._progress.elapsed_s > DOUBLE_CLICK_S:
                 self.onCancel()
         elif not self._whyNot() and self._run.start():
             self._start()
@@ -131,6 +124,7 @@ class TranslatePanel(VTKObservationMixin):
     def onCancel(self, checked: bool = False) -> None:
         """Stop the run; the panel is idle again in less than a second."""
         if self._run.cancel() and self._job is not None:
+            self._progress.show(_("Cancelling…"))
             self._job.cancel()
 
     def onShowResult(self, checked: bool = False) -> None:
@@ -195,9 +189,7 @@ class TranslatePanel(VTKObservationMixin):
         from upgan.errors import UpganError
 
         choices = self._parameterNode.translate
-        self._started = time.monotonic()
-        self._progress = {"stage": _("handing the image to the engine"), "fraction": 0.0, "remaining_s": None}
-        self._clock.start()
+        self._progress.tell({"stage": _("handing the image to the engine"), "fraction": 0.0, "remaining_s": None})
         self.log(f"Translating with {choices.model} on {choices.device}.")
         try:
             self._job = TranslationJob(
@@ -220,12 +212,12 @@ class TranslatePanel(VTKObservationMixin):
             self._onError(error)
 
     def _onProgress(self, progress: dict[str, Any]) -> None:
-        self._progress = progress
-        self._showProgress()
+        if self._run.state is RunState.RUNNING:
+            self._progress.tell(progress)
 
     def _onFinished(self, nodes: Nodes, seconds: float) -> None:
+        elapsed = self._progress.elapsed_s
         self._endRun()
-        elapsed = time.monotonic() - self._started
         shown = nodes.get(_imageName(nodes), next(iter(nodes.values())))
         provenance = provenanceOf(shown)
         if self._cost is not None and self._parameterNode is not None:
@@ -233,19 +225,18 @@ class TranslatePanel(VTKObservationMixin):
         self.log(f"Done in {elapsed:.1f} s, of which the network took {seconds:.1f} s on {provenance['device']}.")
         image, sigma = nodes.get(_imageName(nodes)), nodes.get("sigma")
         self._shownIDs = (image.GetID(), sigma.GetID()) if image and sigma else None
-        self.ui.progressBar.value = PROGRESS_STEPS
         done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
-        self.ui.statusLabel.text = " ".join([done, *provenance.get("warnings", [])])
+        self._progress.show(" ".join([done, *provenance.get("warnings", [])]), fraction=1.0)
         self._onTranslated(nodes)
         self._showState()
 
     def _onError(self, error: Exception) -> None:
         from upgan.errors import Cancelled
 
+        self._progress.show("", fraction=0.0)
         self._endRun()
-        self.ui.progressBar.value = 0
         if isinstance(error, Cancelled):
-            self.ui.statusLabel.text = _("Cancelled. Nothing was added to the scene.")
+            self._progress.show(_("Cancelled. Nothing was added to the scene."))
         elif self._isFilled(error) and self._run.start():
             self._start(replaceNonfinite=0.0)
         else:
@@ -263,13 +254,12 @@ class TranslatePanel(VTKObservationMixin):
         return bool(slicer.util.confirmOkCancelDisplay(question.format(refusal=error.sentence)))
 
     def _endRun(self) -> None:
-        self._clock.stop()
         self._job = None
         self._run.finish()
 
     def _showError(self, error: Exception) -> None:
         self.log(str(error))
-        self.ui.statusLabel.text = showError(error)
+        self._progress.show(showError(error))
 
     def _askWorker(
         self, command: str, arguments: dict[str, Any], status: str, onResult: Callable[[dict[str, Any]], None]
@@ -396,11 +386,6 @@ class TranslatePanel(VTKObservationMixin):
             if shown
             else _("Translate a volume first, with its image and σ among the outputs.")
         )
-
-    def _showProgress(self) -> None:
-        if self._run.state is RunState.RUNNING:
-            self.ui.progressBar.value = round(PROGRESS_STEPS * self._progress["fraction"])
-            self.ui.statusLabel.text = progressText(self._progress, time.monotonic() - self._started)
 
     def _whyNot(self) -> str:
         """Return why Apply cannot be clicked, or nothing."""
