@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from Panels.conftest import MODULE
 from Panels.processes import pause
 
 
@@ -288,3 +289,26 @@ def test_the_choices_for_training_are_the_engines(module_widget):
     assert {*parameters.LAYOUTS, "csv"} == set(get_args(Layout))
     assert set(parameters.DEGRADATIONS) == set(get_args(Degradation))
     assert set(parameters.PRESETS) == set(get_args(PresetName))
+
+
+def test_opening_the_module_waits_for_no_library_and_the_warnings_come_by_themselves(host, add_volume, monkeypatch):
+    """With an image in the scene, as most users open it: what the panel then needs comes after it is there."""
+    node = add_volume("T1")
+    node.SetAttribute("DICOM.Modality", "MR")
+    with monkeypatch.context() as absent:
+        for name in [name for name in sys.modules if name.split(".")[0] == "upgan"]:
+            absent.delitem(sys.modules, name)
+        for name in ("scipy", "torch", "skimage", "pydantic", "nibabel", "SimpleITK", "safetensors"):
+            absent.setitem(sys.modules, name, None)
+        widget = host.open_module(MODULE / "UncertaintyGuidedI2I.py")
+        opened = [name for name in sys.modules if name.split(".")[0] == "upgan"]
+        for name in opened:
+            del sys.modules[name]
+    ui = widget.translatePanel.ui
+    assert opened
+    assert "Install the missing packages" in ui.applyButton.toolTip
+    widget.enter()
+    assert ui.applyButton.enabled
+    assert (ui.warningLabel.text, ui.estimateLabel.text) == ("", "")
+    host.wait_until(lambda: "MR" in ui.warningLabel.text)
+    assert "memory" in ui.estimateLabel.text

@@ -21,9 +21,10 @@ PATIENT_S = 60
 
 
 @pytest.fixture
-def panel(module_widget):
+def panel(host, module_widget):
     panel = module_widget.translatePanel
     panel.ui.deviceSelector.currentIndex = 0
+    host.wait_until(lambda: panel.engine.isReady)
     return panel
 
 

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies, preflight
+from UncertaintyGuidedI2ILib.engine_imports import EngineImports
 from UncertaintyGuidedI2ILib.messages import plain, showError
 from UncertaintyGuidedI2ILib.model_chooser import ModelChooser
 from UncertaintyGuidedI2ILib.parameters import PLANES, ChoicesBinding
@@ -60,6 +61,7 @@ class TranslatePanel(VTKObservationMixin):
         self._binding = ChoicesBinding(ui, self._onChoicesChanged)
         self._upkeep = Upkeep()
         self.models = ModelChooser(ui, self._choices, self._askWorker)
+        self.engine = EngineImports(self._onChoicesChanged)
         self._missing: list[str] = []
         self._progress = ProgressLine(ui.progressBar, ui.statusLabel)
         self._cost: Estimate | None = None
@@ -91,6 +93,7 @@ class TranslatePanel(VTKObservationMixin):
     def enter(self) -> None:
         """Look what is installed: each time the user comes to the module, it may have changed."""
         self._missing = dependencies.missing()
+        self.engine.start()
         self.models.refresh()
         self._onChoicesChanged()
 
@@ -104,6 +107,7 @@ class TranslatePanel(VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Let go of everything; the front door stops the worker."""
+        self.engine.stop()
         self._progress.stop()
         self._recheck.stop()
         if self._job is not None:
@@ -344,6 +348,7 @@ class TranslatePanel(VTKObservationMixin):
             outputs,
             settings,
             tuple(self._missing),
+            self.engine.isReady,
         )
         if seen == self._checked:
             return
@@ -352,7 +357,8 @@ class TranslatePanel(VTKObservationMixin):
         warnings: list[str] = []
         self._refusal = preflight.refusal(node) if node is not None else ""
         self._cost = None
-        if model is not None and not model.problem and node is not None and not self._missing:
+        isAble = not self._missing and self.engine.isReady
+        if model is not None and not model.problem and node is not None and isAble:
             warnings = preflight.warnings(model, node, choices.plane) if not self._refusal else []
             self._cost = preflight.estimate(model, node, choices, len(outputs))
         self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)

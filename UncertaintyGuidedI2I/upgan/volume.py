@@ -1,16 +1,14 @@
 """A medical image as the engine knows it: voxels and where they lie in the patient."""
 
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Literal, Self, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
-from scipy.optimize import linear_sum_assignment
 
 from upgan.errors import InputError
-from upgan.reading import read_image
-from upgan.writing import write_image
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -147,9 +145,9 @@ class Reorientation:
         spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
         cosines = ijk_to_ras[:3, :3] / spacing
         # Of all one-to-one matchings the one with the smallest angles, so that 45 degrees leaves no axis over.
-        _, original = linear_sum_assignment(-np.abs(cosines))
+        original = max(permutations(range(3)), key=lambda axes: float(np.abs(cosines[range(3), axes]).sum()))
         wanted = [DIRECTIONS[letter] for letter in LAYOUTS[plane]]
-        sources = [int(original[ras]) for ras, _ in wanted]
+        sources = [original[ras] for ras, _ in wanted]
         flips = [bool(sign * cosines[ras, original[ras]] < 0) for ras, sign in wanted]
         return cls(
             cast(tuple[int, int, int], tuple(sources)),
@@ -222,6 +220,8 @@ def read_volume(path: str | Path, *, series: str | None = None) -> Volume:
     Raises:
         InputError: See ``upgan.reading.read_image`` and ``Volume``.
     """
+    from upgan.reading import read_image  # brings nibabel and ITK, which a viewer that has the voxels need not wait for
+
     return Volume(*read_image(Path(path), series))
 
 
@@ -236,4 +236,6 @@ def write_volume(volume: Volume, path: str | Path, *, dtype: DTypeLike = np.floa
     Raises:
         OutputError: See ``upgan.writing.write_image``.
     """
+    from upgan.writing import write_image
+
     write_image(volume.voxels, volume.ijk_to_ras, Path(path), np.dtype(dtype))

@@ -1,0 +1,76 @@
+"""What of the engine the viewer itself uses, imported after the panel is there, a little at a time."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Generator
+
+from UncertaintyGuidedI2ILib.cooperative import Cooperative
+
+# Parts first, also such as are nobody's business: no single step then takes long. What a version lacks is left out.
+MODULES = (
+    "numpy.random",
+    "numpy.ma",
+    "numpy.polynomial",
+    "numpy.f2py.crackfortran",
+    "numpy.testing",
+    "scipy",
+    "scipy._lib._util",
+    "scipy._lib._array_api",
+    "scipy.special._ufuncs",
+    "scipy.special",
+    "scipy.ndimage._nd_image",
+    "scipy.ndimage",
+    "scipy.sparse",
+    "pydantic_core",
+    "pydantic",
+    "pydantic.main",
+    "upgan.volume",
+    "upgan.tasks",
+    "upgan.domain",
+    "upgan.estimate",
+    "upgan.derived",
+    "upgan.components",
+    "upgan.percentile",
+    "upgan.evaluation.body",
+)
+
+
+class EngineImports:
+    """Imports in the background of the main thread: another thread could take Qt's and VTK's objects away.
+
+    Args:
+        onReady: Called once, when what can be imported is there.
+    """
+
+    def __init__(self, onReady: Callable[[], None]) -> None:
+        self.isReady = False
+        self._onReady = onReady
+        self._steps: Cooperative[None] | None = None
+
+    def start(self) -> None:
+        """Begin, unless it has begun: returns at once."""
+        if self._steps is None:
+            self._steps = Cooperative(_importAll(), self._finish, self._fail)
+
+    def stop(self) -> None:
+        """Leave it, for good."""
+        if self._steps is not None:
+            self._steps.cancel()
+
+    def _finish(self, result: None) -> None:
+        self.isReady = True
+        self._onReady()
+
+    def _fail(self, error: Exception) -> None:
+        raise error
+
+
+def _importAll() -> Generator[None, None, None]:
+    for name in MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            # Another version's, or not installed: the panels say what is missing.
+            continue
+        yield
