@@ -71,7 +71,7 @@ def folder(choices, tmp_path):
 def running(host, ui, session, folder):
     """A training under way, with a few lines in its journal."""
     ui.startButton.click()
-    for name in ("best", "last", "phase_1"):
+    for name in ("best", "last", "phase_1", "all_phases"):
         path = session.run / "checkpoints" / f"{name}.safetensors"
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -653,19 +653,23 @@ def test_the_buttons_do_what_they_say(host, ui, session, running):
     assert (ui.pauseButton.text, ui.pauseButton.enabled, ui.stopButton.enabled) == ("Pause", True, True)
     assert not ui.startButton.enabled
     assert "running" in ui.startButton.toolTip
-    assert "site-model (" in ui.runSelector.currentText
+    assert ui.runSelector.currentText == "site-model (running)"
     assert not ui.runSelector.enabled
     host.wait_until(lambda: ui.statusLabel.text == "Phase 1 of 3; about 1 min 30 s left")
     assert ui.progressBar.value == 250
     ui.pauseButton.click()
     assert session.asked[-1] == ("pause",)
     assert (ui.pauseButton.text, ui.pauseButton.enabled, ui.stopButton.enabled) == ("Pausing…", False, False)
+    assert ui.runSelector.currentText == "site-model (running)"
     session.tell("paused", progress={})
     assert (ui.pauseButton.text, ui.pauseButton.enabled, ui.stopButton.enabled) == ("Resume", True, True)
+    assert ui.runSelector.currentText == "site-model (paused)"
     assert ui.startButton.enabled
     ui.pauseButton.click()
     assert session.asked[-1] == ("resume", running)
     assert ui.pauseButton.text == "Pause"
+    # The folder says "paused" until the worker has taken it.
+    assert ui.runSelector.currentText == "site-model (running)"
 
 
 def test_stop_asks_first(host, ui, session, running):
@@ -955,6 +959,7 @@ def test_checkpoints_are_offered_with_their_error_the_best_first(host, ui, sessi
         "best: MAE 100 HU, stage 1, epoch 2",
         "last: MAE 100 HU, stage 1, epoch 2",
         "phase 1 alone: MAE 100 HU, stage 1, epoch 2",
+        "all phases end to end",
     ]
     assert ui.checkpointSelector.currentData == "best"
     choose(ui.checkpointSelector, "last")

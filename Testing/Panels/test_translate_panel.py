@@ -1,9 +1,11 @@
 """The Translate panel on a real scene with a real worker: the user's journey, and everything that may cross it."""
 
 import os
+import re
 import shutil
 import signal
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -325,15 +327,64 @@ def test_the_log_says_what_ran_and_names_no_patient(host, panel, apply, small_pe
 
 
 def test_an_estimate_is_shown_before_the_run_and_learns_from_it(host, panel, apply, small_pet):
-    import_module("qt").QSettings().clear()
-    panel._checked = None
-    panel.enter()
+    from UncertaintyGuidedI2ILib import preflight
+
     assert panel.ui.estimateLabel.text.startswith("Roughly")
     assert "memory" in panel.ui.estimateLabel.text
     apply(until=lambda: idle(panel))
-    panel._checked = None
-    panel.enter()
     assert panel.ui.estimateLabel.text.startswith("About")
+    seconds = float(re.search(r"network took ([0-9.]+) s", panel.ui.logEdit.plainText).group(1))
+    assert preflight.duration(max(seconds, 1)) in panel.ui.estimateLabel.text
+
+
+@pytest.fixture
+def expect(panel, choices, slab):
+    """What is expected of a volume so many times as thick as a slab, with a model."""
+    from UncertaintyGuidedI2ILib import preflight
+
+    node = slicer.util.loadVolume(str(slab))
+
+    def expect(thick=1, model=None):
+        voxels = slicer.util.arrayFromVolume(node)
+        slicer.util.updateVolumeFromArray(node, np.repeat(voxels[:12], thick, axis=0))
+        chosen = panel.models.model
+        return preflight.estimate(replace(chosen, name=model or chosen.name), node, choices, 4)
+
+    return expect
+
+
+def test_the_same_image_takes_as_long_as_it_took_and_a_larger_one_longer(expect):
+    from UncertaintyGuidedI2ILib import preflight
+
+    guess = expect()
+    assert not guess.isLearned
+    preflight.remember(guess, "cpu", 2.0)
+    preflight.remember(expect(thick=4), "cpu", 6.0)
+    assert expect().isLearned
+    # Each as the run nearest in size, for a small image keeps no processor busy.
+    assert [expect(thick).cost.seconds for thick in (1, 4, 8)] == pytest.approx([2.0, 6.0, 12.0], rel=1e-3)
+    preflight.remember(expect(), "cpu", 1.0)
+    assert [expect(thick).cost.seconds for thick in (1, 4)] == pytest.approx([1.0, 6.0], rel=1e-3)
+
+
+def test_another_model_is_expected_to_be_about_as_fast_and_another_device_is_not(expect, choices):
+    from UncertaintyGuidedI2ILib import preflight
+
+    preflight.remember(expect(), "cpu", 2.0)
+    other = expect(model="other")
+    assert not other.isLearned
+    assert other.cost.seconds == pytest.approx(2.0, rel=1e-3)
+    preflight.remember(expect(), "cuda:0", 0.5)
+    assert expect().kind == "cuda"
+    assert expect().cost.seconds == pytest.approx(0.5, rel=1e-3)
+    choices.device = "cpu"
+    assert not expect().isLearned
+
+
+@pytest.mark.parametrize("text", ["", "cpu", "cpu 3e9", "cpu x:y", "cpu 0:1", "cpu 5:-1", "1.5e10"])
+def test_what_the_settings_hold_of_another_version_is_no_run(expect, text):
+    import_module("qt").QSettings().setValue(expect().keys[0], text)
+    assert not expect().isLearned
 
 
 def test_a_disabled_apply_says_why(host, panel, choices, pet):

@@ -246,3 +246,13 @@ def test_each_checkpoint_has_the_error_of_its_own_epoch():
     assert history.errorOf("phase_1") == (100.0, 1, 2)
     assert history.errorOf("phase_2") == (90.0, 2, 1)
     assert history.errorOf("phase_3") is None
+    assert history.errorOf("all_phases") == (93.0, 3, 1)
+    # Where no stage ends early, each hands on its last epoch.
+    assert history.errorOf("phase_2", keepsBest=False) == (95.0, 2, 2)
+
+
+def test_one_phase_trained_alone_and_then_once_more_are_two_checkpoints():
+    history = TrainingHistory()
+    history.follow([stage(1, [1]), validation(1, 1, [100.0]), stage(2, [1]), validation(2, 1, [90.0])])
+    assert history.errorOf("phase_1") == (100.0, 1, 1)
+    assert history.errorOf("all_phases") == (90.0, 2, 1)

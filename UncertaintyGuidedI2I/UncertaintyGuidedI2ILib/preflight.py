@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import qt
 import slicer
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
     from upgan.library import InstalledModel
     from upgan.volume import Plane, Volume
 
-# How fast earlier runs were on this computer, by kind of device and precision.
-SETTINGS_KEY = "UncertaintyGuidedI2I/multiplyAddsPerSecond"
+Kind = Literal["cpu", "cuda"]
+
+# How long earlier runs took on this computer, by model, device and precision: "cpu 31000000000:2.1 8000000000:0.7", which
+# is the kind of device, then multiply-adds and seconds of the newest runs.
+SETTINGS_KEY = "UncertaintyGuidedI2I/runs"
+# No model is called so.
+ANY_MODEL = "*"
+MOST_RUNS = 5
 
 
 def refusal(node: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -60,10 +67,29 @@ def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return Volume(slicer.util.arrayFromVolume(node), ijkToRAS(node), modality(node))
 
 
+class Expectation(NamedTuple):
+    """What a run will cost, and how that is known.
+
+    Attributes:
+        cost: In arithmetic, memory and time.
+        kind: Of the device that it will probably run on.
+        isLearned: Whether the time comes from runs of this model here, and not from a guess.
+        keys: Under which the run is to be remembered: with this model, and with any.
+    """
+
+    cost: Estimate
+    kind: Kind
+    isLearned: bool
+    keys: tuple[str, str]
+
+
 def estimate(
     model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, choices: TranslateChoices, outputs: int
-) -> Estimate | None:
+) -> Expectation | None:
     """Return what a run will cost, or nothing where model or volume cannot be used.
+
+    The time is that of the earlier run whose size is nearest, in proportion: the same image again takes as long as it
+    took. Where this model has not run yet, others' runs on the device give a rough idea.
 
     Args:
         model: What to translate with.
@@ -73,11 +99,14 @@ def estimate(
     """
     from upgan.errors import UpganError
     from upgan.estimate import estimate as estimated
+    from upgan.estimate import rate_of
 
-    kind, rate = _remembered(choices)
+    keys = tuple(f"{SETTINGS_KEY}/{name}/{choices.device}/{choices.precision}" for name in (model.name, ANY_MODEL))
+    kinds, runs = zip(*(_remembered(key) for key in keys), strict=True)
+    kind = next(filter(None, kinds), _kind(choices.device))
     try:
         refuseOtherThanScalarVolume(node)
-        return estimated(
+        cost = estimated(
             model.metadata["upgan"],
             slicer.util.arrayFromVolume(node).shape,
             ijkToRAS(node),
@@ -87,55 +116,69 @@ def estimate(
             device=kind,
             # Where the engine may choose, the larger of the two.
             precision="float32" if choices.precision == "auto" else choices.precision,
-            rate=rate,
         )
     except UpganError:
         # The warnings and the run itself say why.
         return None
+    known = runs[0] or runs[1]
+    if known:
+        nearest = min(known, key=lambda run: abs(math.log(run.multiplyAdds / cost.multiply_adds)))
+        cost = cost._replace(seconds=cost.multiply_adds / rate_of(nearest.multiplyAdds, nearest.seconds))
+    return Expectation(cost, kind, bool(runs[0]), cast("tuple[str, str]", keys))
 
 
-def estimateText(cost: Estimate, choices: TranslateChoices) -> str:
+def estimateText(expected: Expectation) -> str:
     """Return one line on time and memory: "About 12 s and 1.3 GB of memory."."""
-    kind, rate = _remembered(choices)
+    cost = expected.cost
     memory = _memory(cost.host_bytes)
-    if kind == "cuda":
+    if expected.kind == "cuda":
         memory = _("{host}, and {card} on the graphics card").format(host=memory, card=_memory(cost.device_bytes))
     if cost.seconds is None:
         return _("About {memory} of memory; the first run on this device will tell how long it takes.").format(
             memory=memory
         )
-    text = _("About {time} and {memory} of memory.") if rate else _("Roughly {time} and {memory} of memory.")
+    isLearned = expected.isLearned
+    text = _("About {time} and {memory} of memory.") if isLearned else _("Roughly {time} and {memory} of memory.")
     return text.format(time=duration(max(cost.seconds, 1)), memory=memory)
 
 
-def rememberSpeed(choices: TranslateChoices, device: str, cost: Estimate, seconds: float) -> None:
-    """Remember how fast a run was, for the next estimate.
+def remember(expected: Expectation, device: str, seconds: float) -> None:
+    """Remember how long a run took, for the next estimate.
 
     Args:
-        choices: Of the run.
+        expected: What was expected of it.
         device: On which it ran, e.g. "cuda:0".
-        cost: What was estimated.
         seconds: What the network took.
     """
-    from upgan.estimate import rate_of
+    new = _PastRun(expected.cost.multiply_adds, max(seconds, 1e-3))
+    for key in expected.keys:
+        kind, runs = _remembered(key)
+        # Another device, e.g. the CPU where the card was too small, tells nothing of this one; a new run of about the
+        # same size takes the place of an old one.
+        others = [run for run in runs if kind == _kind(device) and not 0.8 < run.multiplyAdds / new.multiplyAdds < 1.25]
+        past = [f"{run.multiplyAdds}:{run.seconds:.4g}" for run in [new, *others][:MOST_RUNS]]
+        qt.QSettings().setValue(key, " ".join([_kind(device), *past]))
 
-    qt.QSettings().setValue(_key(choices), f"{_kind(device)} {rate_of(cost.multiply_adds, seconds):.4g}")
+
+class _PastRun(NamedTuple):
+    """A run that is over: its arithmetic, and the seconds it took."""
+
+    multiplyAdds: int
+    seconds: float
 
 
-def _remembered(choices: TranslateChoices) -> tuple[Literal["cpu", "cuda"], float | None]:
-    """Return the kind of device that these choices led to last time, and its speed; the CPU where it is not known."""
-    kind, _separator, rate = str(qt.QSettings().value(_key(choices), "")).partition(" ")
+def _remembered(key: str) -> tuple[Kind | None, list[_PastRun]]:
+    """Return the kind of device that runs led to, and the runs, the newest first; nothing where none is known."""
+    kind, *runs = str(qt.QSettings().value(key, "") or "").split() or [""]
     try:
-        return _kind(kind), float(rate)
+        found = [_PastRun(int(multiplyAdds), float(s)) for multiplyAdds, s in (run.split(":") for run in runs)]
     except ValueError:
-        return _kind(choices.device), None
+        return None, []
+    usable = [run for run in found if run.multiplyAdds > 0 and run.seconds > 0]
+    return (_kind(kind), usable) if usable else (None, [])
 
 
-def _key(choices: TranslateChoices) -> str:
-    return f"{SETTINGS_KEY}/{choices.device}/{choices.precision}"
-
-
-def _kind(device: str) -> Literal["cpu", "cuda"]:
+def _kind(device: str) -> Kind:
     return "cuda" if device.startswith("cuda") else "cpu"
 
 

@@ -312,9 +312,11 @@ class TrainPanel(VTKObservationMixin):
         blocked = selector.blockSignals(True)
         selector.clear()
         selector.addItem(_("none"), "")
-        for run in runs:
-            selector.addItem(runLabel(run), str(run.folder))
         current = self._session.run
+        for run in runs:
+            # Its folder may not tell yet what the session does with it, and tells nothing of a pause that is asked for.
+            isTrained = run.folder == current and (self._session.isOurs or self._session.state == "running")
+            selector.addItem(runLabel(run, "running" if isTrained else run.state), str(run.folder))
         if current is not None and current not in self._runs:
             selector.addItem(current.name, str(current))
         selector.currentIndex = max(0, selector.findData(str(current) if current else ""))
@@ -415,8 +417,8 @@ class TrainPanel(VTKObservationMixin):
         self._progress.show(_("Cancelled.") if isinstance(error, Cancelled) else showError(error))
 
 
-def runLabel(run: Run) -> str:
-    """Return one line for a selector: "site-model (paused, 40%)"."""
+def runLabel(run: Run, state: str) -> str:
+    """Return one line for a selector: "site-model (paused)"; the state is one of ``upgan.training.runs.State``."""
     states = {
         "new": _("just begun"),
         "running": _("running"),
@@ -424,7 +426,7 @@ def runLabel(run: Run) -> str:
         "stopped": _("stopped early"),
         "finished": _("finished"),
     }
-    return f"{run.folder.name} ({states[run.state]})"
+    return f"{run.folder.name} ({states[state]})"
 
 
 def runText(run: Run) -> str:

@@ -231,8 +231,12 @@ class ResultsSection:
 
     def _listCheckpoints(self) -> None:
         """Offer the checkpoints that there are, each with its error on the validation patients."""
-        found = _checkpoints(self._run) if self._run is not None else []
-        figures = {name: self._figure(name) for name in found}
+        from upgan.training.runs import checkpoints
+
+        found = checkpoints(self._run) if self._run is not None else []
+        # Else the stage's last epoch is, as the engine does.
+        keepsBest = bool((_config(self._run).get("schedule") or {}).get("early_stopping"))
+        figures = {name: self._figure(name, keepsBest) for name in found}
         if figures == self._listed:
             return
         self._listed = figures
@@ -247,8 +251,8 @@ class ResultsSection:
         selector.blockSignals(blocked)
         selector.enabled = bool(found)
 
-    def _figure(self, checkpoint: str) -> str:
-        found = self.history.errorOf(checkpoint)
+    def _figure(self, checkpoint: str, keepsBest: bool) -> str:
+        found = self.history.errorOf(checkpoint, keepsBest)
         if found is None:
             return ""
         error, stage, epoch = found
@@ -266,13 +270,9 @@ def checkpointLabel(name: str) -> str:
     """Return a checkpoint's name for people."""
     if name.startswith("phase_"):
         return _("phase {phase} alone").format(phase=name.removeprefix("phase_"))
-    return {"best": _("best"), "last": _("last")}[name]
-
-
-def _checkpoints(run: Path) -> list[str]:
-    found = {path.stem for path in (run / "checkpoints").glob("*.safetensors")}
-    phases = sorted(name for name in found if re.fullmatch(r"phase_\d+", name))
-    return [name for name in ("best", "last", *phases) if name in found]
+    labels = {"best": _("best"), "last": _("last"), "all_phases": _("all phases end to end")}
+    # A newer version may keep others.
+    return labels.get(name, name)
 
 
 def _config(run: Path | None) -> dict[str, Any]:

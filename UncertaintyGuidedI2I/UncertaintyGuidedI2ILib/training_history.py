@@ -86,23 +86,29 @@ class TrainingHistory:
         self._last = journal[-1] if journal else None
         return isAnother or bool(new)
 
-    def errorOf(self, checkpoint: str) -> tuple[float, int, int] | None:
+    def errorOf(self, checkpoint: str, keepsBest: bool = True) -> tuple[float, int, int] | None:
         """Return the error of a checkpoint's last phase on the validation patients, its stage and its epoch.
 
         Args:
-            checkpoint: "best", "last" or "phase_1" and so on, which is the best of the stage that trained it alone.
+            checkpoint: "best", "last", or the name of a stage: "phase_1" and so on, or "all_phases".
+            keepsBest: Whether of each stage the best epoch is kept, as where training may stop early; else its last.
         """
         lines = self.validations
         if checkpoint == "best":
             lines = [line for line in lines if line.get("best")]
         elif checkpoint != "last":
-            phase = int(checkpoint.removeprefix("phase_"))
-            own = {number for number, stage in self.stages.items() if stage.phases == (phase,)}
-            lines = [line for line in lines if line["stage"] in own]
+            lines = [line for line in lines if self._checkpointOf(line["stage"]) == checkpoint]
         errors = [(line["phases"][max(line["phases"], key=int)]["mae"], *_when(line)) for line in lines]
         if not errors:
             return None
-        return errors[-1] if checkpoint in ("best", "last") else min(errors)
+        return errors[-1] if checkpoint in ("best", "last") or not keepsBest else min(errors)
+
+    def _checkpointOf(self, number: int) -> str:
+        """Return what the engine calls a stage: each phase has the stage of its number, all together come after them."""
+        stage = self.stages.get(number)
+        if stage is None or not stage.phases:
+            return ""
+        return "all_phases" if number == max(stage.phases) + 1 else f"phase_{number}"
 
     def _add(self, lines: Iterable[Mapping[str, Any]]) -> None:
         for line in lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -23,9 +23,6 @@ from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, T
 from UncertaintyGuidedI2ILib.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.widgets import addMenu, select
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient
-
-if TYPE_CHECKING:
-    from upgan.estimate import Estimate
 
 DOUBLE_CLICK_S = 0.5
 RECHECK_MS = 100
@@ -64,7 +61,9 @@ class TranslatePanel(VTKObservationMixin):
         self.engine = EngineImports(self._onChoicesChanged)
         self._missing: list[str] = []
         self._progress = ProgressLine(ui.progressBar, ui.statusLabel)
-        self._cost: Estimate | None = None
+        # Of what is chosen, and of the run that is under way.
+        self._expected: preflight.Expectation | None = None
+        self._expectedOfRun: preflight.Expectation | None = None
         self._refusal = ""
         self._checked: tuple[Any, ...] | None = None
         # IDs, not nodes: what was translated last may be deleted or the scene closed.
@@ -193,6 +192,7 @@ class TranslatePanel(VTKObservationMixin):
         from upgan.errors import UpganError
 
         choices = self._parameterNode.translate
+        self._expectedOfRun = self._expected
         self._progress.tell({"stage": _("handing the image to the engine"), "fraction": 0.0, "remaining_s": None})
         self.log(f"Translating with {choices.model} on {choices.device}.")
         try:
@@ -224,15 +224,17 @@ class TranslatePanel(VTKObservationMixin):
         self._endRun()
         shown = nodes.get(_imageName(nodes), next(iter(nodes.values())))
         provenance = provenanceOf(shown)
-        if self._cost is not None and self._parameterNode is not None:
-            preflight.rememberSpeed(self._parameterNode.translate, provenance["device"], self._cost, seconds)
+        if self._expectedOfRun is not None:
+            preflight.remember(self._expectedOfRun, provenance["device"], seconds)
         self.log(f"Done in {elapsed:.1f} s, of which the network took {seconds:.1f} s on {provenance['device']}.")
         image, sigma = nodes.get(_imageName(nodes)), nodes.get("sigma")
         self._shownIDs = (image.GetID(), sigma.GetID()) if image and sigma else None
         done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
         self._progress.show(" ".join([done, *provenance.get("warnings", [])]), fraction=1.0)
         self._onTranslated(nodes)
-        self._showState()
+        # What the next run will take is known better now.
+        self._checked = None
+        self._onChoicesChanged()
 
     def _onError(self, error: Exception) -> None:
         from upgan.errors import Cancelled
@@ -356,15 +358,15 @@ class TranslatePanel(VTKObservationMixin):
         self.models.showCard()
         warnings: list[str] = []
         self._refusal = preflight.refusal(node) if node is not None else ""
-        self._cost = None
+        self._expected = None
         isAble = not self._missing and self.engine.isReady
         if model is not None and not model.problem and node is not None and isAble:
             warnings = preflight.warnings(model, node, choices.plane) if not self._refusal else []
-            self._cost = preflight.estimate(model, node, choices, len(outputs))
+            self._expected = preflight.estimate(model, node, choices, len(outputs))
         self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)
         self.ui.warningLabel.visible = bool(warnings)
-        self.ui.estimateLabel.text = preflight.estimateText(self._cost, choices) if self._cost else ""
-        self.ui.estimateLabel.visible = self._cost is not None
+        self.ui.estimateLabel.text = preflight.estimateText(self._expected) if self._expected else ""
+        self.ui.estimateLabel.visible = self._expected is not None
         self.ui.packagesFrame.visible = bool(self._missing)
         needed = _("The engine needs packages that are not installed yet: {names}.")
         self.ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
