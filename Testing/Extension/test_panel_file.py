@@ -1,6 +1,8 @@
 """The panels as Qt Designer wrote them."""
 
 import ast
+import difflib
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -86,3 +88,39 @@ def test_a_form_label_says_which_widget_it_belongs_to(panel):
 def test_a_label_shows_text_as_it_is_for_names_of_nodes_and_models_are_written_by_strangers(panel):
     for label in panel.iterfind(".//widget[@class='QLabel']"):
         assert properties(label).get("textFormat") == "Qt::PlainText", label.get("name")
+
+
+def names_of_the_panels(module):
+    """Tabs, sections, buttons, boxes and labels as the user reads them, also those that a button changes to."""
+    texts = {
+        text.removesuffix(":")
+        for path in (module / "Resources" / "UI").glob("*.ui")
+        for widget in ET.parse(path).getroot().iter("widget")
+        for name, text in properties(widget).items()
+        if name in ("text", "title") and text
+    }
+    for path in [module / "UncertaintyGuidedI2I.py", *(module / "UncertaintyGuidedI2ILib").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "_" and isinstance(node.args[0], ast.Constant):
+                texts.add(node.args[0].value)
+    return texts
+
+
+def test_what_the_documents_call_a_button_is_what_is_written_on_it(root, module):
+    names = names_of_the_panels(module)
+    assert {"Save as model", "Models…", "Cancel", "Translate"} <= names
+    quoted = {
+        part
+        for path in [root / "README.md", *(root / "Documentation").glob("*.md")]
+        for text in re.findall(r"(?<![*\w])\*([A-Z][^*\n]*)\*(?!\*)", path.read_text())
+        for part in text.split(" › ")
+    }
+    assert len(quoted & names) > 8
+    meant = {text: difflib.get_close_matches(text, names, n=1, cutoff=0.8) for text in quoted - names}
+    assert {text: name for text, name in meant.items() if name} == {}
+
+
+def test_an_ellipsis_stands_on_buttons_that_ask_for_more_before_they_do_anything(panel):
+    """For a file, a folder, an entry of a menu, or leave to download."""
+    ellipses = {name for name, widget in widgets(panel).items() if properties(widget).get("text", "").endswith("…")}
+    assert ellipses <= {"installButton", "exportButton", "loadButton", "modelsButton"}

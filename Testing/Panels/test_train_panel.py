@@ -664,6 +664,7 @@ def test_the_buttons_do_what_they_say(host, ui, session, running):
     session.tell("paused", progress={})
     assert (ui.pauseButton.text, ui.pauseButton.enabled, ui.stopButton.enabled) == ("Resume", True, True)
     assert ui.runSelector.currentText == "site-model (paused)"
+    assert ui.runSelector.currentText in ui.runSelector.toolTip
     assert ui.startButton.enabled
     ui.pauseButton.click()
     assert session.asked[-1] == ("resume", running)
@@ -967,6 +968,7 @@ def test_checkpoints_are_offered_with_their_error_the_best_first(host, ui, sessi
     session.tell()
     host.wait_until(lambda: "110" in ui.checkpointSelector.currentText)
     assert ui.checkpointSelector.currentData == "last"
+    assert ui.checkpointSelector.currentText in ui.checkpointSelector.toolTip
     assert ui.checkpointSelector.itemText(0) == "best: MAE 100 HU, stage 1, epoch 2"
 
 

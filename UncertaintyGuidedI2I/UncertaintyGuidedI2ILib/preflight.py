@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["cpu", "cuda"]
 
-# How long earlier runs took on this computer, by model, device and precision: "cpu 31000000000:2.1 8000000000:0.7", which
-# is the kind of device, then multiply-adds and seconds of the newest runs.
+# How long earlier runs took on this computer, by model, device and precision: "cpu 31000000000:2.1 8000000000:0.7" is
+# the kind of device, then multiply-adds and seconds of the newest runs.
 SETTINGS_KEY = "UncertaintyGuidedI2I/runs"
 # No model is called so.
 ANY_MODEL = "*"

@@ -321,6 +321,8 @@ class TrainPanel(VTKObservationMixin):
             selector.addItem(current.name, str(current))
         selector.currentIndex = max(0, selector.findData(str(current) if current else ""))
         selector.blockSignals(blocked)
+        what = _("The run that is looked at. Runs are kept on the disk and found again after a restart.")
+        selector.toolTip = f"{plain(selector.currentText)}\n{what}" if current is not None else what
 
     def _onRunSelected(self, index: int) -> None:
         folder = self.ui.runSelector.itemData(index) if index >= 0 else ""

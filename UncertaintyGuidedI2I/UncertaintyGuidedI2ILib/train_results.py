@@ -28,7 +28,7 @@ CHARTS: Labels = {
     "validation": _("Validation error"),
     "coverage": _("Coverage of the intervals"),
 }
-PREVIEWS: Labels = {"image": _("Prediction, with sigma over it"), "target": _("Truth"), "input": _("Input")}
+PREVIEWS: Labels = {"image": _("Prediction with σ"), "target": _("Truth"), "input": _("Input")}
 
 # As the engine takes names of models.
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -178,6 +178,7 @@ class ResultsSection:
 
     def _onCheckpointChosen(self, index: int) -> None:
         self._checkpoint = self._ui.checkpointSelector.itemData(index)
+        self._showWholeCheckpoint()
 
     def _onChartSelected(self, index: int) -> None:
         self._showButtons()
@@ -250,6 +251,13 @@ class ResultsSection:
         selector.currentIndex = max(0, selector.findData(self._checkpoint)) if found else -1
         selector.blockSignals(blocked)
         selector.enabled = bool(found)
+        self._showWholeCheckpoint()
+
+    def _showWholeCheckpoint(self) -> None:
+        """Say in the tool tip what the selector may have no room for."""
+        what = _("Which state of the networks to keep, with its error on the validation patients.")
+        selector = self._ui.checkpointSelector
+        selector.toolTip = f"{selector.currentText}\n{what}".strip()
 
     def _figure(self, checkpoint: str, keepsBest: bool) -> str:
         found = self.history.errorOf(checkpoint, keepsBest)

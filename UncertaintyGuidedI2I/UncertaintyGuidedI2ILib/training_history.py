@@ -104,7 +104,7 @@ class TrainingHistory:
         return errors[-1] if checkpoint in ("best", "last") or not keepsBest else min(errors)
 
     def _checkpointOf(self, number: int) -> str:
-        """Return what the engine calls a stage: each phase has the stage of its number, all together come after them."""
+        """Return what the engine calls a stage: each phase has the stage of its number, all together the next."""
         stage = self.stages.get(number)
         if stage is None or not stage.phases:
             return ""
