@@ -347,7 +347,7 @@ def test_compare_turns_into_cancel_and_cancel_leaves_nothing(host, ui, pair, cli
     ui.compareButton.click()
     assert ui.compareButton.text == "Cancel"
     assert not ui.resultSelector.enabled
-    host.wait_until(lambda: client.isBusy)
+    host.wait_until(lambda: client.requests)
     ui.compareButton.click()
     host.wait_until(lambda: ui.compareButton.text == "Compare", 1)
     assert ui.statusLabel.text == "Cancelled. Nothing was added to the scene."
