@@ -744,7 +744,7 @@ def test_other_runs_are_not_read_again_and_again_while_one_begins(host, panel, u
     assert listed == []
     later.rename(config)
     session.tell()
-    host.wait_until(lambda: "just begun" in ui.runSelector.currentText)
+    host.wait_until(lambda: ui.runSelector.currentText == "site-model (running)")
     assert listed == [1]
 
 
