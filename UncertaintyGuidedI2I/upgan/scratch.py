@@ -1,0 +1,142 @@
+"""A viewer's private folder for images on their way, which does not outlive the viewer.
+
+The viewer holds a lock in it as long as it lives; the system lets go of the lock however the viewer ends. So whoever
+finds the folder later knows whether it may go: the viewer's own worker, or that of the next viewer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+PREFIX = "upgan-"
+LOCK = "viewer.lock"
+
+_ATTEMPTS = 5
+_PATIENCE_S = 0.05
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+
+
+class Scratch:
+    """A folder that this process has made and that is its own until ``remove``, or until it ends.
+
+    Args:
+        parent: Where it is made; readable by this user only.
+
+    Attributes:
+        folder: Its path.
+
+    Raises:
+        OSError: It cannot be made there.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        # Before it is locked a folder looks abandoned, and another process may just be sweeping.
+        for attempt in range(_ATTEMPTS):
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            try:
+                self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            except OSError:
+                os.rmdir(self.folder)
+                raise
+            is_ours = _take(self._lock) is not False and (self.folder / LOCK).exists()
+            if is_ours or attempt == _ATTEMPTS - 1:
+                return
+            os.close(self._lock)
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        remove(self.folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder although somebody may be writing into it; what cannot be removed stays."""
+    # Under another name nobody finds it any more. Windows refuses this, as long as one of its files is open.
+    gone = folder.with_name(f"{folder.name}-{uuid.uuid4().hex[:8]}")
+    with contextlib.suppress(OSError):
+        folder.rename(gone)
+        folder = gone
+    for _ in range(_ATTEMPTS):
+        try:
+            _clear(folder)
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(_PATIENCE_S)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what viewers that live no more have left in a temporary folder, as far as it is this user's."""
+    try:
+        with os.scandir(parent) as entries:
+            found = [Path(entry.path) for entry in entries if entry.name.startswith(PREFIX)]
+    except OSError:
+        return
+    for folder in found:
+        remove_if_abandoned(folder)
+
+
+def remove_if_abandoned(folder: Path) -> None:
+    """Remove a folder that a ``Scratch`` has made, unless its viewer lives; anything else, links above all, is left."""
+    try:
+        if not _is_private(os.lstat(folder)):
+            return
+        flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        lock = os.open(folder / LOCK, flags)
+    except OSError:
+        return
+    try:
+        is_abandoned = stat.S_ISREG(os.fstat(lock).st_mode) and _take(lock) is True
+        if is_abandoned and sys.platform != "win32":
+            # While the lock is held, so that no one else takes the folder for abandoned, too.
+            remove(folder)
+    finally:
+        os.close(lock)
+    if is_abandoned and sys.platform == "win32":  # Where an open file cannot be removed.
+        remove(folder)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    return sys.platform == "win32" or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder, its lock last: were this interrupted, the rest would still be known as abandoned."""
+    for path in folder.iterdir():
+        if path.name == LOCK:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    (folder / LOCK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _take(file: int) -> bool | None:
+    """Lock an open file without waiting; False where another holds it, None where the file system has no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in _HELD else None
+    return True
