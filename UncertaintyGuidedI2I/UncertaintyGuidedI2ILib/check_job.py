@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CheckJob(WorkerJob):
-    """One comparison in the background.
+    """One comparison in the background, from ``start`` on.
 
     Args:
         client: The worker's.
@@ -29,7 +29,7 @@ class CheckJob(WorkerJob):
         onError: See ``WorkerJob``.
 
     Raises:
-        UpganError: ``nonlinear_transform``, and what ``scene.refuseOtherThanScalarVolume`` and ``WorkerJob`` raise.
+        UpganError: ``nonlinear_transform``, and what ``scene.refuseOtherThanScalarVolume`` raises.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class CheckJob(WorkerJob):
         image = result.nodes["image"]
         scene.refuseOtherThanScalarVolume(image)
         scene.refuseOtherThanScalarVolume(reference)
+        super().__init__(client, "check", [image, reference], onProgress, onFinished, onError)
         self._imageID = image.GetID()
         self._referenceID = reference.GetID()
         self._phase = result.phase
@@ -57,19 +58,18 @@ class CheckJob(WorkerJob):
         phase = phaseNodes(result).get(self._phase, {})
         self._volumes = {name: phase.get(name, result.nodes.get(name)) for name in ("image", "alpha", "beta")}
         self._volumes["reference"] = reference
-        WorkerJob.__init__(self, client, "check", [image, reference], onProgress, onFinished, onError)
 
-    def send(self) -> Generator[None, None, dict[str, Any]]:
+    def send(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
         """Write image, parameters and reference."""
         volumes = {name: node for name, node in self._volumes.items() if node is not None}
         stamps = {name: scene.Stamp.of(node) for name, node in volumes.items()}
         paths = {}
         for name, node in volumes.items():
-            paths[name] = str(self.folder / f"{name}.npy")
+            paths[name] = str(folder / f"{name}.npy")
             yield from transfer.writeVoxels(node, Path(paths[name]))
         if stamps != {name: scene.Stamp.of(node) for name, node in volumes.items()}:
             raise _changed()
-        return {**dict.fromkeys(self._volumes), **paths, **self._geometry, "output": str(self.folder)}
+        return {**dict.fromkeys(self._volumes), **paths, **self._geometry, "output": str(folder)}
 
     def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[check_nodes.Check]]:
         """Read the error map and add everything, all or nothing."""

@@ -169,6 +169,7 @@ class CheckPanel(VTKObservationMixin):
         self._progress.tell({"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None})
         try:
             self._job = CheckJob(self._client, result, reference, self._onProgress, self._onFinished, self._onError)
+            self._job.start()
         except UpganError as error:
             self._onError(error)
 

@@ -212,6 +212,7 @@ class TranslatePanel(VTKObservationMixin):
                 self._onFinished,
                 self._onError,
             )
+            self._job.start()
         except UpganError as error:
             self._onError(error)
 

@@ -43,7 +43,7 @@ class TranslationChoices:
 
 
 class TranslationJob(WorkerJob):
-    """One translation in the background.
+    """One translation in the background, from ``start`` on.
 
     Args:
         client: The worker's.
@@ -54,7 +54,7 @@ class TranslationJob(WorkerJob):
         onError: See ``WorkerJob``.
 
     Raises:
-        UpganError: What ``scene.refuseOtherThanScalarVolume`` and ``WorkerJob`` raise.
+        UpganError: What ``scene.refuseOtherThanScalarVolume`` raises.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class TranslationJob(WorkerJob):
         onError: Callable[[Exception], None],
     ) -> None:
         refuseOtherThanScalarVolume(inputNode)
+        super().__init__(client, "translate", [inputNode], onProgress, onFinished, onError)
         self._choices = choices
         self._inputID = inputNode.GetID()
         self._stamp = Stamp.of(inputNode)
-        WorkerJob.__init__(self, client, "translate", [inputNode], onProgress, onFinished, onError)
 
-    def send(self) -> Generator[None, None, dict[str, Any]]:
+    def send(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
         """Write the input."""
-        path = self.folder / "input.npy"
+        path = folder / "input.npy"
         yield from transfer.writeVoxels(self._input(), path)
         inputNode = self._input()
         return {
@@ -82,7 +82,7 @@ class TranslationJob(WorkerJob):
             "ijk_to_ras": ijkToRAS(inputNode).tolist(),
             "modality": modality(inputNode),
             "source": sourceName(inputNode),
-            "folder": str(self.folder),
+            "folder": str(folder),
             "model": self._choices.model,
             "device": self._choices.device,
             "precision": self._choices.precision,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -15,22 +16,19 @@ if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 
 
-class WorkerJob(VTKObservationMixin):
-    """Runs from its construction until exactly one of ``onFinished`` and ``onError`` is called.
+class WorkerJob(VTKObservationMixin, ABC):
+    """Runs from ``start`` until exactly one of ``onFinished`` and ``onError`` is called.
 
     It ends with ``Cancelled`` where the user cancels, or where one of its nodes leaves the scene. A subclass says what
-    is sent and what is done with the answer; its own attributes must be set before this constructor is called.
+    is sent and what is done with the answer.
 
     Args:
-        client: The worker's, which this job has for itself.
+        client: The worker's, which this job has for itself as long as it runs.
         command: What the worker is asked for.
         nodes: Without which the work has no sense.
         onProgress: Called with {"stage", "fraction", "remaining_s"}.
         onFinished: Called with what ``receive`` returns.
         onError: Called with an ``UpganError``.
-
-    Raises:
-        UpganError: What ``WorkerClient.newJobFolder`` raises; then nothing was started.
     """
 
     def __init__(
@@ -50,25 +48,37 @@ class WorkerJob(VTKObservationMixin):
         self._onError = onError
         self._isCancelled = False
         self._isOver = False
+        self._folder: Path | None = None
+        self._steps: Cooperative[Any] | None = None
         self.scene = nodes[0].GetScene()
         # IDs, not nodes: any of them may be deleted meanwhile.
         self._nodeIDs = [node.GetID() for node in nodes]
-        self.folder = client.newJobFolder()
+
+    def start(self) -> None:
+        """Begin, once.
+
+        Raises:
+            UpganError: What ``WorkerClient.newJobFolder`` raises; then nothing was started, and no callback is called.
+        """
+        assert self._folder is None, "a job is started once"
+        self._folder = self._client.newJobFolder()
         self.addObserver(self.scene, self.scene.NodeRemovedEvent, self._onNodeRemoved)
-        self._steps: Cooperative[Any] = Cooperative(self.send(), self._onSent, self._fail)
+        self._steps = Cooperative(self.send(self._folder), self._onSent, self._fail)
 
     @abstractmethod
-    def send(self) -> Generator[None, None, dict[str, Any]]:
-        """Write volumes into the job's folder in small steps and return the request's arguments."""
+    def send(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
+        """Write volumes into the job's private folder in small steps and return the request's arguments."""
 
     @abstractmethod
     def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[Any, ...]]:
         """Read the worker's answer in small steps, add to the scene in the last one, and return what came of it."""
 
     def cancel(self) -> None:
-        """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended."""
+        """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended. Nothing where it does not run."""
         from upgan.errors import Cancelled
 
+        if self._steps is None or self._isOver:
+            return
         self._isCancelled = True
         self._steps.cancel()
         # The worker is this job's alone: whatever it does may be ended.
@@ -76,15 +86,16 @@ class WorkerJob(VTKObservationMixin):
 
     def abandon(self) -> None:
         """Stop without any callback: the module goes away. The caller stops the worker."""
-        self._steps.cancel()
-        self._end()
+        if self._steps is not None and not self._isOver:
+            self._steps.cancel()
+            self._end()
 
     def _onSent(self, arguments: dict[str, Any]) -> None:
         from upgan.errors import UpganError
 
         try:
             self._client.request(
-                self._command, arguments, self._onProgress, self._onResult, self._fail, job=self.folder
+                self._command, arguments, self._onProgress, self._onResult, self._fail, job=self._folder
             )
         except UpganError as error:
             self._fail(error)
@@ -111,4 +122,5 @@ class WorkerJob(VTKObservationMixin):
     def _end(self) -> None:
         self._isOver = True
         self.removeObservers()
-        self._client.removeJobFolder(self.folder)
+        assert self._folder is not None
+        self._client.removeJobFolder(self._folder)
