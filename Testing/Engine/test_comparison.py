@@ -14,6 +14,7 @@ from upgan.evaluation.body import body_mask
 from upgan.evaluation.calibration import reliability
 from upgan.evaluation.check import run_check
 from upgan.evaluation.comparison import compare
+from upgan.evaluation.request import CheckArguments
 from upgan.evaluation.scope import Scope, ct_scope, foreground_scope
 from upgan.evaluation.sparsification import sparsification
 
@@ -248,7 +249,7 @@ def request(folder, head, reference_grid=AXIAL, reference=None, **changes):
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
         arguments[name] = str(folder / f"{name}.npy")
-    return {**arguments, "output": str(folder), **changes}
+    return CheckArguments.model_validate({**arguments, "output": str(folder), **changes})
 
 
 def check(*arguments, **changes):

@@ -3,19 +3,22 @@
 import io
 import json
 import os
+import re
 import shutil
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from Engine.images import blob
 from Engine.worker_process import WorkerProcess, translate_arguments
-from upgan.errors import Cancelled, InputError
+from upgan.errors import Cancelled, InputError, UpganError
 from upgan.inference import InferenceEngine
 from upgan.volume import Volume
-from upgan.worker import Worker
+from upgan.worker import LONGEST_LINE, Worker
 
 SHAPE = (8, 32, 48)
 
@@ -33,21 +36,30 @@ def talk():
 
     def conversation(commands, *lines):
         said = io.StringIO()
-        text = "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
+        text = b"".join(as_bytes(line) + b"\n" for line in (*lines, {"id": 0, "command": "last"}))
         read, write = os.pipe()
-        os.write(write, (text + json.dumps({"id": 0, "command": "last"}) + "\n").encode())
+        # A pipe holds less than some lines have.
+        threading.Thread(
+            target=lambda: [os.write(write, text[i : i + 4096]) for i in range(0, len(text), 4096)]
+        ).start()
 
         def last(arguments, report):
             os.close(write)
             return {}
 
-        with os.fdopen(read) as requests:
+        with os.fdopen(read, "rb") as requests:
             Worker(requests, said, {**commands, "last": last}, abandon=lambda: None).run()
         ready, *events = [json.loads(line) for line in said.getvalue().splitlines()]
         assert ready["event"] == "ready"
         return [event for event in events if event.get("id") != 0 and event["event"] != "progress"]
 
     return conversation
+
+
+def as_bytes(line):
+    if isinstance(line, bytes):
+        return line
+    return (line if isinstance(line, str) else json.dumps(line)).encode()
 
 
 def finish(arguments, report):
@@ -153,7 +165,7 @@ def test_work_that_needs_longer_to_end_gets_the_grace_it_was_promised(tmp_path):
         abandoned = threading.Event()
         read, write = os.pipe()
         os.write(write, b'{"id": 1, "command": "work"}\n')
-        with os.fdopen(read) as requests:
+        with os.fdopen(read, "rb") as requests:
             worker = Worker(requests, io.StringIO(), {"work": work}, abandoned.set, grace)
             thread = threading.Thread(target=worker.run)
             thread.start()
@@ -193,12 +205,76 @@ def test_an_answer_belongs_to_its_request(talk):
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", "null", '{"id": "x", "command": "y"}', '{"command": "double"}', "\u0000\ufffd"]
+    "line",
+    [
+        "{",
+        "[]",
+        "null",
+        '{"id": "x", "command": "y"}',
+        '{"id": "7", "command": "double"}',
+        '{"command": "double"}',
+        "\u0000\ufffd",
+        '{"id": NaN, "command": "double"}',
+        '{"id": Infinity, "command": "double"}',
+        '{"id": 1e999, "command": "double"}',
+        '{"id": 7.0, "command": "double"}',
+        '{"id": true, "command": "double"}',
+        '{"id": 1' + "0" * 5000 + ', "command": "double"}',
+        '{"id": null, "command": "cancel"}',
+        '{"id": [7], "command": "cancel"}',
+        "[" * 100_000,
+        '{"id": 7, "command": "double", "arguments": ' + '{"a":' * 100_000,
+        b'{"id": 7, "command": "\xff\xfe"}',
+        b"\xed\xa0\x80",
+        b'{"id": 7, "command": "double", "arguments": {"number": "' + b"1" * LONGEST_LINE + b'"}}',
+    ],
+    ids=lambda line: repr(line[:40]),
 )
 def test_a_line_that_is_no_request_is_refused_and_the_next_is_answered(talk, line):
     garbage, answer = talk({"double": finish}, line, {"id": 1, "command": "double", "arguments": {"number": 3}})
     assert (garbage["event"], garbage["id"], garbage["code"]) == ("error", None, "bad_request")
+    assert len(garbage["sentence"]) < 200
     assert answer["result"] == {"doubled": 6}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"id": 7},
+        {"id": 7, "command": ["double"]},
+        {"id": 7, "command": "double", "arguments": None},
+        {"id": 7, "command": "double", "arguments": [["number", 3]]},
+        {"id": 7, "command": "double", "arguments": "number"},
+    ],
+    ids=str,
+)
+def test_a_wrong_request_whose_id_can_be_read_is_answered_under_that_id(talk, line):
+    """Else whoever asked would wait for ever."""
+    (answer,) = talk({"double": finish}, line)
+    assert (answer["event"], answer["id"], answer["code"]) == ("error", 7, "bad_request")
+
+
+def test_an_input_that_cannot_be_read_any_more_ends_the_worker():
+    class Broken(io.RawIOBase):
+        def readline(self, size=-1):
+            raise OSError(5, "Input/output error")
+
+    abandoned = threading.Event()
+    thread = threading.Thread(target=Worker(Broken(), io.StringIO(), {}, abandoned.set).run)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert not abandoned.is_set()
+
+
+def test_a_result_that_is_no_json_is_a_failure_that_is_told(talk):
+    failure, answer = talk(
+        {"odd": lambda arguments, report: {"array": np.zeros(2)}, "double": finish},
+        {"id": 1, "command": "odd"},
+        {"id": 2, "command": "double", "arguments": {"number": 1}},
+    )
+    assert (failure["id"], failure["code"]) == (1, "internal")
+    assert answer["result"] == {"doubled": 2}
 
 
 def test_an_unknown_command_is_refused_by_name(talk):
@@ -207,23 +283,35 @@ def test_an_unknown_command_is_refused_by_name(talk):
     assert "transmogrify" in event["sentence"]
 
 
+def endless(arguments, report):
+    while True:
+        report("working", 0.5, None)
+        time.sleep(0.001)
+
+
 def test_a_request_that_is_cancelled_before_its_turn_does_nothing(talk):
     done = []
-    (event,) = talk(
-        {"work": lambda arguments, report: done.append(True) or {}},
-        {"id": 3, "command": "cancel"},
+    events = talk(
+        {"endless": endless, "work": lambda arguments, report: done.append(True) or {}},
+        {"id": 2, "command": "endless"},
         {"id": 3, "command": "work"},
+        {"id": 3, "command": "cancel"},
+        {"id": 2, "command": "cancel"},
     )
-    assert event == {"id": 3, "event": "cancelled"}
+    assert events == [{"id": 2, "event": "cancelled"}, {"id": 3, "event": "cancelled"}]
     assert done == []
 
 
-def test_cancel_stops_the_work_at_its_next_progress(talk):
-    def endless(arguments, report):
-        while True:
-            report("working", 0.5, None)
-            time.sleep(0.001)
+def test_cancelling_what_was_never_asked_for_does_nothing_also_not_to_a_later_request(talk):
+    (event,) = talk(
+        {"double": finish},
+        {"id": 3, "command": "cancel"},
+        {"id": 3, "command": "double", "arguments": {"number": 1}},
+    )
+    assert event["result"] == {"doubled": 2}
 
+
+def test_cancel_stops_the_work_at_its_next_progress(talk):
     (event,) = talk({"work": endless}, {"id": 3, "command": "work"}, {"id": 3, "command": "cancel"})
     assert event == {"id": 3, "event": "cancelled"}
 
@@ -252,15 +340,156 @@ def test_every_failure_is_told_with_a_code_and_the_worker_lives_on(talk, error, 
     assert answer["event"] == "result"
 
 
-@pytest.mark.parametrize(
-    ("change", "where"),
-    [({"phases": "some"}, "phases"), ({"outputs": ["gamma"]}, "outputs"), ({"colour": 1}, "colour")],
-)
-def test_a_wrong_argument_is_named(change, where, tiny_bundle, tmp_path):
-    from upgan.commands import commands
-    from upgan.errors import UpganError
+def test_a_cancelled_work_is_not_called_a_translation():
+    """Nobody knows here what it was."""
+    assert not {"translation", "training", "comparison"} & set(Cancelled().sentence.lower().strip(".").split())
+    assert Cancelled().remedy
 
-    arguments = translate_arguments(tmp_path / "job", tiny_bundle, blob(SHAPE), **change)
-    with pytest.raises(UpganError, match=where) as refusal:
-        commands()["translate"](arguments, lambda *progress: None)
-    assert refusal.value.code == "bad_request"
+
+# What each command takes
+
+
+PATH = "/no/such/place"
+ROWS = np.eye(4).tolist()
+
+# Valid arguments of every command; a new one must be added here, and must refuse all that is done to them below.
+VALID: dict[str, dict[str, Any]] = {
+    "info": {},
+    "translate": {
+        "voxels": PATH,
+        "ijk_to_ras": ROWS,
+        "modality": "PT",
+        "source": "a test",
+        "folder": PATH,
+        "model": "pet-ct-phantom",
+        "device": "cpu",
+        "precision": "float32",
+        "plane": "axial",
+        "phases": "last",
+        "outputs": ["image"],
+        "replace_nonfinite": 0.0,
+    },
+    "check": {
+        "image": PATH,
+        "alpha": PATH,
+        "beta": PATH,
+        "ijk_to_ras": ROWS,
+        "unit": "HU",
+        "reference": PATH,
+        "reference_ijk_to_ras": ROWS,
+        "output": PATH,
+    },
+    "import_model": {"path": PATH},
+    "remove_model": {"name": "no-such-model"},
+    "check_data": {"config": {}, "thumbnails": PATH},
+    "train": {"config": {}, "folder": PATH},
+    "resume_training": {"folder": PATH},
+    "finish_training": {"folder": PATH},
+    "create_model": {"run": PATH, "checkpoint": "best", "name": "x", "licence": "None."},
+    "start_config": {"preset": "quick", "base": "x"},
+}
+# May be left out, or null.
+OPTIONAL = {
+    "translate": {"modality", "source", "device", "precision", "plane", "phases", "replace_nonfinite"},
+    "check": {"alpha", "beta"},
+    "check_data": {"thumbnails"},
+    "create_model": {"checkpoint", "licence"},
+    "start_config": {"base"},
+}
+# Text that is looked up or shown, and so may be any text.
+FREE = {"modality", "source", "device", "unit", "licence"}
+
+
+def deep(levels):
+    content = []
+    for _ in range(levels):
+        content = [content]
+    return content
+
+
+def wrong_arguments(command):
+    """Yield arguments of a command with one thing wrong, each with what it is."""
+    valid, optional = VALID[command], OPTIONAL.get(command, set())
+    yield "unknown", {**valid, "colour": 1}
+    yield "deep", {**valid, "colour": deep(500)}
+    for name, value in valid.items():
+        others = {key: other for key, other in valid.items() if key != name}
+        if name not in optional:
+            yield f"{name} missing", others
+        if name not in optional or name in ("source", "device", "precision", "phases", "checkpoint"):
+            yield f"{name} null", {**others, name: None}
+        for wrong in (7, True, [[7]], {"a": {"b": 7}}):
+            if (isinstance(value, float) and wrong == 7) or (isinstance(value, dict) and isinstance(wrong, dict)):
+                continue
+            yield f"{name} {wrong}", {**others, name: wrong}
+        yield f"{name} deep", {**others, name: deep(500)}
+        if isinstance(value, str) and name not in FREE:
+            yield f"{name} NUL", {**others, name: "a\0b"}
+        if value == PATH:
+            yield f"{name} empty", {**others, name: ""}
+        if isinstance(value, float):
+            for number in ("NaN", "Infinity", "-Infinity"):
+                yield f"{name} {number}", {**others, name: float(number)}
+        if value is ROWS:
+            yield f"{name} ragged", {**others, name: [[1.0] * 4] * 3 + [[1.0]]}
+            yield f"{name} text", {**others, name: [["1"] * 4] * 4}
+    for name, wrong in (("outputs", []), ("outputs", ["gamma"]), ("phases", "some"), ("preset", "best")):
+        if name in valid:
+            yield f"{name} {wrong}", {**valid, name: wrong}
+
+
+@pytest.fixture(scope="module")
+def all_commands():
+    from upgan.commands import commands
+
+    return commands()
+
+
+def test_every_command_is_tested_with_wrong_arguments(all_commands):
+    assert set(VALID) == set(all_commands)
+
+
+@pytest.mark.parametrize("command", VALID)
+def test_every_command_names_the_argument_that_is_wrong(all_commands, command):
+    for what, arguments in wrong_arguments(command):
+        # As they arrive: through JSON, as Python's writes and reads it.
+        arguments = json.loads(json.dumps(arguments))
+        with pytest.raises(UpganError) as refusal:
+            all_commands[command](arguments, lambda *progress: None)
+        assert refusal.value.code == "bad_request", f"{command}: {what}"
+        named = what.split()[0]
+        assert "deep" in what or named == "unknown" or named in refusal.value.sentence, f"{command}: {what}"
+        assert len(refusal.value.sentence) < 300
+
+
+@pytest.mark.parametrize("command", [command for command in VALID if command not in ("info", "start_config")])
+def test_a_request_for_what_is_not_there_is_refused_and_no_defect(all_commands, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("UPGAN_MODELS", str(tmp_path / "models"))
+    long = str(tmp_path / ("x" * 300))
+    odd = str(tmp_path / "M\udcfcller")
+    for place in (str(tmp_path / "none"), long, odd):
+        arguments = {
+            name: place if value == PATH or name == "model" else value for name, value in VALID[command].items()
+        }
+        if command == "train":
+            arguments["config"] = {"name": "x", "data": {"path": place}}
+        with pytest.raises(UpganError) as refusal:
+            all_commands[command](arguments, lambda *progress: None)
+        assert refusal.value.code not in ("bad_request", "internal")
+
+
+def test_a_geometry_without_numbers_is_the_images_and_not_the_requests_fault(all_commands, tiny_bundle, tmp_path):
+    arguments = translate_arguments(tmp_path / "job", tiny_bundle, blob(SHAPE), ijk_to_ras=[[float("nan")] * 4] * 4)
+    with pytest.raises(InputError) as refusal:
+        all_commands["translate"](json.loads(json.dumps(arguments)), lambda *progress: None)
+    assert refusal.value.code == "invalid_affine"
+
+
+def test_the_documentation_lists_the_arguments_that_each_command_takes(all_commands):
+    """`name` must be given, `name`? need not be."""
+    text = (Path(__file__).parents[2] / "Documentation" / "Worker.md").read_text(encoding="utf-8")
+    rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| (.*?)\|.*\|$", text, re.MULTILINE)}
+    assert set(rows) == {*all_commands, "cancel", "shutdown"}
+    for name, command in all_commands.items():
+        fields = {(key, not field.is_required()) for key, field in command.arguments.model_fields.items()}
+        assert {(key, bool(mark)) for key, mark in re.findall(r"`(\w+)`(\?)?", rows[name])} == fields, name

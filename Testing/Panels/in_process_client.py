@@ -74,11 +74,12 @@ class InProcessClient:
 
     def _work(self, arguments):
         from upgan.evaluation.check import run_check
+        from upgan.evaluation.request import CheckArguments
 
         answer = self._answer
         try:
             self.gate.wait(PATIENT_S)
-            result = run_check(arguments, lambda fraction, stage: answer.append((0, fraction, stage)))
+            result = run_check(CheckArguments(**arguments), lambda fraction, stage: answer.append((0, fraction, stage)))
         except Exception as error:  # noqa: BLE001 - handed on, as the worker does
             answer.append((2, error))
         else:

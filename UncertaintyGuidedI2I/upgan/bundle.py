@@ -254,7 +254,7 @@ def find_bundle(name_or_path: str | Path) -> Bundle:
     for model in models:
         if model.name == str(name_or_path):
             return Bundle.open(model.folder)
-    if not Path(name_or_path).is_dir():
+    if not os.path.isdir(name_or_path):
         raise no_such_model(str(name_or_path), models)
     return Bundle.open(name_or_path)
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from upgan.errors import InputError
+from upgan.evaluation.request import CheckArguments
 from upgan.handover import save_voxels
-from upgan.requests import validated
+from upgan.requests import NoArguments, Validated
+from upgan.schema import Affine, Arguments, FilePath, Name
 from upgan.training_commands import training_commands
-from upgan.worker import Command, Report
+from upgan.worker import Report
 
 if TYPE_CHECKING:
     from upgan.inference import InferenceEngine, Progress
 
 
-class TranslateArguments(BaseModel):
+class TranslateArguments(Arguments):
     """What to translate and how; see ``InferenceEngine.translate``.
 
     Attributes:
@@ -30,31 +32,41 @@ class TranslateArguments(BaseModel):
         folder: Where the outputs are written, as <name>.npy.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    voxels: Path
-    ijk_to_ras: list[list[float]]
+    voxels: FilePath
+    ijk_to_ras: Affine
     modality: str | None = None
     source: str = ""
-    folder: Path
-    model: str
+    folder: FilePath
+    model: Name
     device: str = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     plane: Literal["axial", "coronal", "sagittal"] | None = None
     phases: Literal["last", "all"] = "last"
-    outputs: list[Literal["image", "alpha", "beta", "sigma"]]
-    replace_nonfinite: float | None = None
+    outputs: Annotated[list[Literal["image", "alpha", "beta", "sigma"]], Field(min_length=1)]
+    replace_nonfinite: Annotated[float, Field(strict=True)] | None = None
 
 
-def commands() -> Mapping[str, Command]:
+class ImportModelArguments(Arguments):
+    """Attributes: path: a model's folder, or a zip of one."""
+
+    path: FilePath
+
+
+class RemoveModelArguments(Arguments):
+    """Attributes: name: as ``installed_models`` lists it."""
+
+    name: Name
+
+
+def commands() -> Mapping[str, Validated[Any]]:
     """Return the commands of one worker, which share its warm engine."""
     engines = _WarmEngine()
     return {
-        "info": _info,
-        "translate": lambda arguments, report: _translate(engines, arguments, report),
-        "check": _check,
-        "import_model": _import_model,
-        "remove_model": _remove_model,
+        "info": Validated(NoArguments, _info),
+        "translate": Validated(TranslateArguments, lambda request, report: _translate(engines, request, report)),
+        "check": Validated(CheckArguments, _check),
+        "import_model": Validated(ImportModelArguments, _import_model),
+        "remove_model": Validated(RemoveModelArguments, _remove_model),
         **training_commands(),
     }
 
@@ -81,10 +93,9 @@ class _WarmEngine:
         return self._engine
 
 
-def _translate(engines: _WarmEngine, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report) -> dict[str, Any]:
     from upgan.volume import Volume
 
-    request = validated(TranslateArguments, arguments)
     report("loading the model", 0.0, None)
     engine = engines.get(request.model, request.device, request.precision)
     report("reading the image", 0.0, None)
@@ -125,27 +136,27 @@ def _translate(engines: _WarmEngine, arguments: dict[str, Any], report: Report) 
     }
 
 
-def _check(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _check(request: CheckArguments, report: Report) -> dict[str, Any]:
     from upgan.evaluation.check import run_check
 
-    return run_check(arguments, lambda fraction, stage: report(stage, fraction, None))
+    return run_check(request, lambda fraction, stage: report(stage, fraction, None))
 
 
-def _import_model(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _import_model(request: ImportModelArguments, report: Report) -> dict[str, Any]:
     from upgan.library import import_model
 
     report("verifying the model", 0.0, None)
-    return import_model(Path(arguments["path"])).to_json()
+    return import_model(request.path).to_json()
 
 
-def _remove_model(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _remove_model(request: RemoveModelArguments, report: Report) -> dict[str, Any]:
     from upgan.library import remove_model
 
-    remove_model(arguments["name"])
+    remove_model(request.name)
     return {}
 
 
-def _info(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _info(request: NoArguments, report: Report) -> dict[str, Any]:
     import torch
 
     import upgan

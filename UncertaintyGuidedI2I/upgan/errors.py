@@ -37,10 +37,10 @@ class OutputError(UpganError):
 
 
 class Cancelled(UpganError):  # noqa: N818  (nothing went wrong)
-    """The user stopped the work; nothing is wrong and nothing was written."""
+    """The user stopped the work, whichever it was; nothing is wrong, and only a training leaves what it has reached."""
 
     def __init__(self) -> None:
-        super().__init__("cancelled", "The translation was cancelled.", "Start it again when you like.")
+        super().__init__("cancelled", "The work was cancelled.", "Start it again when you like.")
 
 
 class TrainingError(UpganError):

@@ -141,9 +141,10 @@ def import_model(path: str | Path) -> InstalledModel:
     from upgan.bundle import Bundle  # brings torch, which listing does not need
 
     source = Path(path)
-    if source.is_dir():
+    # By os.path: a name that is too long is none of either, and no error.
+    if os.path.isdir(source):
         read_metadata(source)  # before a wrong folder, perhaps a whole disk, is copied
-    elif not source.is_file():
+    elif not os.path.isfile(source):
         raise BundleError("bundle_not_found", f"There is no file or folder '{source}'.", "Check the path.")
     home = models_home() / "imported"
     with _draft(home) as draft:

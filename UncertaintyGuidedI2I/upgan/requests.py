@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from upgan.errors import UpganError
+from upgan.schema import Arguments
 
-Arguments = TypeVar("Arguments", bound=BaseModel)
+if TYPE_CHECKING:
+    from upgan.worker import Report
+
+T = TypeVar("T", bound=Arguments)
+
+# Nothing that is asked for is nested deeper; what is would only exhaust the stack of whoever looks at it.
+_DEEPEST = 32
 
 
-def validated(model: type[Arguments], arguments: Mapping[str, Any]) -> Arguments:
+@dataclass(frozen=True)
+class Validated(Generic[T]):
+    """A command of the worker, which is not run before its arguments are valid.
+
+    Attributes:
+        arguments: What it takes.
+        run: Called with them and with a ``Report``; returns what JSON knows.
+    """
+
+    arguments: type[T]
+    run: Callable[[T, Report], dict[str, Any]]
+
+    def __call__(self, arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """Validate and run.
+
+        Raises:
+            UpganError: ``bad_request``, and what the command raises.
+        """
+        return self.run(validated(self.arguments, arguments), report)
+
+
+class NoArguments(Arguments):
+    """Of a command that takes none."""
+
+
+def validated(model: type[T], arguments: Mapping[str, Any]) -> T:
     """Return a request's arguments as what they must be.
 
     Raises:
         UpganError: ``bad_request``, naming the first that is wrong.
     """
+    if _is_deeper(arguments, _DEEPEST):
+        raise _bad_request("The request is wrong: it is nested too deep.")
     try:
         return model.model_validate(arguments)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise UpganError(
-            "bad_request",
-            f"The request is wrong at {where}: {first['msg']}.",
-            "Use the viewer's and the engine's code of the same version.",
-        ) from error
+        at = f" at {where}" if where else ""
+        raise _bad_request(f"The request is wrong{at}: {first['msg'].rstrip('.')}.") from error
+
+
+def _bad_request(sentence: str) -> UpganError:
+    return UpganError("bad_request", sentence, "Use the viewer's and the engine's code of the same version.")
+
+
+def _is_deeper(content: Any, levels: int) -> bool:
+    """Whether lists and objects lie in one another more than so many times; found level by level, not by recursion."""
+    level = [content]
+    for _ in range(levels + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from upgan.requests import validated
-from upgan.worker import Command, Report
+from upgan.requests import Validated
+from upgan.schema import Arguments, FilePath, Name
+from upgan.worker import Report
 
 # What a model made on a site's own data may be used for is the site's to say, and nobody else's.
 _LICENCE = """\
@@ -24,55 +23,51 @@ It is no medical device and has not been validated for the care of patients.
 _VERSION = "0.1.0"
 
 
-class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class CheckDataArguments(_Arguments):
+class CheckDataArguments(Arguments):
     """Attributes: config: as JSON; thumbnails: folder for pictures of the pairs, none where None."""
 
     config: dict[str, Any]
-    thumbnails: Path | None = None
+    thumbnails: FilePath | None = None
 
 
-class TrainArguments(_Arguments):
+class TrainArguments(Arguments):
     """Attributes: config: as JSON; folder: of the run."""
 
     config: dict[str, Any]
-    folder: Path
+    folder: FilePath
 
 
-class RunArguments(_Arguments):
+class RunArguments(Arguments):
     """Attributes: folder: of the run."""
 
-    folder: Path
+    folder: FilePath
 
 
-class CreateModelArguments(_Arguments):
+class CreateModelArguments(Arguments):
     """Attributes: run: its folder; checkpoint: best, last, phase_1 …; name: of the model; licence: its text."""
 
-    run: Path
-    checkpoint: str = "best"
-    name: str
+    run: FilePath
+    checkpoint: Name = "best"
+    name: Name
     licence: str | None = None
 
 
-class StartConfigArguments(_Arguments):
+class StartConfigArguments(Arguments):
     """Attributes: preset: paper, quick or fine-tune; base: a model's name."""
 
     preset: Literal["paper", "quick", "fine-tune"]
-    base: str | None = None
+    base: Name | None = None
 
 
-def training_commands() -> Mapping[str, Command]:
+def training_commands() -> Mapping[str, Validated[Any]]:
     """Return the commands, by name."""
     return {
-        "check_data": _check_data,
-        "train": _train,
-        "resume_training": _resume_training,
-        "finish_training": _finish_training,
-        "create_model": _create_model,
-        "start_config": _start_config,
+        "check_data": Validated(CheckDataArguments, _check_data),
+        "train": Validated(TrainArguments, _train),
+        "resume_training": Validated(RunArguments, _resume_training),
+        "finish_training": Validated(RunArguments, _finish_training),
+        "create_model": Validated(CreateModelArguments, _create_model),
+        "start_config": Validated(StartConfigArguments, _start_config),
     }
 
 
@@ -89,19 +84,17 @@ class _ReportingWatch:
         """Leave it to the reader of the file."""
 
 
-def _train(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _train(request: TrainArguments, report: Report) -> dict[str, Any]:
     from upgan.training.config_file import config_from
     from upgan.training.trainer import train
 
-    request = validated(TrainArguments, arguments)
     train(config_from(request.config), request.folder, _ReportingWatch(report))
     return _outcome(request.folder)
 
 
-def _resume_training(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _resume_training(request: RunArguments, report: Report) -> dict[str, Any]:
     from upgan.training.trainer import resume
 
-    request = validated(RunArguments, arguments)
     resume(request.folder, _ReportingWatch(report))
     return _outcome(request.folder)
 
@@ -112,19 +105,16 @@ def _outcome(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "finished": (folder / FINISHED).is_file()}
 
 
-def _finish_training(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _finish_training(request: RunArguments, report: Report) -> dict[str, Any]:
     from upgan.training.finishing import finish
 
-    request = validated(RunArguments, arguments)
     finish(request.folder)
     return _outcome(request.folder)
 
 
-def _create_model(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _create_model(request: CreateModelArguments, report: Report) -> dict[str, Any]:
     from upgan.library import add_trained
     from upgan.training.publish import publish
-
-    request = validated(CreateModelArguments, arguments)
 
     def make(folder: Path) -> None:
         publish(
@@ -140,20 +130,18 @@ def _create_model(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return dict(add_trained(request.name, make).to_json())
 
 
-def _start_config(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _start_config(request: StartConfigArguments, report: Report) -> dict[str, Any]:
     """Return a whole configuration, but for the run's name and data, with a preset's values."""
     from upgan.training.config_file import config_from
     from upgan.training.presets import preset
 
-    request = validated(StartConfigArguments, arguments)
     values = preset(request.preset, request.base)
     config = config_from({"name": "model", "data": {"path": "."}, **values}).model_dump(mode="json")
     return {key: value for key, value in config.items() if key not in ("name", "data")}
 
 
-def _check_data(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+def _check_data(request: CheckDataArguments, report: Report) -> dict[str, Any]:
     from upgan.training.config_file import config_from
     from upgan.training.survey import survey
 
-    request = validated(CheckDataArguments, arguments)
     return survey(config_from(request.config), request.thumbnails, lambda text, done: report(text, done, None))

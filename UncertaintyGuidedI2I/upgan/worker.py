@@ -2,6 +2,7 @@
 
 Documentation/Worker.md is the protocol. Whoever starts the process holds its stdin; when that closes, for whatever
 reason, the worker ends at once and removes its scratch folder, so that neither processes nor patient data stay behind.
+Whatever arrives there, each request is answered, and nothing keeps the process alive when nobody holds it any more.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import argparse
 import json
 import os
 import queue
-import shutil
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import upgan
+from upgan import scratch
 from upgan.errors import Cancelled, UpganError
 
 PROTOCOL = 1
@@ -30,6 +31,8 @@ GRACE_S = 0.3
 NICENESS = 5
 # A viewer needs no more progress than this, and a fast GPU would send thousands.
 PROGRESS_INTERVAL_S = 0.05
+# Bytes of a request: far more than any has, and no more than may be held in memory for one that is none.
+LONGEST_LINE = 16 << 20
 
 # Called with the stage for people, the fraction done, and the seconds left where they are known; may raise Cancelled.
 Report = Callable[[str, float, float | None], None]
@@ -53,11 +56,14 @@ class Worker:
         commands: What it can do, by name.
         abandon: Called where work does not end although the input has closed; must end the process.
         grace_s: Seconds between the two.
+
+    Attributes:
+        was_shut_down: Whether the end was asked for: then there is still somebody at the other end.
     """
 
     def __init__(
         self,
-        requests: TextIO,
+        requests: BinaryIO,
         events: TextIO,
         commands: Mapping[str, Command],
         abandon: Callable[[], None],
@@ -69,10 +75,14 @@ class Worker:
         self._abandon = abandon
         self._grace_s = grace_s
         self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        # Of the requests that are not answered yet, those that are to be cancelled.
+        self._open: list[int] = []
         self._cancelled: set[int] = set()
         self._closing = threading.Event()
         self._ended = threading.Event()
+        self._counting = threading.Lock()
         self._sending = threading.Lock()
+        self.was_shut_down = False
 
     def run(self) -> None:
         """Work until the input closes or a shutdown is asked for."""
@@ -83,29 +93,57 @@ class Worker:
         self._ended.set()
 
     def _read(self) -> None:
-        for line in self._requests:
-            if line.strip():
-                self._take(line)
-            if self._closing.is_set():
-                break
-        self._close()
-        if not self._ended.wait(self._grace_s):
-            self._abandon()
-
-    def _take(self, line: str) -> None:
         try:
-            content = json.loads(line)
-            request = Request(int(content["id"]), str(content["command"]), dict(content.get("arguments", {})))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self._send({"event": "error", "id": None, **_described(_bad_request("The request is not understood."))})
+            for line in self._lines():
+                if line.strip():
+                    self._take(line)
+                if self._closing.is_set():
+                    break
+        except OSError:
+            pass  # As good as closed.
+        finally:
+            # However the reading ends: nobody would hear what comes, nor that the viewer is gone.
+            self._close()
+            if not self._ended.wait(self._grace_s):
+                self._abandon()
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines of the input, of one that is too long no more than shows that it is."""
+        while line := self._requests.readline(LONGEST_LINE + 1):
+            yield line
+            while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                line = self._requests.readline(LONGEST_LINE + 1)
+
+    def _take(self, line: bytes) -> None:
+        number = None
+        try:
+            if len(line) > LONGEST_LINE:
+                raise ValueError("it is too long")
+            content = json.loads(line.decode("utf-8"))
+            if not isinstance(content, dict) or type(content.get("id")) is not int:
+                raise ValueError("it has no id")
+            number = content["id"]
+            command, arguments = content.get("command"), content.get("arguments", {})
+            if not isinstance(command, str) or not isinstance(arguments, dict):
+                raise ValueError("command and arguments are not what they must be")
+        except (ValueError, RecursionError) as error:
+            # A line that is no JSON has a long story to tell, which helps nobody.
+            why = f": {error}" if type(error) is ValueError else ""
+            refusal = _bad_request(f"The request is not understood{why}.")
+            self._send({"event": "error", "id": number, **_described(refusal)})
             return
-        if request.command == "shutdown":
+        if command == "shutdown":
+            self.was_shut_down = True
             self._closing.set()
-        elif request.command == "cancel":
+        elif command == "cancel":
             # Here and not in its turn: what it cancels is what keeps the queue from moving.
-            self._cancelled.add(request.id)
+            with self._counting:
+                if number in self._open:
+                    self._cancelled.add(number)
         else:
-            self._waiting.put(request)
+            with self._counting:
+                self._open.append(number)
+            self._waiting.put(Request(number, command, arguments))
 
     def _close(self) -> None:
         self._closing.set()
@@ -129,24 +167,29 @@ class Worker:
 
         try:
             if request.command not in self._commands:
-                raise _bad_request(f"There is no command '{request.command}'.")
+                raise _bad_request(f"There is no command '{request.command[:100]}'.")
             report("starting", 0.0)
             result = self._commands[request.command](request.arguments, report)
+            text = json.dumps({"id": request.id, "event": "result", "result": result})
         except Cancelled:
-            event: dict[str, Any] = {"event": "cancelled"}
+            text = json.dumps({"id": request.id, "event": "cancelled"})
         except Exception as error:  # noqa: BLE001 - whatever it is, the viewer must hear of it
-            event = {"event": "error", **_described(error)}
-        else:
-            event = {"event": "result", "result": result}
-        self._cancelled.discard(request.id)
-        self._send({"id": request.id, **event})
+            text = json.dumps({"id": request.id, "event": "error", **_described(error)})
+        with self._counting:
+            self._open.remove(request.id)
+            if request.id not in self._open:
+                self._cancelled.discard(request.id)
+        self._write(text)
 
     def _send(self, event: dict[str, Any]) -> None:
+        self._write(json.dumps(event))
+
+    def _write(self, text: str) -> None:
         with self._sending:
             try:
-                self._events.write(json.dumps(event) + "\n")
+                self._events.write(text + "\n")
                 self._events.flush()
-            except (BrokenPipeError, ValueError):
+            except (OSError, ValueError):
                 # Nobody listens any more; that stdin has closed too ends the work.
                 return
 
@@ -172,31 +215,46 @@ def _described(error: Exception) -> dict[str, str]:
     }
 
 
-def main(scratch: Path, grace_s: float = GRACE_S) -> None:
-    """Serve stdin and stdout of this process; ``scratch`` is removed at its end.
+def main(folder: Path, grace_s: float = GRACE_S) -> None:
+    """Serve stdin and stdout of this process.
 
     Args:
-        scratch: Folder for the viewer's files.
+        folder: For the viewer's files. It is removed at the end, unless the viewer has asked for that end and lives.
         grace_s: Seconds that work gets to end in order once stdin has closed.
     """
-    from upgan.commands import commands
-
     if hasattr(os, "nice"):
         # The viewer comes first: its slices must move while the networks keep all cores busy.
         os.nice(NICENESS)
     # The protocol keeps the real stdout for itself: whatever else is printed, by C libraries too, goes to stderr.
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    requests = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8", errors="replace")
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+
+    cleaning = threading.Lock()
+
+    def clean_up() -> None:
+        # One thread at a time: whoever is done first ends the process.
+        with cleaning:
+            # A viewer that asked for the end lives, and may want its files; but it may have been killed since.
+            if worker is not None and worker.was_shut_down:
+                scratch.remove_if_abandoned(folder)
+            else:
+                scratch.remove(folder)
 
     def abandon() -> None:
-        shutil.rmtree(scratch, ignore_errors=True)
+        clean_up()
         os._exit(1)
 
+    worker: Worker | None = None
     try:
-        Worker(requests, events, commands(), abandon, grace_s).run()
+        from upgan.commands import commands
+
+        worker = Worker(requests, events, commands(), abandon, grace_s)
+        # What viewers that were killed have left; it takes as long as it takes.
+        threading.Thread(target=scratch.sweep, args=(folder.parent,), name="sweep", daemon=True).start()
+        worker.run()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        clean_up()
     # At once: taking PyTorch down in order takes longer than a user who cancelled should wait.
     sys.stderr.flush()
     os._exit(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from upgan.errors import InputError
 from upgan.evaluation.comparison import compare
+from upgan.evaluation.request import CheckArguments
 from upgan.evaluation.scope import ct_scope, foreground_scope
 from upgan.handover import save_voxels
 from upgan.resampling import Grid, Resampled, resample
@@ -26,14 +27,11 @@ _SAME_PLACE_MM = 1e-3
 _NEARLY_ALL = 0.999
 
 
-def run_check(arguments: Mapping[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
+def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -> dict[str, Any]:
     """Compare a translated image, and its distribution where it is there, with a reference on any grid.
 
     Args:
-        arguments: ``image``, ``alpha``, ``beta`` (these two may be missing or None), ``reference``: paths of .npy
-            files, real numbers [K, J, I]; ``ijk_to_ras``, ``reference_ijk_to_ras``: 4x4 to common coordinates, mm;
-            ``unit``: "HU", or another for which mask and range are taken from the reference; ``output``: an existing
-            folder, which receives ``error.npy``.
+        request: What to compare, on any grids.
         progress: Called with the fraction done and what comes next; what it raises ends the work.
 
     Returns:
@@ -45,13 +43,13 @@ def run_check(arguments: Mapping[str, Any], progress: Callable[[float, str], Non
             ``transfer_failed`` and what ``Volume`` refuses.
         OutputError: ``disk_full`` or ``not_writable``.
     """
-    unit = arguments["unit"]
+    unit = request.unit
     progress(0.0, "reading")
-    image = Volume(_read(arguments["image"]), np.array(arguments["ijk_to_ras"], dtype=np.float64))
-    reference = Volume(_read(arguments["reference"]), np.array(arguments["reference_ijk_to_ras"], dtype=np.float64))
+    image = Volume(_read(request.image), np.array(request.ijk_to_ras, dtype=np.float64))
+    reference = Volume(_read(request.reference), np.array(request.reference_ijk_to_ras, dtype=np.float64))
     # Slices are axial from here on, however the image is stored: the body is filled and SSIM computed in them.
     axial = Reorientation.of(image.ijk_to_ras, "axial")
-    maps = [None if path is None else _read(path) for path in (arguments.get("alpha"), arguments.get("beta"))]
+    maps = [None if path is None else _read(path) for path in (request.alpha, request.beta)]
     if any(values is not None and values.shape != image.voxels.shape for values in maps):
         raise InputError("unequal_maps", "Image, alpha and beta differ in size.", "Translate the image again.")
     alpha, beta = (None if values is None else axial.apply(values) for values in maps)
@@ -86,13 +84,13 @@ def run_check(arguments: Mapping[str, Any], progress: Callable[[float, str], Non
         ours, alpha, beta, theirs, scope, unit, lambda fraction, stage: progress(0.35 + 0.6 * fraction, stage)
     )
     progress(0.95, "writing the error map")
-    path = Path(arguments["output"]) / "error.npy"
+    path = request.output / "error.npy"
     save_voxels(path, axial.undo(comparison.error))
     progress(1.0, "done")
     return {**comparison.to_json(), "error": str(path)}
 
 
-def _read(path: str) -> np.ndarray:
+def _read(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -1,0 +1,29 @@
+"""What the comparison is asked for; apart from it, because whoever asks need not wait for torch."""
+
+from __future__ import annotations
+
+from upgan.schema import Affine, Arguments, FilePath
+
+
+class CheckArguments(Arguments):
+    """What to compare with what.
+
+    Attributes:
+        image: .npy file, real numbers [K, J, I].
+        alpha: Likewise, on the image's grid; None where the result has no distribution.
+        beta: Likewise.
+        ijk_to_ras: 4x4, from the image's indices to common coordinates, mm.
+        unit: "HU", or another for which mask and range are taken from the reference.
+        reference: .npy file, real numbers, on a grid of its own.
+        reference_ijk_to_ras: 4x4, from that grid's indices to the same coordinates, mm.
+        output: An existing folder, which receives ``error.npy``.
+    """
+
+    image: FilePath
+    alpha: FilePath | None = None
+    beta: FilePath | None = None
+    ijk_to_ras: Affine
+    unit: str
+    reference: FilePath
+    reference_ijk_to_ras: Affine
+    output: FilePath
