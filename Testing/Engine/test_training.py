@@ -17,6 +17,8 @@ from upgan.errors import BundleError, Cancelled, InputError
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.tasks import PET_TO_CT
 from upgan.training import checkpoint
+from upgan.training.run_config import read_run_config, write_run_config
+from upgan.training.run_folder import TrainedRun
 from upgan.training.stage import plan_stages
 from upgan.training.trainer import resume, train
 
@@ -337,10 +339,64 @@ def test_a_run_of_another_configuration_is_not_taken_for_ones_own(pairs, run):
     assert refusal.value.code == "other_run"
 
 
-def test_a_folder_without_a_run_is_not_resumed(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda config: None, "no_run"),
+        (lambda config: "{", "run_damaged"),
+        (lambda config: {**config, "seed": "seven"}, "run_damaged"),
+        (lambda config: {**config, "seed": "seven", "warp": 1}, "run_damaged"),
+        (lambda config: {key: config[key] for key in config if key != "data"}, "run_damaged"),
+        (lambda config: {**config, "format": 2}, "run_newer"),
+        (lambda config: {**config, "warp": 1}, "run_newer"),
+        (lambda config: {**config, "data": {**config["data"], "plane": "curved"}}, "run_newer"),
+        (lambda config: {**config, "architecture": {"name": "diffusion"}}, "run_newer"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_told_apart_by_whoever_asks(change, code, pairs, tmp_path):
+    config = tiny(pairs)
+    write_run_config(config, tmp_path)
+    changed = change(json.loads((tmp_path / "config.json").read_text()))
+    if changed is None:
+        (tmp_path / "config.json").unlink()
+    else:
+        (tmp_path / "config.json").write_text(changed if isinstance(changed, str) else json.dumps(changed))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.safetensors").touch()
+    asks = [lambda: resume(tmp_path, Onlooker()), lambda: TrainedRun.read(tmp_path, "best")]
+    for ask in asks if changed is None else [*asks, lambda: train(config, tmp_path, Onlooker())]:
+        with pytest.raises(InputError) as refusal:
+            ask()
+        assert refusal.value.code == code
+        assert refusal.value.remedy
+
+
+def test_a_run_written_before_configurations_had_a_format_is_read(pairs, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(tiny(pairs).model_dump(mode="json")))
+    assert read_run_config(tmp_path) == tiny(pairs)
+
+
+def test_the_remedy_for_a_damaged_configuration_works(pairs, run, tmp_path):
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=5))
+    (tmp_path / "run" / "config.json").write_text("{")
     with pytest.raises(InputError) as refusal:
-        resume(tmp_path, Onlooker())
-    assert refusal.value.code == "no_run"
+        resume(tmp_path / "run", Onlooker())
+    assert "delete that file and start the same training in the same folder" in refusal.value.remedy
+    (tmp_path / "run" / "config.json").unlink()
+    onlooker = Onlooker()
+    train(tiny(pairs), tmp_path / "run", onlooker)
+    assert onlooker.of("steps")[0]["step"] > 5
+    assert all_same(kept(tmp_path / "run"), kept(run))
+
+
+def test_what_says_that_a_run_is_over_may_be_damaged(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    for content in ("", "[]", "{}"):
+        (tmp_path / "run" / "finished.json").write_text(content)
+        resume(tmp_path / "run", Onlooker())
+        assert json.loads((tmp_path / "run" / "finished.json").read_text())["stopped"] is False
+    assert all_same(kept(tmp_path / "run"), kept(run))
 
 
 def test_a_finished_run_is_left_as_it_is(run):

@@ -126,7 +126,7 @@ def test_a_run_that_a_process_trains_is_not_ended_behind_its_back(pairs, tmp_pat
     assert not (tmp_path / "finished.json").exists()
     with pytest.raises(InputError) as refusal:
         ask("finish_training", folder=str(tmp_path / "none"))
-    assert refusal.value.code == "no_run"
+    assert refusal.value.code == "run_not_found"
 
 
 # A model of a run

@@ -5,13 +5,25 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from Engine.command_line import environment_of
 from upgan.errors import InputError, OutputError
-from upgan.training.runs import checkpoints, list_runs, new_run_folder, read_journal, read_run, runs_home
+from upgan.training.finishing import finish
+from upgan.training.journal_reader import JournalReader, read_journal
+from upgan.training.runs import (
+    checkpoints,
+    list_runs,
+    new_run_folder,
+    read_run,
+    read_run_json,
+    read_run_state,
+    runs_home,
+)
 
 STAGE = {"kind": "stage", "stage": 1, "phases": [1], "epochs": 3, "steps": 9, "stages": 4}
 STEPS = {"kind": "steps", "stage": 1, "step": 3, "loss": 1.5, "seconds": 30.0, "remaining_s": 90.0, "stages": 4}
@@ -178,9 +190,10 @@ def test_a_viewer_without_the_engines_packages_can_look():
     program = (
         "import sys\n"
         "sys.modules.update(dict.fromkeys(['torch', 'numpy', 'pydantic', 'filelock', 'safetensors']))\n"
-        "from upgan.training.runs import list_runs, read_journal, checkpoints\n"
+        "from upgan.training.journal_reader import read_journal\n"
+        "from upgan.training.runs import list_runs, checkpoints\n"
         "(run,) = list_runs()\n"
-        "print(run.state, run.best['mae'], len(read_journal(run.folder)[0]), checkpoints(run.folder))\n"
+        "print(run.state, run.best['mae'], len(read_journal(run.folder)), checkpoints(run.folder))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment_of(), capture_output=True, text=True)
     assert done.stdout == "paused 50 3 ['last']\n", done.stderr
@@ -190,52 +203,202 @@ def test_a_viewer_without_the_engines_packages_can_look():
 # The journal
 
 
+def append(folder, *lines, end="\n"):
+    with (folder / "journal.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n".join(map(json.dumps, lines)) + end)
+
+
+def steps(first, last, **changes):
+    return [{**STEPS, "step": step, **changes} for step in range(first, last)]
+
+
 def test_a_journal_is_read_piece_by_piece():
     folder = begun(lines=[STAGE, STEPS])
-    lines, position = read_journal(folder)
-    assert lines == [STAGE, STEPS]
-    assert read_journal(folder, position) == ([], position)
+    reader = JournalReader(folder)
+    assert reader.read() == ([STAGE, STEPS], False, False)
+    assert reader.read() == ([], False, False)
     with (folder / "journal.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(STAGE)[:20])
         file.flush()
         # Half a line is none yet.
-        assert read_journal(folder, position) == ([], position)
+        assert reader.read() == ([], False, False)
         file.write(json.dumps(STAGE)[20:] + "\n")
-    lines, end = read_journal(folder, position)
-    assert lines == [STAGE]
-    assert end == (folder / "journal.jsonl").stat().st_size
+    assert reader.read() == ([STAGE], False, False)
 
 
-def test_no_more_of_a_journal_is_read_at_a_time_than_asked_for():
-    folder = begun(lines=[STEPS] * 100)
-    position, found = 0, []
+@pytest.mark.parametrize("most", [1, 1000, 10**6])
+def test_no_more_of_a_journal_is_read_at_a_time_than_asked_for_and_the_line_that_was_begun(most):
+    folder, found = begun(lines=steps(0, 100)), []
+    reader = JournalReader(folder)
     while True:
-        lines, end = read_journal(folder, position, 1000)
-        assert end - position <= 1000
-        if not lines:
+        gain = reader.read(most)
+        assert not gain.is_anew
+        assert sum(len(json.dumps(line)) + 1 for line in gain.lines) < most + len(json.dumps(STEPS)) + 10
+        found += gain.lines
+        if not gain.has_more:
             break
-        position, found = end, found + lines
-    assert found == [STEPS] * 100
+    assert found == steps(0, 100)
 
 
-def test_a_journal_that_was_cut_back_is_read_from_its_start():
-    folder = begun(lines=[STAGE, STEPS, STEPS, STEPS])
-    _, position = read_journal(folder)
-    size = len(json.dumps(STAGE)) + 1
+@pytest.mark.parametrize("again", [0, 3, 6, 40], ids=["shorter", "as long", "a little longer", "longer"])
+def test_a_journal_that_was_cut_back_is_read_from_its_start_also_where_it_has_grown_beyond_that(again):
+    folder = begun(lines=[STAGE, *steps(1, 5)])
+    reader = JournalReader(folder)
+    reader.read()
+    os.truncate(folder / "journal.jsonl", len(json.dumps(STAGE)) + 1)
+    new = steps(1, 1 + again, seconds=31.5)
+    if new:
+        append(folder, *new)
+    assert reader.read() == ([STAGE, *new], True, False)
+    assert reader.read() == ([], False, False)
+
+
+def test_a_journal_that_was_cut_back_to_where_it_was_read_goes_on():
+    folder = begun(lines=[STAGE, *steps(1, 5)])
+    reader = JournalReader(folder)
+    reader.read()
+    size = (folder / "journal.jsonl").stat().st_size
+    append(folder, STEPS)
     os.truncate(folder / "journal.jsonl", size)
-    lines, again = read_journal(folder, position)
-    assert lines == [STAGE]
-    assert again == size < position
+    append(folder, {**STEPS, "step": 9})
+    assert reader.read() == ([{**STEPS, "step": 9}], False, False)
+
+
+def test_another_run_in_the_same_place_is_read_from_its_start():
+    folder = begun(lines=[STAGE, STEPS])
+    reader = JournalReader(folder)
+    reader.read()
+    # As whoever keeps old journals would do, and the new one begins with the same lines.
+    (folder / "journal.jsonl").rename(folder / "journal.1")
+    append(folder, STAGE, STEPS, STEPS)
+    assert reader.read() == ([STAGE, STEPS, STEPS], True, False)
+    (folder / "journal.jsonl").unlink()
+    assert reader.read() == ([], True, False)
+    assert reader.read() == ([], False, False)
+    append(folder, STAGE)
+    assert reader.read() == ([STAGE], False, False)
 
 
 def test_a_journal_that_is_not_there_yet_is_empty():
     folder = new_run_folder("tiny")
-    assert read_journal(folder) == ([], 0)
-    assert read_journal(folder, 77) == ([], 0)
+    assert read_journal(folder) == []
+    assert JournalReader(folder / "none").read() == ([], False, False)
 
 
 def test_a_damaged_line_is_left_out():
     folder = begun(lines=[STAGE])
     with (folder / "journal.jsonl").open("ab") as file:
-        file.write(b'\x00\x00\xff{"kind"\n[1]\n' + json.dumps(STEPS).encode() + b"\n")
-    assert read_journal(folder)[0] == [STAGE, STEPS]
+        file.write(b'\x00\x00\xff{"kind"\n[1]\n' + b"[" * 9999 + b"\n" + json.dumps(STEPS).encode() + b"\n")
+    assert read_journal(folder) == [STAGE, STEPS]
+
+
+@pytest.fixture(scope="module")
+def journals(tmp_path_factory):
+    """A short journal and one of the paper's size, 37 MB; the best epoch of both is shortly before their end."""
+    folders = []
+    for name, repeats in (("short", 1), ("long", 210)):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "config.json").write_text('{"name": "x"}')
+        some = "".join(f"{json.dumps({**line, 'pad': 'x' * 9000})}\n" for line in steps(1, 21))
+        some += json.dumps(validation(1, 2, [40], True)) + "\n"
+        with (folder / "journal.jsonl").open("w") as file:
+            file.write(json.dumps(STAGE) + "\n")
+            for _ in range(repeats):
+                file.write(some)
+            file.write("".join(f"{json.dumps(line)}\n" for line in (validation(1, 3, [50], False), *steps(21, 23))))
+            file.write(json.dumps(STAGE)[:30])
+        folders.append(folder)
+    assert (folders[1] / "journal.jsonl").stat().st_size > 37e6
+    return folders
+
+
+def bytes_read(function):
+    """How many bytes this process reads, as the system counts them."""
+
+    def count():
+        with open("/proc/self/io") as file:
+            return int(file.readline().split()[1])
+
+    before = count()
+    own = count() - before
+    before = count()
+    function()
+    return count() - before - own
+
+
+def seconds(function):
+    times = []
+    for _ in range(20):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="only Linux counts them")
+def test_a_look_costs_what_is_new_and_not_what_is_there(journals):
+    readers = []
+    for folder in journals:
+        run = read_run(folder)
+        assert (run.stage, run.stages, run.fraction, run.best) == (1, 4, 0.25, {"stage": 1, "epoch": 2, "mae": 40})
+        reader = JournalReader(folder)
+        while reader.read(1 << 20).has_more:
+            pass
+        append(folder, STEPS)
+        assert bytes_read(reader.read) < 30_000
+        assert bytes_read(lambda folder=folder: read_run(folder)) < 200_000
+        assert bytes_read(lambda folder=folder: read_run_state(folder)) < 30_000
+        readers.append(reader)
+    for look in (read_run, read_run_state):
+        short, long = (seconds(lambda folder=folder, look=look: look(folder)) for folder in journals)
+        assert long < 4 * short + 0.001
+    short, long = (seconds(reader.read) for reader in readers)
+    assert long < 4 * short + 0.001
+
+
+# Why it cannot be read
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda folder: None, "run_not_found"),
+        (lambda folder: folder.write_text("a file"), "no_run"),
+        (lambda folder: folder.mkdir(), "no_run"),
+        (lambda folder: (folder / "config.json").mkdir(parents=True), "run_not_readable"),
+        (lambda folder: written(folder, b""), "run_damaged"),
+        (lambda folder: written(folder, b'{"name": "x"'), "run_damaged"),
+        (lambda folder: written(folder, b"\x00" * 300), "run_damaged"),
+        (lambda folder: written(folder, b"[" * 10_000), "run_damaged"),
+        (lambda folder: written(folder, b"[1]"), "run_damaged"),
+    ],
+)
+def test_what_is_no_run_is_told_apart_by_whoever_asks(make, code, tmp_path):
+    make(tmp_path / "run")
+    for ask in (read_run_json, finish):
+        with pytest.raises(InputError) as refusal:
+            ask(tmp_path / "run")
+        assert refusal.value.code == code
+        assert str(tmp_path / "run") in refusal.value.sentence
+        assert refusal.value.remedy
+    assert read_run(tmp_path / "run") is None
+    assert read_run_state(tmp_path / "run") is None
+    assert not (tmp_path / "run" / "finished.json").exists()
+
+
+def written(folder, content):
+    folder.mkdir()
+    (folder / "config.json").write_bytes(content)
+
+
+def test_a_run_that_may_not_be_read_says_so(monkeypatch):
+    folder = begun()
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError) as refusal:
+        read_run_json(folder)
+    assert refusal.value.code == "run_not_readable"
+    assert "Permission denied" in refusal.value.sentence

@@ -395,6 +395,9 @@ def test_a_model_is_made_of_a_run_that_rests(session, host, begin):
 def test_what_is_not_there_is_refused(session, runs, tmp_path):
     assert refusal(session.resume) == "no_run"
     assert refusal(session.select, tmp_path) == "no_run"
+    assert refusal(session.resume, tmp_path / "none") == "run_not_found"
+    (tmp_path / "config.json").write_text("{")
+    assert refusal(session.select, tmp_path) == "run_damaged"
     assert refusal(session.saveModel, "best", "heads", print, print) == "no_run"
     assert refusal(session.start, {"name": "../heads"}) == "bad_name"
     assert not runs.exists()
@@ -522,3 +525,30 @@ def test_a_long_journal_does_not_stop_the_viewer(session, host, runs):
 
     # Read at once it takes three times as long.
     assert shortest_block_s(look) < 0.25
+    # Every second, as long as it is followed.
+    before = _bytes_read()
+    for _ in range(10):
+        session._look()
+    assert _bytes_read() - before < 300_000
+
+
+def _bytes_read():
+    """What this process has read so far, as the system counts it."""
+    try:
+        return int(Path("/proc/self/io").read_text().split()[1])
+    except OSError:  # Not Linux.
+        return 0
+
+
+def test_a_journal_that_is_cut_back_and_grows_beyond_that_before_anybody_looks_is_read_anew(session, runs):
+    folder = runs / "heads"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"name": "heads"}')
+    journal = folder / "journal.jsonl"
+    journal.write_text("".join(f'{{"kind": "steps", "step": {step}, "pid": 1}}\n' for step in range(1, 6)))
+    session.select(folder)
+    before = session.journal
+    journal.write_text("".join(f'{{"kind": "steps", "step": {step}, "pid": 2}}\n' for step in range(1, 9)))
+    session._look()
+    assert session.journal is not before
+    assert [(line["step"], line["pid"]) for line in session.journal] == [(step, 2) for step in range(1, 9)]

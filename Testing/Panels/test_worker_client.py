@@ -1,7 +1,9 @@
 """The viewer's end of the worker: whatever the process does, each request has one answer and nothing stays behind."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -226,6 +228,84 @@ def test_stopping_leaves_no_process_and_no_files_and_calls_nobody(client, host):
     assert not answers.arrived
     assert children_of(os.getpid()) == set()
     assert scratch_folders() == []
+
+
+VIEWER = """
+import json, sys, time
+from pathlib import Path
+from Host.host import start
+from Panels.processes import children_of
+host = start()
+import os, slicer
+slicer.app.temporaryPath = sys.argv[1]
+host.expose_library(Path(sys.argv[2]), "UncertaintyGuidedI2I")
+from UncertaintyGuidedI2ILib.worker_client import WorkerClient
+working, resting = WorkerClient(onLog=print), WorkerClient(onLog=print)
+(working.newJobFolder() / "input.npy").write_bytes(b"a patient")
+# The process of the other has ended, or was never needed.
+for client in (working, resting):
+    (client.newFolder() / "thumbnail.png").write_bytes(b"a patient")
+host.wait_until(lambda: working._pid, 60)
+print(json.dumps([working._pid]), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_viewer_that_is_killed_leaves_neither_processes_nor_files(make_client, host, tmp_path, monkeypatch):
+    command = [sys.executable, "-c", VIEWER, str(tmp_path), str(MODULE)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as viewer:
+        workers = json.loads(viewer.stdout.readline())
+        assert len(list(tmp_path.glob("upgan-*/*/*"))) == 3
+        viewer.kill()
+    host.wait_until(lambda: not any(map(is_alive, workers)), 10)
+    # Its worker has removed what it worked in. What had no worker, the next viewer's finds.
+    (left,) = tmp_path.iterdir()
+    monkeypatch.setattr(slicer.app, "temporaryPath", str(tmp_path))
+    client = make_client()
+    client.start()
+    host.wait_until(lambda: len(list(tmp_path.iterdir())) == 1, 30)
+    assert not left.exists()
+    client.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_outlive_the_process_are_kept_until_they_are_removed_or_the_client_stops(
+    make_client, host, tmp_path
+):
+    client = make_client(made_up_worker(tmp_path, IN_ORDER))
+    folder = client.newFolder()
+    assert not client.isBusy
+    assert not client.isRunning
+    assert folder.stat().st_mode & 0o077 == 0
+    (folder / "thumbnail.png").write_bytes(b"a patient")
+    answers = Answers().ask(client, "quick")
+    host.wait_until(lambda: answers.arrived, 10)
+    ended = []
+    client.cancel(lambda: ended.append(True))
+    host.wait_until(lambda: ended, 5)
+    assert (folder / "thumbnail.png").exists()
+    client.removeFolder(folder)
+    client.removeFolder(folder)
+    assert scratch_folders() == []
+    client.newFolder()
+    client.stop()
+    assert scratch_folders() == []
+
+
+NOT_UNDERSTOOD = """
+for line in sys.stdin:
+    say(b'{"event": "error", "id": null, "code": "bad_request", "sentence": "?", "remedy": "?"}\\n')
+"""
+
+
+def test_a_request_that_the_worker_does_not_understand_is_answered(make_client, host, tmp_path):
+    """Its answer has no id, for that was not understood either."""
+    client = make_client(made_up_worker(tmp_path, NOT_UNDERSTOOD))
+    answers = Answers().ask(client)
+    host.wait_until(lambda: answers.arrived, 10)
+    assert [error.code for error in answers.errors] == ["bad_request"]
+    assert not client.isBusy
 
 
 def test_a_new_request_right_after_a_cancelled_one_gets_a_worker_of_its_own(client, host):

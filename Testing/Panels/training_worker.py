@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import queue
-import shutil
 import signal
 import sys
 import threading
@@ -38,6 +37,8 @@ class MadeUpWorker:
             request = json.loads(line)
             if request["command"] == "cancel":
                 self.cancelled.add(request["id"])
+            elif request["command"] == "shutdown":
+                break
             else:
                 self.waiting.put(request)
         self.closing = True
@@ -57,7 +58,6 @@ class MadeUpWorker:
                 self.say("error", self.number, code=str(error), sentence="Made up.", remedy="None.")
             else:
                 self.say("result", self.number, result=result)
-        shutil.rmtree(self.scratch)
 
     def report(self, stage, fraction):
         self.say("progress", self.number, stage=stage, fraction=fraction, elapsed_s=1.0, remaining_s=2.0)

@@ -250,11 +250,11 @@ class TrainPanel(VTKObservationMixin):
         )
 
     def _listNewRun(self) -> None:
-        from upgan.training.runs import read_run
+        from upgan.training.runs import read_run_state
 
         run = self._session.run
         # Its folder was empty when it was begun.
-        if run is not None and run not in self._runs and read_run(run) is not None:
+        if run is not None and run not in self._runs and read_run_state(run) is not None:
             self._listRuns()
 
     def _showEvents(self) -> None:
@@ -306,8 +306,15 @@ class TrainPanel(VTKObservationMixin):
             choices.run = str(self._session.run)
 
     def _listRuns(self) -> None:
+        from upgan.training.runs import read_run
+
         runs = self._session.runs()
         self._runs = {run.folder: run for run in runs}
+        other = self._session.run
+        if other is not None and other not in self._runs and (found := read_run(other)) is not None:
+            # One that lies elsewhere, and is not to be looked for again and again.
+            self._runs[other] = found
+            runs = [found, *runs]
         selector = self.ui.runSelector
         blocked = selector.blockSignals(True)
         selector.clear()

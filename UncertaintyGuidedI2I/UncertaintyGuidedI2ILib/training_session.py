@@ -17,9 +17,10 @@ from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.upkeep import Upkeep
-from UncertaintyGuidedI2ILib.worker_client import WorkerClient, privateFolder
+from UncertaintyGuidedI2ILib.worker_client import WorkerClient
 
 if TYPE_CHECKING:
+    from upgan.training.journal_reader import JournalReader
     from upgan.training.runs import Run
 
 State = Literal["idle", "checking", "running", "pausing", "paused", "stopping", "saving"]
@@ -73,7 +74,7 @@ class TrainingSession:
         self._client = client
         self._doing: State = "idle"
         self._found: State = "idle"
-        self._position = 0
+        self._reader: JournalReader | None = None
         self._hasMore = False
         self._isAsking = False
         self._drafts: list[Path] = []
@@ -121,7 +122,7 @@ class TrainingSession:
         """
         self._refuseUnlessReady()
         self._removeThumbnails()
-        self._thumbnails = privateFolder()
+        self._thumbnails = self._client.newFolder()
         arguments = {"config": config, "thumbnails": str(self._thumbnails)}
         self._request("check_data", arguments, self._thenRest(onResult), self._thenRest(onError))
         self._begin("checking")
@@ -171,8 +172,8 @@ class TrainingSession:
             run: A run's folder; by default that of the run looked at.
 
         Raises:
-            UpganError: ``training_busy``, ``package_missing``, ``no_run``, ``run_in_use``, ``run_over``, or what
-                ``WorkerClient.request`` raises.
+            UpganError: ``training_busy``, ``package_missing``, ``no_run`` and the like, ``run_in_use``, ``run_over``,
+                or what ``WorkerClient.request`` raises.
         """
         from upgan.errors import InputError
 
@@ -369,31 +370,31 @@ class TrainingSession:
         self._tell()
 
     def _follow(self, run: Path | None) -> None:
-        self.run, self.journal, self._position, self._hasMore = run, [], 0, False
+        from upgan.training.journal_reader import JournalReader
+
+        self.run, self.journal, self._hasMore = run, [], False
+        self._reader = JournalReader(run) if run is not None else None
 
     def _look(self) -> bool:
-        """Read the run's folder; returns whether anything is new."""
-        before = self._found, self._position
-        self._readJournal()
+        """Look at what is new in the run's folder; returns whether anything is."""
+        before = self._found
+        hasRead = self._readJournal()
         if not self.isOurs:
             self._found = _stateOf(self.run)
         self._setTimer()
-        return before != (self._found, self._position)
+        return hasRead or before != self._found
 
-    def _readJournal(self) -> None:
-        """Read a piece of what is new."""
-        from upgan.training.runs import read_journal
-
-        if self.run is None:
-            return
-        lines, position = read_journal(self.run, self._position, JOURNAL_BYTES)
-        if position < self._position:
+    def _readJournal(self) -> bool:
+        """Read a piece of what the journal has gained; returns whether there was anything."""
+        if self._reader is None:
+            return False
+        gain = self._reader.read(JOURNAL_BYTES)
+        if gain.is_anew:
             # A resumed run's journal begins again at its checkpoint.
             self.journal = []
-            self._position = 0
-        self.journal.extend(lines)
-        before, self._position = self._position, position
-        self._hasMore = position - before > JOURNAL_BYTES // 2
+        self.journal.extend(gain.lines)
+        self._hasMore = gain.has_more
+        return gain.is_anew or bool(gain.lines)
 
     def _setTimer(self) -> None:
         if self._hasMore or self.state in ("running", "pausing", "stopping"):
@@ -459,7 +460,7 @@ class TrainingSession:
 
     def _removeThumbnails(self) -> None:
         if self._thumbnails is not None:
-            shutil.rmtree(self._thumbnails, ignore_errors=True)
+            self._client.removeFolder(self._thumbnails)
             self._thumbnails = None
 
     def _refuseUnlessReady(self) -> None:
@@ -473,22 +474,25 @@ class TrainingSession:
 
 
 def _existing(run: Path | None) -> Run:
+    """Return a run as its folder tells it, or raise why it is none."""
     from upgan.errors import InputError
-    from upgan.training.runs import read_run
+    from upgan.training.runs import read_run, read_run_json
 
-    found = read_run(run) if run is not None else None
-    if found is None:
-        raise InputError("no_run", "There is no such training.", "Start one, or choose one of the list.")
-    return found
+    if run is not None:
+        read_run_json(run)
+        found = read_run(run)
+        if found is not None:
+            return found
+    raise InputError("no_run", "There is no such training.", "Start one, or choose one of the list.")
 
 
 def _stateOf(run: Path | None) -> State:
-    from upgan.training.runs import read_run
+    from upgan.training.runs import read_run_state
 
-    found = read_run(run) if run is not None else None
-    if found is None or found.state in ("stopped", "finished"):
+    found = read_run_state(run) if run is not None else None
+    if found is None or found in ("stopped", "finished"):
         return "idle"
-    return "running" if found.state == "running" else "paused"
+    return "running" if found == "running" else "paused"
 
 
 def _sweep(home: Path) -> None:

@@ -8,13 +8,15 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import qt
 import slicer
+
+if TYPE_CHECKING:
+    from upgan.scratch import Scratch
 
 MODULE = Path(__file__).parent.parent
 PROTOCOL = 1
@@ -67,7 +69,9 @@ class WorkerClient:
         self._killAfterMs = KILL_AFTER_MS + round(1000 * graceS)
         self._process: Any = None
         self._ended: Any = None
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
+        # Folders in it that outlive the process.
+        self._kept: set[Path] = set()
         self._pid = 0
         self._partial = b""
         self._partialLog = b""
@@ -135,8 +139,7 @@ class WorkerClient:
 
         if self._process is not None:
             return
-        if self._scratch is None or not self._scratch.is_dir():
-            self._scratch = privateFolder()
+        folder = self._folder()
         process = qt.QProcess()
         process.connect("readyReadStandardOutput()", self._onOutput)
         process.connect("readyReadStandardError()", self._onLogOutput)
@@ -145,7 +148,7 @@ class WorkerClient:
         self._process = process
         self._partial = self._partialLog = b""
         self._pid = 0
-        process.start(self._command[0], [*self._command[1:], "--scratch", str(self._scratch), *self._grace])
+        process.start(self._command[0], [*self._command[1:], "--scratch", str(folder), *self._grace])
         if self._process is None:
             # On Windows the error comes from within start().
             raise UpganError(
@@ -177,8 +180,8 @@ class WorkerClient:
             return
         self._ending = True
         self._tellBusy()
-        # It then ends by itself and removes its files; where it does not, it is killed.
-        process.closeWriteChannel()
+        # It then ends by itself; where it does not, it is killed.
+        self._shutDown()
 
         def killIfStillThere() -> None:
             if self._process is process:
@@ -193,6 +196,7 @@ class WorkerClient:
         """
         self._active = None
         self._job = None
+        self._kept.clear()
         self._onEnded.clear()
         if self._process is not None:
             self._endNow()
@@ -205,37 +209,78 @@ class WorkerClient:
             UpganError: ``worker_busy``, or what ``start`` raises.
             OutputError: ``temp_not_writable``.
         """
-        from upgan.errors import OutputError
-
         if self.isBusy:
             raise _busy()
         self.start()
-        assert self._scratch is not None
-        self._jobs += 1
-        folder = self._scratch / f"job-{self._jobs}"
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise _notWritable(OutputError, self._scratch, error) from error
-        self._job = folder
+        self._job = self._newFolder("job")
         self._tellBusy()
-        return folder
+        return self._job
 
     def removeJobFolder(self, folder: Path) -> None:
         """Remove the files of a piece of work, which is over; the worker is free for the next."""
         shutil.rmtree(folder, ignore_errors=True)
         if self._job == folder:
             self._job = None
-            if self._process is None:
-                self._removeScratch()
+            self._removeScratchUnlessUsed()
             self._tellBusy()
+
+    def newFolder(self) -> Path:
+        """Return a private folder for files that may outlive the process, until ``removeFolder`` or ``stop``.
+
+        However the application ends, nothing of it stays behind.
+
+        Raises:
+            OutputError: ``temp_not_writable``.
+        """
+        folder = self._newFolder("kept")
+        self._kept.add(folder)
+        return folder
+
+    def removeFolder(self, folder: Path) -> None:
+        """Remove a folder of ``newFolder``; nothing where it is gone already."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self._kept.discard(folder)
+        self._removeScratchUnlessUsed()
+
+    def _newFolder(self, name: str) -> Path:
+        from upgan.errors import OutputError
+
+        scratch = self._folder()
+        self._jobs += 1
+        folder = scratch / f"{name}-{self._jobs}"
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise _notWritable(OutputError, scratch, error) from error
+        return folder
+
+    def _folder(self) -> Path:
+        """Return the scratch folder, a new one where there is none or somebody has removed it."""
+        from upgan.errors import OutputError
+        from upgan.scratch import Scratch
+
+        if self._scratch is not None and self._scratch.folder.is_dir():
+            return self._scratch.folder
+        self._removeScratch()
+        temporary = Path(slicer.app.temporaryPath)
+        try:
+            self._scratch = Scratch(temporary)
+        except OSError as error:
+            raise _notWritable(OutputError, temporary, error) from error
+        return self._scratch.folder
+
+    def _shutDown(self) -> None:
+        """Ask the process to end; a stdin that closes without this says that the application is gone."""
+        self._lastID += 1
+        self._send({"id": self._lastID, "command": "shutdown"})
+        self._process.closeWriteChannel()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._process.write(json.dumps(message) + "\n")
 
     def _endNow(self) -> None:
         process = self._process
-        process.closeWriteChannel()
+        self._shutDown()
         if not process.waitForFinished(self._killAfterMs) and self._process is process:
             self._kill()
             process.waitForFinished(KILL_AFTER_MS)
@@ -272,7 +317,7 @@ class WorkerClient:
             return
         if kind == "ready":
             self._onReady(event)
-        elif self._active is None or self._ending or event.get("id") != self._active.id:
+        elif self._active is None or self._ending or event.get("id") not in self._idsOfActive(kind):
             if kind == "error":
                 self.onLog(f"The engine refused a request: {event.get('sentence', '')}")
         elif kind == "progress":
@@ -281,6 +326,11 @@ class WorkerClient:
             self._finishRequest(lambda request: request.onResult(event["result"]))
         else:
             self._finishRequest(lambda request: request.onError(self._errorOf(event)))
+
+    def _idsOfActive(self, kind: str) -> tuple[int | None, ...]:
+        """Return by which ids an event means the request under way: a line that is not understood has none."""
+        assert self._active is not None
+        return (self._active.id, None) if kind == "error" else (self._active.id,)
 
     def _onReady(self, event: dict[str, Any]) -> None:
         from upgan.errors import UpganError
@@ -350,8 +400,7 @@ class WorkerClient:
         cancelled, self._ending = self._ending, False
         # This may run in one of its own signals: it must live until Qt is out of it.
         self._ended = process
-        if self._job is None:
-            self._removeScratch()
+        self._removeScratchUnlessUsed()
         remedy = "Try again: it is started anew. If it happens again, see the log, choose a smaller image or the CPU."
         error = Cancelled() if cancelled else UpganError("worker_ended", sentence, remedy)
         self._finishRequest(lambda request: request.onError(error))
@@ -359,9 +408,13 @@ class WorkerClient:
         for onEnded in waiting:
             onEnded()
 
+    def _removeScratchUnlessUsed(self) -> None:
+        if self._process is None and self._job is None and not self._kept:
+            self._removeScratch()
+
     def _removeScratch(self) -> None:
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
             self._scratch = None
 
     def _tellBusy(self) -> None:
@@ -380,21 +433,6 @@ def _busy() -> Exception:
 def _python() -> str:
     """Return the Python that has the application's packages: Slicer's own executable is no interpreter."""
     return shutil.which("PythonSlicer") or sys.executable
-
-
-def privateFolder() -> Path:
-    """Make a folder below the application's temporary one, readable by this user only.
-
-    Raises:
-        OutputError: ``temp_not_writable``.
-    """
-    from upgan.errors import OutputError
-
-    temporary = Path(slicer.app.temporaryPath)
-    try:
-        return Path(tempfile.mkdtemp(prefix="upgan-", dir=temporary))
-    except OSError as error:
-        raise _notWritable(OutputError, temporary, error) from error
 
 
 def _notWritable(kind: type, folder: Path, error: OSError) -> Exception:

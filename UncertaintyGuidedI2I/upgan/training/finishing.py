@@ -9,7 +9,8 @@ from filelock import FileLock, Timeout
 
 from upgan.errors import InputError
 from upgan.training import checkpoint
-from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, write_json
+from upgan.training.files import CACHE, FINISHED, LOCK, write_json
+from upgan.training.runs import read_run_json
 
 # Whoever asks whether the run is in use holds the lock for an instant.
 _LOCK_S = 2.0
@@ -19,11 +20,10 @@ def finish(run: Path) -> None:
     """Declare a paused run ended and remove its copy of the images; its checkpoints stay.
 
     Raises:
-        InputError: ``no_run``, or ``run_in_use`` while a process trains.
+        InputError: As ``runs.read_run_json``, or ``run_in_use`` while a process trains.
         OutputError: ``not_writable``.
     """
-    if not (run / CONFIG).is_file():
-        raise InputError("no_run", f"{run} holds no training.", "Choose the folder of a run.")
+    read_run_json(run)
     try:
         with FileLock(run / LOCK, timeout=_LOCK_S):
             if not (run / FINISHED).exists():

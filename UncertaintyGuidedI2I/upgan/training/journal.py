@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from upgan.errors import OutputError
+from upgan.training.journal_reader import JOURNAL
 
-JOURNAL = "journal.jsonl"
 _FIGURES = ("loss", "likelihood", "l1", "adversarial", "discriminator", "rate")
 
 

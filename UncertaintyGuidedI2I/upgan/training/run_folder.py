@@ -16,11 +16,12 @@ from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.tasks import Task
 from upgan.training import checkpoint as checkpoints
 from upgan.training.config import DataConfig, TrainingConfig
-from upgan.training.files import CONFIG, DATA, MACHINE, SPLIT, read_json
+from upgan.training.files import DATA, MACHINE, SPLIT, read_json
+from upgan.training.journal_reader import read_journal
 from upgan.training.pairs import PairFiles
 from upgan.training.preparation import Pair, prepare_pair
+from upgan.training.run_config import read_run_config
 from upgan.training.run_data import base_changed, images_changed
-from upgan.training.runs import read_journal
 from upgan.training.splitting import Split
 
 
@@ -67,14 +68,15 @@ class TrainedRun:
             checkpoint: ``best``, ``last``, ``phase_1`` …
 
         Raises:
-            InputError: ``run_unfinished`` where the checkpoint is not there yet, ``run_damaged``.
+            InputError: ``run_unfinished`` where the checkpoint is not there yet, ``run_damaged``, and what
+                ``read_run_config`` raises.
             BundleError: The base model is not there any more, or another (``base_changed``).
         """
         path = checkpoints.path_of(run, checkpoint)
         if not path.is_file():
             raise _unfinished(run, checkpoint)
         try:
-            config = TrainingConfig.model_validate(read_json(run / CONFIG))
+            config = read_run_config(run)
             content = read_json(run / DATA)
             split = Split(**read_json(run / SPLIT))
             task = Task.model_validate(content["task"])
@@ -82,7 +84,7 @@ class TrainedRun:
             files = {entry["subject"]: _files(entry) for entry in content["pairs"]}
             checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
             machine = (run / MACHINE).read_text(encoding="utf-8").strip()
-            journal = read_journal(run)[0]
+            journal = read_journal(run)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 "run_damaged", f"Files of the training in {run} are missing or damaged.", "Start it anew."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import InputError, OutputError
+from upgan.training.journal_reader import last_lines, parsed
 
 State = Literal["new", "running", "paused", "stopped", "finished"]
 
 _CONFIG = "config.json"
-_JOURNAL = "journal.jsonl"
 _FINISHED = "finished.json"
 _LOCK = "run.lock"
 _CHECKPOINTS = "checkpoints"
@@ -83,27 +82,85 @@ def list_runs() -> list[Run]:
 
 
 def read_run(folder: Path) -> Run | None:
-    """Look at one run; None where the folder holds none."""
-    config = _read_object(folder / _CONFIG)
-    if config is None:
+    """Look at one run; None where the folder holds none that can be read. Only the end of its journal is looked at."""
+    try:
+        config = read_run_json(folder)
+        created = (folder / _CONFIG).stat().st_mtime
+    except (InputError, OSError):
         return None
     finished = _read_object(folder / _FINISHED)
-    try:
-        created = (folder / _CONFIG).stat().st_mtime
-        journal = (folder / _JOURNAL).read_bytes()
-    except OSError:
-        created, journal = 0.0, b""
-    stage, steps = _last_line(journal, b'"kind": "stage"'), _last_line(journal, b'"kind": "steps"')
+    best = finished.get("best") if finished else None
+    needed = {"steps": b'"kind": "steps"'} | ({} if best else {"best": b'"best": true'})
+    lines = last_lines(folder, needed, beside={"stage": b'"kind": "stage"'})
+    steps, stage = lines.get("steps", {}), lines.get("stage", {})
     where = stage if stage.get("stage", 0) > steps.get("stage", 0) else steps
     return Run(
         folder,
         name=str(config.get("name", folder.name)),
         created=created,
         state=_state(folder, finished),
-        best=_best(finished, _last_line(journal, b'"best": true')),
+        best=dict(best) if isinstance(best, dict) else _best(lines.get("best", {})),
         stage=where.get("stage", 0),
         stages=where.get("stages", 0),
         fraction=1.0 if finished and not finished.get("stopped") else _fraction(steps),
+    )
+
+
+def read_run_state(folder: Path) -> State | None:
+    """Return only what a run is doing, which may be asked for every second; None as for ``read_run``."""
+    try:
+        read_run_json(folder)
+    except InputError:
+        return None
+    return _state(folder, _read_object(folder / _FINISHED))
+
+
+def read_run_json(folder: Path) -> dict[str, Any]:
+    """Read a run's configuration as it was written, whatever the values.
+
+    Raises:
+        InputError: ``run_not_found`` where there is no such folder; ``no_run`` where it holds no configuration;
+            ``run_not_readable`` where the system refuses; ``run_damaged`` where it is no JSON object.
+    """
+    path = folder / _CONFIG
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise (_no_run(folder) if os.path.lexists(folder) else _not_found(folder)) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(
+            "run_not_readable",
+            f"The training in {folder} cannot be read: {why}.",
+            "Change the permissions of its folder and files, or ask their owner to.",
+        ) from error
+    content = parsed(text)
+    if content is None:
+        raise run_damaged(folder, f"{_CONFIG} is empty or was overwritten")
+    return content
+
+
+def run_damaged(folder: Path, why: str) -> InputError:
+    """What is said of a run whose configuration is not what was written; its checkpoints may be whole."""
+    return InputError(
+        "run_damaged",
+        f"The configuration of the training in {folder} is damaged: {why}.",
+        f"Put a copy of {_CONFIG} back. Without one, delete that file and start the same training in the same folder "
+        "with `upgan train CONFIG.toml --output FOLDER`: it goes on from its last checkpoint.",
+    )
+
+
+def _not_found(folder: Path) -> InputError:
+    return InputError(
+        "run_not_found",
+        f"There is no folder {folder}.",
+        "Choose the folder of a run; where it lies on another disk or computer, connect that first.",
+    )
+
+
+def _no_run(folder: Path) -> InputError:
+    return InputError(
+        "no_run", f"{folder} holds no training.", f"Choose the folder of a run, in which there is a {_CONFIG}."
     )
 
 
@@ -136,33 +193,6 @@ def new_run_folder(name: str) -> Path:
             "Set the environment variable UPGAN_RUNS to a folder of yours.",
         ) from error
     raise AssertionError("unreachable: there are always more numbers")
-
-
-def read_journal(run: Path, position: int = 0, most: int = -1) -> tuple[list[dict[str, Any]], int]:
-    """Read the lines that a run's journal has gained since ``position``.
-
-    A line that is being written is left for the next time. A journal is cut back when its run goes on from a
-    checkpoint, and its lines are written again; where that has made it shorter than ``position``, it is read from its
-    start, so that lines may come twice: of lines about the same stage and step the later one counts.
-
-    Args:
-        run: Its folder.
-        position: 0, or what the last call returned.
-        most: Bytes to read at a time, far more than a line has; by default all.
-
-    Returns:
-        The new lines, and the position to ask with next time.
-    """
-    try:
-        with (run / _JOURNAL).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = position if position <= size else 0
-            file.seek(start)
-            text = file.read(most)
-    except OSError:  # The run has not begun to write.
-        return [], 0
-    whole = text[: text.rfind(b"\n") + 1]
-    return [line for part in whole.splitlines() if (line := _parsed(part))], start + len(whole)
 
 
 def checkpoints(run: Path) -> list[str]:
@@ -204,9 +234,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _best(finished: dict[str, Any] | None, line: dict[str, Any]) -> dict[str, Any] | None:
-    if finished and isinstance(finished.get("best"), dict):
-        return dict(finished["best"])
+def _best(line: dict[str, Any]) -> dict[str, Any] | None:
     phases = line.get("phases")
     if not phases:
         return None
@@ -218,25 +246,8 @@ def _fraction(steps: dict[str, Any]) -> float:
     return seconds / (seconds + left) if seconds and left is not None else 0.0
 
 
-def _last_line(journal: bytes, mark: bytes) -> dict[str, Any]:
-    """The last whole line with a mark, found without parsing the thousands before it; empty where there is none."""
-    journal = journal[: journal.rfind(b"\n") + 1]
-    at = journal.rfind(mark)
-    if at < 0:
-        return {}
-    return _parsed(journal[journal.rfind(b"\n", 0, at) + 1 : journal.find(b"\n", at)]) or {}
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        return _parsed(path.read_bytes())
+        return parsed(path.read_bytes())
     except OSError:
         return None

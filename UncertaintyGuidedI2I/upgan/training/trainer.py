@@ -20,9 +20,10 @@ from upgan.errors import DeviceError, InputError, OutputError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.training.config import TrainingConfig
-from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, read_json, write_json
+from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, read_json
 from upgan.training.processes import make_fabric
 from upgan.training.progressive import ProgressiveTraining, Watch
+from upgan.training.run_config import read_run_config, write_run_config
 from upgan.training.run_data import prepare_data
 
 _LOCK_S = 2.0
@@ -42,20 +43,20 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)  # It will hold patients' images.
     if (folder / CONFIG).exists():
-        if _read_config(folder) != config:
+        if read_run_config(folder) != config:
             raise InputError(
                 "other_run",
                 f"{folder} holds a run with another configuration.",
                 "Choose another folder, or empty this one.",
             )
     else:
-        write_json(folder / CONFIG, config.model_dump(mode="json"))
+        write_run_config(config, folder)
     resume(folder, watch)
 
 
 def resume(folder: Path, watch: Watch) -> None:
-    """Go on with a run from its last checkpoint; errors as for ``train``, and ``no_run``."""
-    config = _read_config(folder)
+    """Go on with a run from its last checkpoint; errors as for ``train``, and those of ``read_run_config``."""
+    config = read_run_config(folder)
     if _is_finished(folder):
         shutil.rmtree(folder / CACHE, ignore_errors=True)  # Somebody may have ended it in between.
         return
@@ -118,11 +119,7 @@ def _new_cascade(config: TrainingConfig) -> Cascade | PublishedCascade:
 
 def _is_finished(folder: Path) -> bool:
     """Whether the run has come to its end; one that the user ended before may go on."""
-    return (folder / FINISHED).exists() and not read_json(folder / FINISHED)["stopped"]
-
-
-def _read_config(folder: Path) -> TrainingConfig:
     try:
-        return TrainingConfig.model_validate(read_json(folder / CONFIG))
-    except (OSError, ValueError) as error:
-        raise InputError("no_run", f"{folder} holds no training.", "Choose the folder of a run.") from error
+        return not read_json(folder / FINISHED)["stopped"]
+    except (OSError, ValueError, KeyError, TypeError):  # It is not there, or damaged: it is written again at the end.
+        return False
