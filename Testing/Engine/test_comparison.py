@@ -275,6 +275,19 @@ def test_a_reference_on_the_same_grid_is_compared_as_it_is(head, tmp_path):
     assert all(stage for _, stage in stages)
 
 
+def test_padding_and_metal_of_the_reference_count_as_those_of_a_target_do(head, tmp_path):
+    reference = head[3].copy()
+    reference[5, 14:16, 10] = 3071
+    plain = check(tmp_path, head, reference=reference)
+    reference[:, :2] = -3024
+    reference[5, 14:16, 10] = 30_000
+    spoilt = check(tmp_path, head, reference=reference)
+    assert figures_of(spoilt) == figures_of(plain)
+    assert [note for note in spoilt["notes"] if note not in plain["notes"]] == [
+        "2 voxels of the reference lie above 3071 HU, as metal does; they count as that."
+    ]
+
+
 def test_figures_do_not_depend_on_the_order_in_which_voxels_are_stored(head, tmp_path):
     image, alpha, beta, reference = head
     # The same image, stored as sagittal slices: i' runs along j, j' against k, k' along i.

@@ -125,6 +125,56 @@ def test_swapped_modalities_are_told_from_wrong_units(pair, heads):
     assert codes(check(pair(target=with_voxels(ct, hu_to_mu(ct.voxels))))) == ["not_hu"]
 
 
+def outside_round_view(shape) -> np.ndarray:
+    _, j, i = np.indices(shape)
+    return ((j - (shape[1] - 1) / 2) / shape[1]) ** 2 + ((i - (shape[2] - 1) / 2) / shape[2]) ** 2 > 0.245
+
+
+def test_what_is_no_tissue_in_a_ct_is_said_and_trained_on_as_air_or_as_the_densest_tissue(pair, heads):
+    ct = heads[0][1]
+    outside = outside_round_view(SHAPE)
+    good = prepare_pair(pair(), PAIRS, PET_TO_CT).target.voxels
+    for spoilt, value, code, words in (
+        (outside, -3024, "ct_padding", [f"{outside.mean():.1%}", "-3024"]),
+        (np.s_[12, 30:32, 20:23], 30_000, "metal", ["6 voxels", "30000"]),
+        (np.s_[12, 30, 20], 3e6, "impossible_values", ["1 voxels", "3e+06"]),
+    ):
+        voxels = ct.voxels.copy()
+        voxels[spoilt] = value
+        files = pair(target=with_voxels(ct, voxels))
+        checked = check(files)
+        assert codes(checked) == [code]
+        assert checked.usable
+        assert all(word in checked.problems[0].sentence for word in words)
+        target = prepare_pair(files, PAIRS, PET_TO_CT).target.voxels
+        assert (target[spoilt] == (-1000 if value < 0 else 3071)).all()
+        target[spoilt] = good[spoilt]
+        np.testing.assert_array_equal(target, good)
+
+
+def test_a_patient_whom_the_ct_does_not_see_whole_is_named_though_it_is_padded_there(pair, heads):
+    ct = heads[0][1]
+    voxels = ct.voxels.copy()
+    voxels[:, :, :20] = -2000
+    assert codes(check(pair(target=with_voxels(ct, voxels))))[:2] == ["ct_padding", "partly_covered"]
+
+
+@pytest.mark.parametrize(
+    ("background", "code", "usable"),
+    [
+        (lambda ct: ct < -500, "background_not_air", False),
+        (lambda ct: outside_round_view(ct.shape), "background_not_air", False),
+        (lambda ct: np.indices(ct.shape)[2] < 1, "background_partly_zero", True),
+    ],
+    ids=["all", "around the field of view", "a strip"],
+)
+def test_a_background_of_water_is_not_taken_for_air(pair, heads, background, code, usable):
+    ct = heads[0][1]
+    checked = check(pair(target=with_voxels(ct, np.where(background(ct.voxels), 0, ct.voxels))))
+    assert codes(checked) == [code]
+    assert checked.usable == usable
+
+
 def test_one_image_for_both_sides_is_refused_for_mri(pair, heads):
     data = DataConfig(path=Path("unused"), layout="csv", task="mri_motion")
     pet, _ = heads[0]

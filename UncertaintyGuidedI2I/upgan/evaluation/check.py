@@ -14,11 +14,9 @@ from upgan.evaluation.comparison import compare
 from upgan.evaluation.request import CheckArguments
 from upgan.evaluation.scope import ct_scope, foreground_scope
 from upgan.handover import save_voxels
+from upgan.hounsfield import AIR_HU, HIGHEST_HU, hounsfield
 from upgan.resampling import Grid, Resampled, resample
 from upgan.volume import Reorientation, Volume
-
-# What lies where a CT does not reach, in HU.
-AIR = -1000.0
 
 # Grids whose voxels lie closer together than this are the same grid, mm.
 _SAME_PLACE_MM = 1e-3
@@ -47,6 +45,10 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
     progress(0.0, "reading")
     image = Volume(_read(request.image), np.array(request.ijk_to_ras, dtype=np.float64))
     reference = Volume(_read(request.reference), np.array(request.reference_ijk_to_ras, dtype=np.float64))
+    metal = 0
+    if unit == "HU":
+        metal = int(np.count_nonzero(reference.voxels > HIGHEST_HU))
+        reference = Volume(hounsfield(reference.voxels), reference.ijk_to_ras)
     # Slices are axial from here on, however the image is stored: the body is filled and SSIM computed in them.
     axial = Reorientation.of(image.ijk_to_ras, "axial")
     maps = [None if path is None else _read(path) for path in (request.alpha, request.beta)]
@@ -56,7 +58,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
     standing = image.reoriented("axial")
 
     grid = Grid(standing.voxels.shape, standing.ijk_to_ras)
-    outside = AIR if unit == "HU" else 0.0
+    outside = AIR_HU if unit == "HU" else 0.0
     found = resample(
         reference, grid, outside, lambda fraction: progress(0.05 + 0.2 * fraction, "resampling the reference")
     )
@@ -70,7 +72,8 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
     known = _known(standing.voxels, alpha, beta) & found.covered
     scope = (ct_scope if unit == "HU" else foreground_scope)(found.voxels, found.covered)
     dropped = int(np.count_nonzero(scope.mask & ~known))
-    scope = replace(scope, mask=scope.mask & known, notes=(*_notes(image, reference, found, dropped), *scope.notes))
+    notes = _notes(image, reference, found, dropped, metal)
+    scope = replace(scope, mask=scope.mask & known, notes=(*notes, *scope.notes))
     if not scope.mask.any():
         raise InputError(
             "nothing_to_compare",
@@ -109,7 +112,7 @@ def _known(image: np.ndarray, alpha: np.ndarray | None, beta: np.ndarray | None)
     return known
 
 
-def _notes(image: Volume, reference: Volume, found: Resampled, dropped: int) -> list[str]:
+def _notes(image: Volume, reference: Volume, found: Resampled, dropped: int, metal: int) -> list[str]:
     notes = []
     if any(found.smoothing_mm):
         size = " x ".join(f"{sigma:.2g}" for sigma in found.smoothing_mm)
@@ -123,6 +126,8 @@ def _notes(image: Volume, reference: Volume, found: Resampled, dropped: int) -> 
     share = float(found.covered.mean())
     if share < _NEARLY_ALL:
         notes.append(f"The reference covers {share:.1%} of the result's grid; the rest is not compared.")
+    if metal:
+        notes.append(f"{metal} voxels of the reference lie above {HIGHEST_HU:g} HU, as metal does; they count as that.")
     if dropped:
         notes.append(f"{dropped} voxels were left out because the result has no valid values there.")
     return notes

@@ -11,6 +11,7 @@ import numpy as np
 
 from upgan.errors import InputError
 from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.hounsfield import HIGHEST_HU, LOWEST_HU
 from upgan.tasks import Task
 from upgan.training.config import DataConfig, SplitConfig
 from upgan.training.outliers import outliers
@@ -19,10 +20,12 @@ from upgan.training.preparation import (
     combined_sha256,
     degraded,
     image_sha256,
+    in_target_values,
     on_grid_of,
     patient_mask,
     read_side,
     same_grid,
+    sides_read,
 )
 from upgan.training.registration import Registration, register
 from upgan.training.splitting import Split, split_subjects
@@ -41,6 +44,19 @@ _DICE_LEAST, _DICE_GOOD = 0.5, 0.75
 
 # Of the bad subjects in one sentence.
 _NAMED = 5
+
+# Share of a CT outside the scanner's round field of view that is worth a word: a fifth where it is square.
+_PADDING = 1e-3
+
+# No scanner stores more, and no metal has more, however the scale is extended.
+_IMPOSSIBLE_HU = 32767.0
+
+# Share of the outermost voxels of a CT that are exactly 0 HU: above the one it is said, above the other the background
+# is water to whoever learns from it. Where a patient is cut by the edge, values scatter.
+_ZERO_SAID, _ZERO_MOST = 0.02, 0.2
+
+# A CT has air or fat in it; an image in other units that has zeros around the patient has nothing below them.
+_BELOW_WATER_HU = -50.0
 
 # Nobody lies turned by more between two scans on one table.
 _LARGEST_ROTATION_DEG = 25.0
@@ -212,7 +228,7 @@ class _Check:
         self.thumbnails: dict[str, Path] = {}
 
     def run(self) -> CheckedPair:
-        sides = ("target",) if self.data.degradation != "none" else ("input", "target")
+        sides = sides_read(self.data)
         images = {side: volume for side in sides if (volume := self._read(side)) is not None}
         pair = CheckedPair(self.files, checksums={side: image_sha256(volume) for side, volume in images.items()})
         first = images.get(sides[0])
@@ -283,8 +299,15 @@ class _Check:
         self.figures["body_ml"] = _millilitres(patient_mask(coarse, self.task), coarse)
 
     def _look_at_both(self, source: Volume, target: Volume) -> None:
-        if self.task.unit == "HU" and not self._is_in_hounsfield_units(source, target):
-            return
+        imaged = None
+        if self.task.unit == "HU":
+            if not self._is_in_hounsfield_units(source, target):
+                return
+            self._look_for_values_of_no_tissue(target)
+            padding = target.voxels < LOWEST_HU
+            if padding.any():
+                imaged = Volume(np.where(padding, np.float32(np.nan), target.voxels), target.ijk_to_ras)
+            target = in_target_values(target, self.task)
         intensities = self.task.calibrate(source)
         self.figures["reference"] = intensities.reference
         self._look_for_negative(source)
@@ -295,6 +318,7 @@ class _Check:
         if self.data.register_pairs:
             registration = register(source, target)
             target = registration.apply(target)
+            imaged = registration.apply(imaged) if imaged else None
         elif not same_grid(source, target):
             self._warn(
                 "other_grid",
@@ -303,6 +327,8 @@ class _Check:
             )
         coarse = _coarse(source)
         reference, covered = on_grid_of(coarse, target, self.task)
+        if imaged is not None:  # What the scanner did not see is no part of what the target covers.
+            covered = on_grid_of(coarse, imaged, self.task)[1]
         foreground = _foreground(intensities.normalise(coarse.voxels))
         share = float(covered[foreground].mean()) if foreground.any() else 0.0
         if share < _COVERED_NEARLY:
@@ -321,6 +347,41 @@ class _Check:
             self.figures["target_median"] = float(np.median(reference.voxels[body]))
         self.figures["similarity"] = _similarity(intensities.normalise(coarse.voxels), reference.voxels, covered)
 
+    def _look_for_values_of_no_tissue(self, target: Volume) -> None:
+        """Say how much of a CT is padding, metal or nothing that a CT can hold; none of it is trained on as it is."""
+        voxels = target.voxels
+        padding = np.count_nonzero(voxels < LOWEST_HU) / voxels.size
+        if padding > _PADDING:
+            self._warn(
+                "ct_padding",
+                f"{padding:.1%} of the target's voxels are below {LOWEST_HU:g} HU (down to {voxels.min():.6g}), as "
+                "outside a scanner's field of view.",
+                "They are taken as air; nothing needs to be done.",
+            )
+        beyond = voxels[voxels > HIGHEST_HU]
+        impossible = np.count_nonzero(beyond > _IMPOSSIBLE_HU)
+        if impossible:
+            self._warn(
+                "impossible_values",
+                f"{impossible} voxels of the target are above {_IMPOSSIBLE_HU:g} HU (up to {beyond.max():.4g}), which "
+                "no CT holds.",
+                f"They are taken as {HIGHEST_HU:g} HU; look at the image, it may be damaged.",
+            )
+        elif beyond.size:
+            self._warn(
+                "metal",
+                f"{beyond.size} voxels of the target are above {HIGHEST_HU:g} HU (up to {beyond.max():.6g}), as in "
+                "metal.",
+                f"They are taken as {HIGHEST_HU:g} HU; leave the subject out if artefacts reach far.",
+            )
+        zero = _zero_at_the_edge(voxels)
+        if zero > _ZERO_SAID:
+            self._warn(
+                "background_partly_zero",
+                f"{zero:.0%} of the voxels at the target's edge are exactly 0 HU, which is water and not air.",
+                "Set what was not scanned to -1000 HU.",
+            )
+
     def _is_in_hounsfield_units(self, source: Volume, target: Volume) -> bool:
         source_is_ct, target_is_ct = _looks_like_ct(source), _looks_like_ct(target)
         if source_is_ct and not target_is_ct:
@@ -335,6 +396,13 @@ class _Check:
                 f"The input looks like a CT in HU, but {self.task.input_modality} is expected.",
                 "Choose the other image of the patient.",
             )
+        elif target.voxels.min() < _BELOW_WATER_HU and _zero_at_the_edge(target.voxels) > _ZERO_MOST:
+            self._error(
+                "background_not_air",
+                "The target's background is 0 HU, which is water, where a CT has air (-1000 HU).",
+                "Set the background to -1000 HU, or export the CT again without masking it.",
+            )
+            return False
         elif not target_is_ct:
             low, high = np.percentile(_coarse(target).voxels, (1, 99))
             self._error(
@@ -413,6 +481,12 @@ def _looks_like_ct(volume: Volume) -> bool:
         return not ct_scope(voxels, np.ones(voxels.shape, dtype=bool)).notes
     except InputError:
         return False
+
+
+def _zero_at_the_edge(voxels: np.ndarray) -> float:
+    """Share of the outermost voxels [K, J, I] that are exactly zero, as software fills in what it does not know."""
+    faces = [voxels.take(end, axis) for axis in range(3) for end in (0, -1)]
+    return sum(np.count_nonzero(face == 0) for face in faces) / sum(face.size for face in faces)
 
 
 def _similarity(source: np.ndarray, target: np.ndarray, covered: np.ndarray) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from upgan.errors import InputError
 from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.hounsfield import AIR_HU, hounsfield
 from upgan.resampling import Grid, resample
 from upgan.tasks import Task
 from upgan.training.config import DataConfig
@@ -19,8 +20,6 @@ from upgan.volume import Reorientation, Volume, count_nonfinite, read_volume
 
 # Of an affine's entries, in mm: what formats with single-precision geometry lose, far below a voxel.
 _GRID_TOLERANCE = 1e-2
-
-_AIR_HU = -1000.0
 
 
 class Pair(NamedTuple):
@@ -40,18 +39,18 @@ class Pair(NamedTuple):
 
 
 def prepare_pair(files: PairFiles, data: DataConfig, task: Task) -> Pair:
-    """Read a subject, register the target if asked, and put it on the input's grid.
+    """Read a subject, register the target if asked, and put it on the input's grid; a CT's padding is air before that.
 
     Raises:
         InputError: ``missing_input``, ``missing_target``, ``not_finite``, ``no_overlap``, ``registration_failed`` or
             what ``upgan.volume.read_volume`` refuses.
     """
-    target = read_side(files, "target")
+    sides = {side: read_side(files, side) for side in sides_read(data)}
+    sha256 = combined_sha256({side: image_sha256(volume) for side, volume in sides.items()})
+    target = in_target_values(sides["target"], task)
     if data.degradation != "none":
-        source = degraded(target, files.subject, data)
-        return Pair(files.subject, source, target, combined_sha256({"target": image_sha256(target)}))
-    source = read_side(files, "input")
-    sha256 = combined_sha256({"input": image_sha256(source), "target": image_sha256(target)})
+        return Pair(files.subject, degraded(target, files.subject, data), target, sha256)
+    source = sides["input"]
     if data.register_pairs:
         target = register(source, target).apply(target)
     if not same_grid(source, target):
@@ -63,6 +62,18 @@ def prepare_pair(files: PairFiles, data: DataConfig, task: Task) -> Pair:
                 "Register the pairs, or check that both are of the same patient.",
             )
     return Pair(files.subject, source, target, sha256)
+
+
+def sides_read(data: DataConfig) -> tuple[str, ...]:
+    """Name the images of a pair that are read: a degradation makes the inputs."""
+    return ("target",) if data.degradation != "none" else ("input", "target")
+
+
+def in_target_values(target: Volume, task: Task) -> Volume:
+    """Give a CT the values that can be learned, see ``upgan.hounsfield``; leave any other target as it is."""
+    if task.unit != "HU":
+        return target
+    return Volume(hounsfield(target.voxels), target.ijk_to_ras, target.modality)
 
 
 def read_side(files: PairFiles, side: str) -> Volume:
@@ -100,7 +111,7 @@ def same_grid(one: Volume, other: Volume) -> bool:
 
 def on_grid_of(source: Volume, target: Volume, task: Task) -> tuple[Volume, np.ndarray]:
     """Resample the target onto the input's grid, air where it does not reach; also say where it does, [K, J, I]."""
-    outside = _AIR_HU if task.unit == "HU" else 0.0
+    outside = AIR_HU if task.unit == "HU" else 0.0
     shape = (source.voxels.shape[0], source.voxels.shape[1], source.voxels.shape[2])
     found = resample(target, Grid(shape, source.ijk_to_ras), outside)
     return Volume(found.voxels, source.ijk_to_ras, target.modality), found.covered
@@ -121,6 +132,11 @@ def patient_mask(target: Volume, task: Task) -> np.ndarray:
         remedy = f"Check that the right image was chosen{' and that its unit is HU' if task.unit == 'HU' else ''}."
         raise InputError(error.code, "The target shows no patient.", remedy) from error
     return axial.undo(scope.mask)
+
+
+def pair_sha256(files: PairFiles, data: DataConfig) -> str:
+    """Checksum of a subject's images as ``prepare_pair`` gives it, without preparing them; errors as ``read_side``."""
+    return combined_sha256({side: image_sha256(read_side(files, side)) for side in sides_read(data)})
 
 
 def image_sha256(volume: Volume) -> str:
