@@ -99,7 +99,13 @@ def config_of(device: str, precision: str) -> TrainingConfig:
             "name": "speed",
             "architecture": {"phases": 1, "width": WIDTH},
             "data": {"path": "nowhere"},
-            "loss": {"form": "published_product", "likelihood": LIKELIHOOD, "l1": L1, "adversarial": ADVERSARIAL},
+            "loss": {
+                "form": "published_product",
+                "likelihood": LIKELIHOOD,
+                "l1": L1,
+                "adversarial": ADVERSARIAL,
+                "normalisation": "slice",  # as theirs
+            },
             "discriminator": {"layers": DISCRIMINATOR_LAYERS},
             "schedule": {"epochs": [1], "joint_epochs": 0, "learning_rate": RATE, "batch": BATCH},
             "compute": {"device": device, "precision": precision},

@@ -10,6 +10,7 @@ class MemorySlices(NamedTuple):
     a: np.ndarray
     b: np.ndarray
     body: np.ndarray
+    clean: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -18,19 +19,22 @@ class MemorySubject:
     shape: tuple[int, int]
     reference: float
     ijk_to_ras: np.ndarray
+    acquired_mm: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass
 class MemoryCache:
     canvas: tuple[int, int]
     spacing_mm: tuple[float, float] = (1.0, 1.0)
+    plane: str = "axial"
     subjects: dict[str, MemorySubject] = field(default_factory=dict)
     slices: dict[str, MemorySlices] = field(default_factory=dict)
 
     def add(self, subject: str, a: np.ndarray, b: np.ndarray, body: np.ndarray, reference: float = 1.0) -> None:
         affine = np.diag([-self.spacing_mm[1], -self.spacing_mm[0], 3.0, 1.0])
-        self.subjects[subject] = MemorySubject(len(a), a.shape[1:], reference, affine)
-        self.slices[subject] = MemorySlices(a.astype(np.float16), b.astype(np.float16), body.astype(np.uint8))
+        self.subjects[subject] = MemorySubject(len(a), a.shape[1:], reference, affine, self.spacing_mm)
+        half = b.astype(np.float16)
+        self.slices[subject] = MemorySlices(a.astype(np.float16), half, body.astype(np.uint8), half)
 
     def load(self, subject: str) -> MemorySlices:
         return self.slices[subject]

@@ -68,7 +68,7 @@ def calls(monkeypatch):
     """Replace the training by a list of what would have been trained."""
     made = []
     monkeypatch.setattr(trainer, "train", lambda config, folder, watch: made.append(("train", config, folder)))
-    monkeypatch.setattr(trainer, "resume", lambda folder, watch: made.append(("resume", folder)))
+    monkeypatch.setattr(trainer, "resume", lambda folder, watch, moved_to: made.append(("resume", folder, moved_to)))
     return made
 
 
@@ -85,7 +85,8 @@ def test_a_run_is_started_as_the_file_and_the_command_line_say(run, config, call
 def test_a_run_goes_on_where_it_was(run, calls, tmp_path):
     outcome = run("train", "--resume", tmp_path / "run")
     assert outcome.code == 0
-    assert calls == [("resume", tmp_path / "run")]
+    assert run("train", "--resume", tmp_path / "run", "--data", tmp_path / "elsewhere").code == 0
+    assert calls == [("resume", tmp_path / "run", None), ("resume", tmp_path / "run", tmp_path / "elsewhere")]
 
 
 def test_a_configuration_is_written_with_the_preset_asked_for_and_quick_by_default(run, tmp_path):
@@ -116,6 +117,7 @@ def test_a_base_in_the_current_folder_is_found_from_wherever_the_file_is(run, ti
         (("--resume", "run", "--set", "seed=1"), "--set"),
         (("--resume", "run", "--output", "other"), "--output"),
         (("c.toml", "--output", "run", "--preset", "quick"), "--preset"),
+        (("c.toml", "--output", "run", "--data", "elsewhere"), "--data"),
         (("--resume", "run", "--base", "x"), "--base"),
     ],
 )

@@ -226,7 +226,7 @@ def test_what_a_ct_declares_as_padding_is_air_and_nothing_else_is_changed(
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     pydicom.dcmwrite(tmp_path / "0.dcm", dataset)
     padded = np.isin(values, list(air) if isinstance(air, range) else [] if air is None else [air])
-    np.testing.assert_array_equal(read_image(tmp_path / "0.dcm")[0][0], np.where(padded, -1024, values))
+    np.testing.assert_array_equal(read_image(tmp_path / "0.dcm")[0][0], np.where(padded, -1000, values))
 
 
 def lut_sequence(dataset: FileDataset) -> None:

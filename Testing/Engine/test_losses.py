@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.nn import functional as F
 
 from fitting import RESIDUALS, draw, fit_eq_1, fit_published
 from upgan.distribution import GeneralizedNormal
@@ -11,6 +12,8 @@ from upgan.losses import (
     discriminator_loss,
     generalized_gaussian_loss,
     generator_adversarial_loss,
+    pixel_weights,
+    weighted_l1,
 )
 
 
@@ -68,6 +71,65 @@ def test_weights_choose_which_pixels_count():
         GeneralizedNormal(torch.zeros(1), torch.ones(1), torch.full((1,), 2.0)), target[:1]
     )
     torch.testing.assert_close(generalized_gaussian_loss(prediction, target, torch.tensor([1.0, 0.0])), alone)
+
+
+def step_losses(prediction, target, body, imaged, outside_body):
+    weights = pixel_weights(body, imaged, outside_body)
+    likelihood = generalized_gaussian_loss(prediction, target, weights.likelihood, total=weights.total)
+    return likelihood, weighted_l1(prediction.loc, target, weights.l1, weights.total)
+
+
+def made_up(shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    loc, scale, concentration, target = (torch.rand(shape, generator=generator) + 0.1 for _ in range(4))
+    return loc.requires_grad_(), scale, concentration, target
+
+
+@pytest.mark.parametrize("outside_body", [0.0, 0.02, 1.0])
+def test_padding_a_batch_with_air_changes_neither_term_nor_its_gradient(outside_body):
+    shape = (2, 1, 12, 10)
+    loc, scale, concentration, target = made_up(shape)
+    body = torch.zeros(shape)
+    body[:, :, 3:9, 3:8] = 1
+    found = []
+    for margin in (0, 20):
+        padded = [
+            F.pad(part, [margin] * 4, value=value)
+            for part, value in zip((loc, scale, concentration), (0.3, 1, 1), strict=True)
+        ]
+        b, mask, imaged = (F.pad(part, [margin] * 4) for part in (target, body, torch.ones(shape)))
+        for term in step_losses(GeneralizedNormal(*padded), b, mask, imaged, outside_body):
+            (gradient,) = torch.autograd.grad(term, loc, retain_graph=True)
+            found.append((term.detach(), gradient))
+    for (term, gradient), (padded_term, padded_gradient) in zip(found[:2], found[2:], strict=True):
+        torch.testing.assert_close(padded_term, term)
+        torch.testing.assert_close(padded_gradient, gradient)
+
+
+@pytest.mark.parametrize("outside_body", [0.02, 1.0])
+def test_a_pixel_of_the_body_has_the_same_l1_beside_its_likelihood_however_much_air_is_imaged(outside_body):
+    ratios, shares = [], []
+    for air in (6, 60):
+        loc, scale, concentration, target = (part[:, :, : 8 + air] for part in made_up((1, 1, 80, 8)))
+        body = torch.zeros_like(target)
+        body[:, :, :8, :6] = 1
+        terms = step_losses(
+            GeneralizedNormal(loc, scale, concentration), target, body, torch.ones_like(body), outside_body
+        )
+        likelihood, l1 = (torch.autograd.grad(term, loc, retain_graph=True)[0][0, 0] for term in terms)
+        ratios.append((l1 / likelihood)[:8, :6])
+        shares.append(float(l1.abs().sum() / l1[:8, :6].abs().sum()))
+    torch.testing.assert_close(*ratios)
+    assert shares == pytest.approx([2, 2])  # all the air together weighs as much as the body
+
+
+def test_a_batch_without_a_body_has_finite_gradients():
+    loc, scale, concentration, target = made_up((1, 1, 4, 4))
+    nothing = torch.zeros(1, 1, 4, 4)
+    for outside_body in (0.0, 0.02):
+        prediction = GeneralizedNormal(loc, scale, concentration)
+        for term in step_losses(prediction, target, nothing, torch.ones_like(nothing), outside_body):
+            assert torch.autograd.grad(term, loc, retain_graph=True)[0].isfinite().all()
 
 
 def test_the_adversarial_terms_are_least_squares():

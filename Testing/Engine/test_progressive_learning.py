@@ -37,7 +37,7 @@ def config(heads, form=FORMS[0]):
             "data": {"path": str(heads)},
             "split": {"train": TRAINED, "validation": 1, "test": HELD_OUT},
             "augmentation": {"flip": 0.5},
-            "loss": {"form": form, "l1": 5.0, "outside_body": 0.02},
+            "loss": {"form": form, "l1": 2.2, "outside_body": 0.02},
             "discriminator": {"width": 8},
             "schedule": {
                 "epoch_steps": 45,

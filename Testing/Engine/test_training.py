@@ -1,6 +1,8 @@
 """Training on a handful of small simulated heads: what moves, what stays, what is kept, and that it learns."""
 
+import copy
 import json
+import re
 import shutil
 import stat
 import struct
@@ -9,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from Engine.test_evaluation import write_pairs
 from Engine.training_runs import STEPS, Onlooker, all_same, kept, same, tiny, trained
@@ -17,9 +20,10 @@ from upgan.errors import BundleError, Cancelled, InputError
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.tasks import PET_TO_CT
 from upgan.training import checkpoint
+from upgan.training.processes import make_fabric
 from upgan.training.run_config import read_run_config, write_run_config
 from upgan.training.run_folder import TrainedRun
-from upgan.training.stage import plan_stages
+from upgan.training.stage import Stage, plan_stages
 from upgan.training.trainer import resume, train
 
 
@@ -153,6 +157,25 @@ def test_a_phase_does_not_touch_its_successors(pairs, run):
 def test_in_the_joint_stage_everything_moves(run):
     before, after = weights(run, "phase_2"), weights(run, "all_phases")
     assert [name for name in before if same(before[name], after[name])] == []
+
+
+def judges(tensors, phase):
+    found = {name: tensor for name, tensor in tensors.items() if name.startswith(f"judges.{phase}.")}
+    assert found
+    return found
+
+
+def test_the_end_to_end_stage_goes_on_with_the_discriminators_of_the_phases(pairs, run, tmp_path):
+    first, second = kept(run, "phase_1"), kept(run, "phase_2")
+    assert all_same(judges(second, 0), judges(first, 0))
+    # At a rate of nearly nothing they stay what they were.
+    schedule = {"epochs": [1, 1], "joint_epochs": 1, "joint_learning_rate": 1e-12, "early_stopping": 3}
+    train(tiny(pairs, schedule=schedule), tmp_path / "run", Onlooker())
+    phases, together = kept(tmp_path / "run", "phase_2"), kept(tmp_path / "run")
+    for phase in (0, 1):
+        for name, learned in judges(phases, phase).items():
+            if name.endswith("weight"):
+                torch.testing.assert_close(together[name], learned, rtol=0, atol=1e-7)
 
 
 def test_the_last_phase_ends_where_the_cascade_ends(run):
@@ -331,6 +354,44 @@ def test_another_model_under_the_name_of_the_base_is_not_gone_on_from(base, pair
 
 
 # Whose folder it is
+
+
+def as_the_first_version_wrote_it(run):
+    """Its configuration had no normalisation, its discriminators were called by their place in the stage."""
+    path = run / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["loss"]["normalisation"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    last = checkpoint.path_of(run, "last")
+    tensors, state = checkpoint.load(last)
+    renamed = {re.sub(r"^judges\.\d", "judge.0", name): tensor for name, tensor in tensors.items()}
+    save_file(renamed, last, metadata={"state": json.dumps(state)})
+
+
+def test_a_run_of_the_first_version_goes_on_with_the_loss_that_it_began_with(pairs, tmp_path):
+    config = tiny(pairs, loss={"normalisation": "slice"}, schedule={"epochs": [2, 0], "joint_epochs": 0})
+    whole = trained(config, tmp_path / "whole")
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(config, run, Onlooker(stop_after=4))
+    as_the_first_version_wrote_it(run)
+    newer = config.model_copy(update={"loss": config.loss.model_copy(update={"normalisation": "body"})})
+    train(newer, run, Onlooker())  # what its own configuration file says today
+    assert all_same(kept(run), whole)
+
+
+def test_averaged_over_the_slice_l1_is_the_mean_of_all_pixels(pairs):
+    config = tiny(pairs, loss={"normalisation": "slice"})
+    (plan, *_) = plan_stages(config, 2)
+    torch.manual_seed(0)
+    stage = Stage(make_fabric(config.compute), Cascade(config.architecture), config, plan, steps=10)
+    a, b, body = torch.rand(3, 2, 1, 32, 32)
+    before = copy.deepcopy(stage.cascade)
+    for generator in before.generators:
+        generator.train()
+    expected = (before(a, 1)[0].loc - b).abs().mean()
+    losses = stage.step(0, a, b, (body > 0.7).float())
+    torch.testing.assert_close(losses.l1, expected.detach())
 
 
 def test_a_run_of_another_configuration_is_not_taken_for_ones_own(pairs, run):

@@ -233,6 +233,16 @@ def test_the_degraded_input_and_the_target_end_at_the_same_edge():
         assert not part[:, :, outside].any()
 
 
+def test_what_is_padded_or_moved_away_was_not_imaged():
+    cache = numbered_cache([2], (6, 8))
+    batch = Batches(cache, ["s1"], config_of(batch=1), 1)[0]
+    assert torch.equal(batch.imaged, batch.body)  # which is all of these slices
+    config = config_of(batch=2, augmentation={"rotation_degrees": 40})
+    turned = Batches(structured_cache(shape=(32, 32)), ["s1", "s2"], config, 1)[0]
+    assert set(turned.imaged.unique().tolist()) == {0.0, 1.0}
+    assert not turned.b[turned.imaged == 0].mean() > 0.1 * turned.b.mean()
+
+
 def test_motion_is_another_one_each_time_a_slice_is_drawn():
     pytest.importorskip("torchio")
     config = config_of(batch=1, data={"degradation": "motion", "task": "mri_motion"})

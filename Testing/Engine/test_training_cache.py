@@ -12,17 +12,23 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from Engine.images import affine_of, blob, save_slice
 from upgan.errors import Cancelled, InputError, OutputError
 from upgan.evaluation.body import body_mask
 from upgan.evaluation.scope import foreground_scope
+from upgan.in_plane import resize
 from upgan.inference import InferenceEngine
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training import cache as module
+from upgan.training.augmentation import draw_change
+from upgan.training.batches import Batches
 from upgan.training.cache import SliceCache, build_cache
-from upgan.training.config import DataConfig
+from upgan.training.config import AugmentationConfig, DataConfig, ScheduleConfig, TrainingConfig
+from upgan.training.degradation import degrade_slices
 from upgan.training.pairs import PairFiles, find_pairs
+from upgan.training.preparation import prepare_pair
 from upgan.volume import Volume, read_volume, write_volume
 
 DATA = DataConfig(path=Path("unused"), layout="csv")
@@ -90,7 +96,7 @@ def test_targets_and_references_give_the_files_back(pairs, folder):
         np.testing.assert_allclose(subject.ijk_to_ras, ct.ijk_to_ras, atol=1e-9)
         dilated = [ndimage.binary_dilation(body, np.ones((5, 5))) for body in body_mask(ct.voxels)]
         np.testing.assert_array_equal(slices.body, dilated)
-        assert [part.dtype for part in slices] == [np.float16, np.float16, np.uint8]
+        assert [part.dtype for part in slices] == [np.float16, np.float16, np.uint8, np.float16]
         assert not any(part.flags.writeable for part in slices)
 
 
@@ -176,9 +182,129 @@ def test_a_spike_stays_finite_in_half_precision(tmp_path, folder):
     ct = read_volume(files.target)
     ct.voxels[5, 12, 10] = 3e8
     write_volume(ct, files.target)
-    b = build([files], folder).load("s").b
-    assert np.isfinite(b).all()
-    assert b.max() > 60_000
+    pet = read_volume(files.input)
+    pet.voxels[5, 12, 10] = 3e30
+    write_volume(pet, files.input)
+    a, b, *_ = build([files], folder).load("s")
+    assert np.isfinite(a).all()
+    assert b.max() == pytest.approx(4.071, abs=2e-3)  # 3071 HU: no tissue has more
+
+
+def around(shape, margin=1.0):
+    """Outside a round field of view, boolean [K, J, I]."""
+    _, j, i = np.indices(shape)
+    middle, radius = (shape[1] - 1) / 2, shape[1] / 2 - margin
+    return (j - middle) ** 2 + (i - middle) ** 2 > radius**2
+
+
+@pytest.mark.parametrize("padding", [-3024, -2000, -32768])
+def test_a_padded_ct_makes_the_slices_of_one_with_air_also_where_it_is_resampled(tmp_path, folder, padding):
+    files = write_pair(tmp_path, "s", (6, 24, 24))
+    lump = blob((9, 36, 36))
+    ct = np.where(lump > 20, 40.0, -1000.0).astype(np.float32)
+    ct[:, 17:19, 2:-2] = 300  # up to the edge of the field of view
+    grid = affine_of(np.diag([-1, -1, 1]), (1.3, 1.3, 2.0))
+    made = []
+    for outside in (-1000, padding):
+        ct[around(ct.shape)] = outside
+        write_volume(Volume(ct, grid), files.target)
+        made.append(build([files], folder / str(outside)).load("s").b.astype(np.float32))
+    np.testing.assert_array_equal(made[1], made[0])
+    assert made[1].min() >= 0  # air
+
+
+def tilted(axes: str, degrees: float = 0.0) -> np.ndarray:
+    """Directions whose columns I, J, K point along anatomical axes, e.g. "LPS", turned about x."""
+    directions = {"R": (1, 0, 0), "A": (0, 1, 0), "S": (0, 0, 1), "L": (-1, 0, 0), "P": (0, -1, 0), "I": (0, 0, -1)}
+    return Rotation.from_euler("x", degrees, degrees=True).as_matrix() @ np.array([directions[a] for a in axes]).T
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "SRA", "AIL"])
+def test_a_flip_exchanges_the_patients_left_and_right_whatever_plane_and_orientation(tmp_path, folder, plane, axes):
+    shape = (12, 20, 16)
+    spacing = (2.0, 2.0, 2.0)
+    affine = affine_of(tilted(axes, 12.0), spacing, (0, 0, 0))
+    files = write_pair(tmp_path, "s", shape, affine)
+    # Values that tell where they are in the patient: they grow to the right and to the front.
+    k, j, i = np.indices(shape)
+    right, front, _ = np.tensordot(affine[:3, :3], [i, j, k], 1)
+    write_volume(Volume((300 + 5 * right + 3 * front).astype(np.float32), affine), files.target)
+    data = DATA.model_copy(update={"plane": plane})
+    cache = build([files], folder, data)
+    config = TrainingConfig(
+        name="flips",
+        data=data,
+        augmentation=AugmentationConfig(flip=1.0),
+        schedule=ScheduleConfig(batch=cache.subjects["s"].count),
+    )
+    batch = Batches(cache, ["s"], config, 1)[0]
+    rows, columns = cache.subjects["s"].shape
+    top, left = ((size - count) // 2 for size, count in zip(cache.canvas, (rows, columns), strict=True))
+    for n, (_, index) in enumerate(batch.names):
+        shown = batch.b[n, 0, top : top + rows, left : left + columns].numpy()
+        stored = cache.load("s").b[index].astype(np.float32)
+        assert np.array_equal(shown, stored) == (plane == "sagittal")
+        if plane != "sagittal":
+            (down, across), (was_down, was_across) = (
+                [np.gradient(image, axis=axis).mean() for axis in (0, 1)] for image in (shown, stored)
+            )
+            assert (down, across) == pytest.approx((was_down, -was_across), abs=2e-5)
+            assert abs(across) == pytest.approx(0.01, rel=0.02)  # 5 HU for each of 2 mm
+
+
+def kept_lines(images: np.ndarray) -> np.ndarray:
+    """Energy of each frequency along the rows of [N, H, W], cycles a field of view from 0, relative to the fifth."""
+    energy = (abs(np.fft.rfft(images.astype(np.float64), axis=1)) ** 2).sum(axis=(0, 2))
+    return energy / energy[5]
+
+
+def test_training_validation_and_test_leave_the_same_lines_of_k_space(tmp_path, folder, rng):
+    """Of 256 acquired rows 20 lines are left, ten on either side, whatever pixels the network works on."""
+    rows, pixel = 256, 0.9
+    voxels = 1000 + 200 * rng.standard_normal((4, rows, 24))
+    voxels *= np.hanning(rows)[:, None]  # The patient ends within the image, and with it what is acquired.
+    clean = Volume(voxels.astype(np.float32), affine_of(np.diag([-1, -1, 1]), (2, pixel, 2)))
+    write_volume(clean, tmp_path / "t1.nii")
+    data = DataConfig(
+        path=tmp_path,
+        layout="pattern",
+        target="{subject}.nii",
+        task="mri_undersampled",
+        degradation="central_lines",
+    )
+    cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(1.2, 2.0))
+    assert cache.subjects["t1"].shape == (192, 24)
+    config = TrainingConfig(name="lines", data=data, schedule=ScheduleConfig(batch=4))
+    batch = Batches(cache, ["t1"], config, 1)[0]
+    order = np.argsort([index for _, index in batch.names])
+    for_training = batch.a[:, 0, :192, 4:28].numpy()[order]
+    for_validation = cache.load("t1").a.astype(np.float32)
+    (files,) = find_pairs(data)
+    for_test = prepare_pair(files, data, MRI_UNDERSAMPLED).source.voxels
+    for images in (for_training, for_validation, for_test):
+        lines = kept_lines(images)
+        assert (lines[2:10] > 0.3).all()
+        assert lines[13:40].max() < 0.05
+    np.testing.assert_allclose(for_training, for_validation, atol=2e-3)
+
+
+def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder):
+    pytest.importorskip("torchio")
+    clean = Volume(50 * blob((3, 40, 36)), affine_of(np.diag([-1, -1, 1]), (2, 2, 2)))
+    write_volume(clean, tmp_path / "t1.nii")
+    data = DataConfig(path=tmp_path, layout="pattern", target="{subject}.nii", task="mri_motion", degradation="motion")
+    cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(3.0, 3.0))
+    batches = Batches(cache, ["t1"], TrainingConfig(name="x", data=data, schedule=ScheduleConfig(batch=1)), 1)
+    batch, rng = batches[0], batches._rng(0)
+    draw_change(AugmentationConfig(), rng)
+    acquired = cache.load("t1").clean[batch.names[0].number][None].astype(np.float32)
+    assert acquired.shape == (1, 40, 36)
+    moved = torch.from_numpy(degrade_slices(acquired, "motion", rng, (2.0, 2.0)))[None]
+    rows, columns = cache.subjects["t1"].shape
+    top, left = (32 - rows) // 2, (32 - columns) // 2
+    found = batch.a[0, 0, top : top + rows, left : left + columns]
+    torch.testing.assert_close(found, resize(moved, (rows, columns))[0, 0])
 
 
 # On disk

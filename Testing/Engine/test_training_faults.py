@@ -1,5 +1,6 @@
 """What may happen to a training: it is stopped, killed at any moment, runs out of disk, meets NaN or diverges."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from upgan.training import checkpoint, progressive
 from upgan.training.batches import Batches
 from upgan.training.finishing import finish
 from upgan.training.health import Health
+from upgan.training.run_folder import TrainedRun
 from upgan.training.stage import Stage
 from upgan.training.trainer import resume, train
 
@@ -85,11 +87,11 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(pairs, uninterru
         monkeypatch.setattr(owner, name, before(getattr(owner, name)))
     monkeypatch.setattr(Batches, "__getitem__", before(Batches.__getitem__))
 
-    # Short of the time it takes to try them all: every third moment, in a run that goes on after each.
+    # Short of the time it takes to try them all: every fourth moment, in a run that goes on after each.
     run = tmp_path / "run"
     killed = 0
     while not (run / "finished.json").exists():
-        moments, die_at = 0, 3 + 3 * killed if killed < 60 else None
+        moments, die_at = 0, 3 + 4 * killed if killed < 60 else None
         try:
             train(tiny(pairs), run, Onlooker())
         except Killed:
@@ -188,13 +190,101 @@ def test_when_the_disk_is_full_the_last_checkpoint_survives_and_the_run_says_so(
     assert all_same(kept(run), uninterrupted)
 
 
-def test_a_damaged_checkpoint_is_refused_by_name(pairs, tmp_path):
-    with pytest.raises(Cancelled):
-        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=4))
-    path = checkpoint.path_of(tmp_path / "run", checkpoint.LAST)
+def cut(path):
     path.write_bytes(path.read_bytes()[:1000])
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 16
+    path.write_bytes(content)
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_or_gone_goes_on_from_the_one_before_to_the_same_weights(
+    pairs, uninterrupted, tmp_path
+):
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=17))  # in the end-to-end stage, two steps after its beginning
+    last = checkpoint.path_of(run, checkpoint.LAST)
+    for damage in (flipped, Path.unlink):
+        damage(last)
+        onlooker = Onlooker(stop_after=1)
+        with pytest.raises(Cancelled):  # What is damaged must not take the place of what is whole.
+            resume(run, onlooker)
+        assert [event["code"] for event in onlooker.of("event")] == ["checkpoint_damaged", "resumed", "paused"]
+    onlooker = Onlooker()
+    resume(run, onlooker)
+    assert [event["code"] for event in onlooker.of("event")] == ["resumed", "finished"]
+    assert all_same(kept(run), uninterrupted)
+    assert not checkpoint.previous_of(last).exists()
+
+
+def test_where_the_one_before_is_damaged_too_it_goes_on_from_the_end_of_the_stage_before(
+    pairs, uninterrupted, tmp_path
+):
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=19))
+    before = journal(run)
+    last = checkpoint.path_of(run, checkpoint.LAST)
+    last.write_bytes(b"")
+    cut(checkpoint.previous_of(last))
+    onlooker = Onlooker()
+    resume(run, onlooker)
+    assert [event["code"] for event in onlooker.of("event")] == ["checkpoint_damaged", "resumed", "finished"]
+    assert len(onlooker.fractions) == STEPS - 15  # of the end-to-end stage
+    assert [line["stage"] for line in journal(run) if line["kind"] == "stage"] == [1, 2, 3]
+    assert [line for line in journal(run) if line.get("stage") in (1, 2)] == [
+        line for line in before if line.get("stage") in (1, 2)
+    ]
+    _, state = checkpoint.load(last)
+    assert (state["total_steps"], state["phases_trained"]) == (STEPS, 2)
+    assert all_same(kept(run), uninterrupted)
+
+
+def test_where_no_checkpoint_is_whole_that_a_run_can_go_on_from_it_says_what_can_be_done(pairs, tmp_path):
+    run = tmp_path / "run"
+    # The best epoch of a stage that may end early is kept while it lasts, and is not its end.
+    with pytest.raises(Cancelled):
+        train(tiny(pairs, schedule={"early_stopping": 5}), run, Onlooker(stop_after=4))
+    last = checkpoint.path_of(run, checkpoint.LAST)
+    assert checkpoint.path_of(run, "phase_1").exists()
+    for path in (last, checkpoint.previous_of(last)):
+        cut(path)
     with pytest.raises(InputError, match="last") as refusal:
-        resume(tmp_path / "run", Onlooker())
+        resume(run, Onlooker())
+    assert refusal.value.code == "checkpoint_damaged"
+    assert f"upgan bundle create {run} --checkpoint best" in refusal.value.remedy
+    for name in (checkpoint.BEST, "phase_1"):
+        cut(checkpoint.path_of(run, name))
+    with pytest.raises(InputError) as refusal:
+        resume(run, Onlooker())
+    assert str(last.parent) in refusal.value.remedy
+    shutil.rmtree(last.parent)  # as it says
+    onlooker = Onlooker(stop_after=1)
+    with pytest.raises(Cancelled):
+        resume(run, onlooker)
+    assert [line["stage"] for line in onlooker.of("stage")] == [1]
+
+
+def test_a_single_bit_that_is_not_as_it_was_written_is_found(tmp_path):
+    path = tmp_path / "last.safetensors"
+    tensors = {"weights": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(7)}
+    checkpoint.save(path, tensors, {"step": 12, "mae": 101.5})
+    read, state = checkpoint.load(path)
+    assert all_same(read, tensors)
+    assert state == {"step": 12, "mae": 101.5}
+    whole = path.read_bytes()
+    for place in range(8, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with contextlib.suppress(InputError):
+            read, state = checkpoint.load(path)  # a blank that fills up the header
+        assert all_same(read, tensors)
+        assert state == {"step": 12, "mae": 101.5}
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError) as refusal:
+        checkpoint.load(path)
     assert refusal.value.code == "checkpoint_unreadable"
 
 
@@ -218,6 +308,80 @@ def test_images_that_were_replaced_while_the_run_was_paused_are_not_trained_on(p
     with pytest.raises(InputError, match=trained_on) as refusal:
         resume(tmp_path / "run", Onlooker())
     assert refusal.value.code == "images_changed"
+
+
+def test_a_run_whose_images_were_moved_goes_on_with_its_slices_and_is_told_the_new_place(pairs, tmp_path):
+    heads, run, moved = shutil.copytree(pairs, tmp_path / "heads"), tmp_path / "run", tmp_path / "elsewhere"
+    with pytest.raises(Cancelled):
+        train(tiny(heads), run, Onlooker(stop_after=4))
+    heads.rename(moved)
+    onlooker = Onlooker(stop_after=2)
+    with pytest.raises(Cancelled):
+        resume(run, onlooker)
+    (note,) = [event["sentence"] for event in onlooker.of("event") if event["code"] == "images_not_found"]
+    assert str(heads) in note
+
+    # Slices that are not whole bit by bit are not gone on with, and then the images are needed.
+    slices = next((run / "cache").glob("*.npy"))
+    whole = slices.read_bytes()
+    flipped(slices)
+    with pytest.raises(InputError) as refusal:
+        resume(run, Onlooker())
+    assert refusal.value.code == "images_not_found"
+    assert str(heads) in refusal.value.sentence
+    assert f"upgan train --resume {run} --data" in refusal.value.remedy
+    slices.write_bytes(whole)
+
+    # Others' images are none of this run's; nor are too few.
+    data = (run / "data.json").read_bytes()
+    manifest = json.loads((moved / "manifest.json").read_text(encoding="utf-8"))
+    for name, subjects, code in (
+        ("fewer.json", manifest["subjects"][1:], "subjects_missing"),
+        (
+            "others.json",
+            [{**entry, "ct": entry["ct"].replace("1", "2")} for entry in manifest["subjects"]],
+            "images_changed",
+        ),
+    ):
+        (moved / name).write_text(json.dumps({**manifest, "subjects": subjects}), encoding="utf-8")
+        with pytest.raises(InputError) as refusal:
+            resume(run, Onlooker(), moved / name)
+        assert refusal.value.code == code
+    assert (run / "data.json").read_bytes() == data
+
+    onlooker = Onlooker(stop_after=1)
+    with pytest.raises(Cancelled):
+        resume(run, onlooker, moved)
+    assert "images_not_found" not in [event["code"] for event in onlooker.of("event")]
+    moved.rename(heads)
+    with pytest.raises(Cancelled):
+        train(tiny(heads), run, Onlooker(stop_after=1))  # the same configuration, but for the place
+    assert slices.read_bytes() == whole
+    assert journal(run)[-1]["code"] == "paused"
+    assert TrainedRun.read(run, "best").files["sub-001"].input.parent == heads
+
+
+def test_a_finished_run_is_told_the_new_place_of_the_images_that_its_model_is_measured_on(pairs, tmp_path):
+    heads, run, moved = shutil.copytree(pairs, tmp_path / "heads"), tmp_path / "run", tmp_path / "elsewhere"
+    train(tiny(heads, schedule={"epochs": [1, 0], "joint_epochs": 0}), run, Onlooker())
+    heads.rename(moved)
+    with pytest.raises(InputError) as refusal:
+        list(TrainedRun.read(run, "best").pairs(["sub-001"]))
+    assert refusal.value.code == "images_not_found"
+    assert str(heads) in refusal.value.sentence
+    resume(run, Onlooker(), moved)
+    assert [pair.subject for pair in TrainedRun.read(run, "best").pairs(["sub-001"])] == ["sub-001"]
+
+
+def test_images_within_a_runs_folder_move_with_it(pairs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(pairs, run / "pairs")
+    with pytest.raises(Cancelled):
+        train(tiny(run / "pairs"), run, Onlooker(stop_after=1))
+    onlooker = Onlooker(stop_after=1)
+    with pytest.raises(Cancelled):
+        resume(run.rename(tmp_path / "moved"), onlooker)
+    assert [event["code"] for event in onlooker.of("event")] == ["resumed", "paused"]
 
 
 def test_a_run_that_was_ended_and_goes_on_is_not_ended_any_more(pairs, tmp_path):
@@ -309,8 +473,8 @@ def test_a_pause_right_after_a_nan_does_not_keep_it(pairs, tmp_path, monkeypatch
 def test_a_discriminator_that_is_lost_in_an_epochs_last_step_is_not_kept(pairs, tmp_path, monkeypatch):
     original, left = Stage.step, [1]
 
-    def spoiling(self, number, a, b, body):
-        losses = original(self, number, a, b, body)
+    def spoiling(self, number, *parts):
+        losses = original(self, number, *parts)
         if number == 5 and left.pop() if left else False:
             next(self.judges[0].parameters()).data.fill_(float("nan"))
         return losses

@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "data": {"layout": "manifest", "path": "manifest.json"},
     "split": {"train": 3, "validation": 1, "test": 1},
     "augmentation": {"flip": 0.5, "rotation_degrees": 5, "intensity": 0.1},
-    "loss": {"l1": 5.0, "outside_body": 0.02},
+    "loss": {"l1": 2.2, "outside_body": 0.02},
     "discriminator": {"width": 4, "layers": 2},
     "schedule": {
         "epochs": [3, 2],

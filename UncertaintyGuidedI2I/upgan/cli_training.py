@@ -46,6 +46,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Instead of the file's: schedule.batch=4.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PLACE", help="Where the images of the run to go on with are now, if moved.")
+    ] = None,
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a commented configuration.")] = None,
     preset: Annotated[Presets | None, typer.Option(help="Of the configuration written; quick if not given.")] = None,
     base: Annotated[str | None, typer.Option(help="Model that the configuration written goes on from.")] = None,
@@ -59,6 +62,8 @@ def train(
         raise typer.BadParameter("Give either a configuration, or --resume RUN, or --init FILE.")
     if config is None and (output or overrides):
         raise typer.BadParameter("--output and --set belong to a configuration.")
+    if data is not None and resume is None:
+        raise typer.BadParameter("--data belongs to --resume; in a configuration, set data.path.")
     if init is None and (preset or base):
         raise typer.BadParameter("--preset and --base belong to --init; in a configuration, set its keys.")
     if init is not None:
@@ -75,7 +80,7 @@ def train(
         settings = read_config(config, overrides or ())
         _run(output, settings)
     elif resume is not None:
-        _run(resume, None)
+        _run(resume, None, data)
 
 
 def evaluate(
@@ -119,7 +124,7 @@ def bundle_create(
     typer.echo(bundle.folder)
 
 
-def _run(folder: Path, config: Any) -> None:
+def _run(folder: Path, config: Any, moved_to: Path | None = None) -> None:
     """Train in a folder, as configured or as it was begun, and say what comes next."""
     from upgan.training import trainer
 
@@ -132,7 +137,7 @@ def _run(folder: Path, config: Any) -> None:
             if config is not None:
                 trainer.train(config, folder, watch)
             else:
-                trainer.resume(folder, watch)
+                trainer.resume(folder, watch, moved_to)
         except Cancelled:
             is_paused = True
     quoted = shlex.quote(str(folder))

@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from upgan.distribution import GeneralizedNormal
 
 _LARGEST_EXPONENT = 10.0
+
+
+class PixelWeights(NamedTuple):
+    """What each pixel counts in a step's loss.
+
+    Attributes:
+        likelihood: In Eq. 1, [N, 1, H, W].
+        l1: In the L1 term, same shape.
+        total: What both weighted sums are divided by.
+    """
+
+    likelihood: Tensor
+    l1: Tensor
+    total: Tensor
+
+
+def pixel_weights(
+    body: Tensor, imaged: Tensor, outside_body: float, summed: Callable[[Tensor], Tensor] = torch.sum
+) -> PixelWeights:
+    """Weigh pixels so that L1 means the same beside Eq. 1 however much air there is around the patient.
+
+    A pixel of the body counts 1 in both terms, and both are divided by the same number: the sum of the weights of
+    Eq. 1. Outside the body L1 is there to keep the air at air where Eq. 1 hardly looks; a pixel counts as one of the
+    body there, too, but all the air together no more than the body. What a batch is padded with counts nowhere.
+
+    Args:
+        body: 1 inside the body, 0 outside, [N, 1, H, W].
+        imaged: 1 where the slices are, 0 where they are padded to a common size, same shape.
+        outside_body: Weight of a pixel outside the body in Eq. 1.
+        summed: Sums a tensor; over several processes, to what each of them is to divide by.
+    """
+    inside, outside = body * imaged, (1 - body) * imaged
+    pixels_inside, pixels_outside = summed(inside), summed(outside)
+    air = (pixels_inside / pixels_outside.clamp_min(1)).clamp_max(1)
+    return PixelWeights(
+        inside + outside_body * outside, inside + air * outside, pixels_inside + outside_body * pixels_outside
+    )
+
+
+def weighted_l1(image: Tensor, target: Tensor, weight: Tensor, total: Tensor) -> Tensor:
+    """Sum of |b̂ − b|, weighted pixel by pixel, over ``total``."""
+    return ((image - target).abs() * weight).sum() / total.clamp_min(1e-12)
 
 
 def generalized_gaussian_loss(

@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 from upgan.errors import InputError
+from upgan.hounsfield import AIR_HU
 from upgan.images.dicom_headers import DELIMITER, Header, open_dicom
 from upgan.refusals import colour, multi_frame, several_frames, truncated
 
@@ -40,10 +41,6 @@ JPEG = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxe
 
 INTEGERS = 0x0010
 BITS = (8, 16, 32)
-
-# CT: what lies outside the scanner's field of view counts as air. Lower values than air's are never tissue.
-AIR_HU = -1024
-HIGHEST_PADDING_HU = -1000
 
 
 def check_pixels(header: Header) -> None:
@@ -81,7 +78,7 @@ def quantity(header: Header) -> np.ndarray:
     """Return the pixels as the quantity that they stand for.
 
     That is slope times stored value plus intercept. In CT, pixels that the file declares to be padding (outside the
-    scanner's field of view) become -1024 HU, provided that no tissue can have the declared value: it is below -1000 HU.
+    scanner's field of view) become air, -1000 HU, provided that the declared value is below that: no tissue has it.
 
     Args:
         header: Of a whole file that ``check_pixels`` lets pass.
@@ -100,7 +97,7 @@ def quantity(header: Header) -> np.ndarray:
         values = (stored.astype(np.float64) * slope + intercept).astype(np.float32)
     if header.text("Modality") == "CT":
         padding = _padding(header)
-        if padding is not None and max(slope * limit + intercept for limit in padding) < HIGHEST_PADDING_HU:
+        if padding is not None and max(slope * limit + intercept for limit in padding) < AIR_HU:
             values[(stored >= padding[0]) & (stored <= padding[1])] = AIR_HU
     return values
 

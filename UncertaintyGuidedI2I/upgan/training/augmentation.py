@@ -1,4 +1,8 @@
-"""Random changes of training slices, the same for input, target and body."""
+"""Random changes of training slices, the same for input, target and body.
+
+People are nearly the same left and right, and nothing else about them is: a slice is mirrored across the patient's
+left-right axis or not at all.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from upgan.training.config import AugmentationConfig
+from upgan.volume import LAYOUTS, Plane
 
 
 class Change(NamedTuple):
     """What happens to one slice.
 
     Attributes:
-        flip: Whether left and right change places (columns run backwards), before anything else.
+        flip: Whether columns run backwards, before anything else; see ``mirrored_by_columns``.
         rotation_degrees: About the slice's centre, clockwise as displayed (rows downwards).
         scale: Size of things afterwards, relative to before.
         intensity: Factor of the input, network units.
@@ -28,6 +33,15 @@ class Change(NamedTuple):
     rotation_degrees: float
     scale: float
     intensity: float
+
+
+def mirrored_by_columns(plane: Plane) -> bool:
+    """Whether a plane's slices show left and right side by side, along their columns.
+
+    In a sagittal slice columns run from front to back. Left and right are in other slices there, so that a mirrored
+    patient has the same slices in the opposite order: nothing new to a network that sees them one by one.
+    """
+    return LAYOUTS[plane][0] in "LR"
 
 
 def draw_change(config: AugmentationConfig, rng: np.random.Generator) -> Change:

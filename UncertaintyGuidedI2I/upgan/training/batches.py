@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from upgan.errors import InputError
-from upgan.training.augmentation import change_intensity, draw_change, move
+from upgan.in_plane import resize
+from upgan.training.augmentation import Change, change_intensity, draw_change, mirrored_by_columns, move
 from upgan.training.config import TrainingConfig
 from upgan.training.degradation import degrade_slices
 
@@ -33,11 +34,20 @@ class SliceName(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Slices of one step: input a, target b and body (0 or 1), each [n, 1, H, W] float32 in network units."""
+    """Slices of one step, each [n, 1, H, W] float32.
+
+    Attributes:
+        a: Input, network units.
+        b: Target, likewise.
+        body: 1 inside the body, else 0.
+        imaged: 1 where the slices are, 0 where they are padded to a common size or were moved away by augmentation.
+        names: Where they are from.
+    """
 
     a: Tensor
     b: Tensor
     body: Tensor
+    imaged: Tensor
     names: list[SliceName]
 
 
@@ -91,31 +101,54 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         draws = [step * self.config.schedule.batch + place for place in self._places]
         names = [self._name(draw) for draw in draws]
-        a, b, body = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(3))
-        for n, (subject, index) in enumerate(names):
-            slices, frame = self.cache.load(subject), self._frame(subject)
-            for batch, cached in ((a, slices.a), (b, slices.b), (body, slices.body)):
-                batch[n, 0, *frame] = torch.from_numpy(cached[index].astype(np.float32))
         rngs = [self._rng(draw) for draw in draws]
-        changes = [draw_change(self.config.augmentation, rng) for rng in rngs]
-        spacing = self.cache.spacing_mm
-        body = move(body, changes, spacing, "nearest")
+        changes = [self._change(rng) for rng in rngs]
         if self.config.data.degradation == "none":
-            a, b = move(torch.cat([a, b], dim=1), changes, spacing).split(1, dim=1)
+            a, b, body, imaged = self._moved(names, changes)
         else:
-            a, b, body = self._degraded(move(b, changes, spacing), body, names, rngs)
-        return Batch(change_intensity(a, changes).contiguous(), b.contiguous(), body, names)
+            a, b, body, imaged = self._degraded(names, changes, rngs)
+        return Batch(change_intensity(a, changes).contiguous(), b.contiguous(), body, imaged, names)
+
+    def _change(self, rng: np.random.Generator) -> Change:
+        change = draw_change(self.config.augmentation, rng)
+        return change if mirrored_by_columns(self.cache.plane) else change._replace(flip=False)
+
+    def _moved(self, names: list[SliceName], changes: list[Change]) -> tuple[Tensor, ...]:
+        """Place the cached slices on the canvas and move them there."""
+        a, b, body, imaged = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
+        for n, (subject, index) in enumerate(names):
+            slices, inside = self.cache.load(subject), (n, 0, *self._frame(subject))
+            a[inside], b[inside], body[inside] = (_read(part, index) for part in (slices.a, slices.b, slices.body))
+            imaged[inside] = 1
+        spacing = self.cache.spacing_mm
+        images = move(torch.cat([a, b], dim=1), changes, spacing).split(1, dim=1)
+        masks = move(torch.cat([body, imaged], dim=1), changes, spacing, "nearest").split(1, dim=1)
+        return (*images, *(mask.contiguous() for mask in masks))
 
     def _degraded(
-        self, b: Tensor, body: Tensor, names: list[SliceName], rngs: list[np.random.Generator]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Make the inputs anew, each in its subject's own field of view, outside of which nothing is acquired."""
-        a, seen, seen_body = (torch.zeros_like(b) for _ in range(3))
-        for n, (name, rng) in enumerate(zip(names, rngs, strict=True)):
-            inside = (n, slice(None), *self._frame(name.subject))
-            made = degrade_slices(b[inside].numpy(), self.config.data.degradation, rng, self.cache.spacing_mm)
-            a[inside], seen[inside], seen_body[inside] = torch.from_numpy(made), b[inside], body[inside]
-        return a, seen, seen_body
+        self, names: list[SliceName], changes: list[Change], rngs: list[np.random.Generator]
+    ) -> tuple[Tensor, ...]:
+        """Make the inputs anew, each in its subject's own field of view, outside of which nothing is acquired.
+
+        A degradation acts on the pixels that a scanner acquires, here as where a volume is degraded: the network's
+        pixel size comes afterwards, or other lines of k-space would be left.
+        """
+        a, b, body, imaged = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
+        for n, ((subject, index), change, rng) in enumerate(zip(names, changes, rngs, strict=True)):
+            slices, known, inside = (
+                self.cache.load(subject),
+                self.cache.subjects[subject],
+                (n, 0, *self._frame(subject)),
+            )
+            target, mask, clean = (_read(part, index)[None, None] for part in (slices.b, slices.body, slices.clean))
+            spacing, acquired_mm = self.cache.spacing_mm, known.acquired_mm
+            acquired = move(clean, [change], acquired_mm)[0].numpy()
+            made = torch.from_numpy(degrade_slices(acquired, self.config.data.degradation, rng, acquired_mm))
+            a[inside] = resize(made[None], known.shape)[0, 0]
+            b[inside] = move(target, [change], spacing)[0, 0]
+            body[inside] = move(mask, [change], spacing, "nearest")[0, 0]
+            imaged[inside] = 1
+        return a, b, body, imaged
 
     def _name(self, draw: int) -> SliceName:
         number, place = divmod(draw, self._ends[-1])
@@ -133,6 +166,10 @@ class Batches(Dataset[Batch]):
             for room, size in zip(self.cache.canvas, self.cache.subjects[subject].shape, strict=True)
         )
         return rows, columns
+
+
+def _read(part: np.ndarray, index: int) -> Tensor:
+    return torch.from_numpy(part[index].astype(np.float32))
 
 
 @lru_cache(maxsize=2)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +22,12 @@ from upgan.tasks import Intensities, Task
 from upgan.training.config import DataConfig
 from upgan.training.files import replace
 from upgan.training.pairs import PairFiles, file_stem
-from upgan.training.preparation import Pair, patient_mask, prepare_pair
-from upgan.volume import Reorientation
+from upgan.training.preparation import Pair, patient_mask, prepare_pair, sides_read
+from upgan.volume import Plane, Reorientation
 from upgan.writing import FULL
 
 # Of what is written: another number makes older caches out of date.
-_VERSION = 1
+_VERSION = 2
 
 _INDEX = "cache.json"
 
@@ -46,11 +47,14 @@ class CachedSlices(NamedTuple):
         a: Input in network units, float16.
         b: Target in network units, float16.
         body: Dilated body, or foreground where there is no CT, as 0 and 1, uint8.
+        clean: Where a degradation makes the inputs, the target on the pixels that were acquired, [N, J, I], likewise
+            float16 in network units; else ``b``.
     """
 
     a: np.ndarray
     b: np.ndarray
     body: np.ndarray
+    clean: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,8 @@ class CachedSubject:
         ijk_to_ras: 4x4, mm, of the slices [N, H, W] as a volume [K, J, I].
         reference: v_ref, the input intensity that became 1.
         sha256: Of the images they were made of, see ``preparation.Pair``.
+        acquired_mm: Pixel size (rows, columns) before they were resized.
+        clean_shape: Rows and columns (J, I) of ``CachedSlices.clean``; None where that is ``b``.
     """
 
     subject: str
@@ -72,6 +78,8 @@ class CachedSubject:
     ijk_to_ras: np.ndarray
     reference: float
     sha256: str
+    acquired_mm: tuple[float, float]
+    clean_shape: tuple[int, int] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +91,13 @@ class SliceCache:
         subjects: By label, sorted.
         spacing_mm: Pixel size (rows, columns) that was asked for; a subject's own, see its ``ijk_to_ras``, differs from
             it by what is left of a pixel.
+        plane: Of the slices.
     """
 
     folder: Path
     subjects: dict[str, CachedSubject]
     spacing_mm: tuple[float, float]
+    plane: Plane
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -100,7 +110,7 @@ class SliceCache:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
             subjects = {name: _subject_of(index["subjects"][name]) for name in sorted(index["subjects"])}
             rows, columns = index["spacing_mm"]
-            return cls(folder, subjects, (rows, columns))
+            return cls(folder, subjects, (rows, columns), index["plane"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable() from error
 
@@ -131,6 +141,7 @@ def build_cache(
     spacing_mm: tuple[float, float],
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> SliceCache:
     """Turn pairs into slices, one subject in memory at a time; what is there already of the same images is kept.
 
@@ -141,6 +152,8 @@ def build_cache(
         spacing_mm: Pixel size (rows, columns) of the slices.
         folder: Made, readable by this user only: it holds patients' images.
         progress: Called with (done, pairs); what it raises ends the work, which can go on later.
+        known: Checksums, as ``preparation.Pair`` has them, of subjects whose images were moved or are gone: slices made
+            of images with these checksums are kept where they are whole.
 
     Raises:
         InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
@@ -155,20 +168,23 @@ def build_cache(
     index = {}
     for done, files in enumerate(pairs, start=1):
         origin = _origin(files, data, task, spacing_mm)
-        entry = _kept(folder, files, origin)
-        if entry is None:
-            try:
+        entry = _kept(folder, files, origin, (known or {}).get(files.subject))
+        try:
+            if entry is None:
                 entry = _build(files, data, task, spacing_mm, folder) | {"origin": origin}
                 _write_json(_entry_path(folder, files.subject), entry)
-            except InputError as error:
-                raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
-            except OSError as error:
-                raise _not_written(error) from error
+            elif entry["origin"] != origin and all(origin["files"][side] for side in sides_read(data)):
+                entry |= {"origin": origin}  # They are in another place from now on.
+                _write_json(_entry_path(folder, files.subject), entry)
+        except InputError as error:
+            raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
+        except OSError as error:
+            raise _not_written(error) from error
         index[files.subject] = entry
         if progress is not None:
             progress(done, len(pairs))
     try:
-        _write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "subjects": index})
+        _write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "plane": data.plane, "subjects": index})
     except OSError as error:
         raise _not_written(error) from error
     return SliceCache.open(folder)
@@ -185,9 +201,12 @@ def _build(
     layout = Reorientation.of(pair.source.ijk_to_ras, data.plane)
     stored = layout.apply(pair.source.voxels).shape
     size = inner_size(stored[1:], layout.in_plane_spacing, spacing_mm)
+    # Both ways from the same targets would be two definitions of what a degradation does: it acts on acquired pixels.
+    clean_shape = (stored[1], stored[2]) if data.degradation != "none" and stored[1:] != size else None
     intensities = task.calibrate(pair.source)
     _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
-    _write_records(_slices_path(folder, files.subject), stored[0], size, _records(pair, layout, intensities, size))
+    records = _records(pair, layout, intensities, _record(size, clean_shape))
+    checksum = _write_records(_slices_path(folder, files.subject), stored[0], _record(size, clean_shape), records)
     affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(stored, size)
     return {
         "subject": files.subject,
@@ -196,24 +215,28 @@ def _build(
         "ijk_to_ras": affine.tolist(),
         "reference": intensities.reference,
         "sha256": pair.sha256,
+        "acquired_mm": list(layout.in_plane_spacing),
+        "clean_shape": clean_shape,
+        "slices_sha256": checksum,
     }
 
 
-def _records(
-    pair: Pair, layout: Reorientation, intensities: Intensities, size: tuple[int, int]
-) -> Iterator[np.ndarray]:
+def _records(pair: Pair, layout: Reorientation, intensities: Intensities, record: np.dtype) -> Iterator[np.ndarray]:
     """Convert slices as the engine does: laid out, normalised, and resized in float32."""
     source, target, body = (
         layout.apply(array)
         for array in (pair.source.voxels, pair.target.voxels, patient_mask(pair.target, intensities.task))
     )
+    size = record["b"].shape
     for first in range(0, len(source), _SLICES):
         part = slice(first, first + _SLICES)
-        records = np.empty(len(source[part]), _record(size))
+        records = np.empty(len(source[part]), record)
         # A spike must not become infinite: it would be all that the training sees.
         records["a"] = np.minimum(_resized(intensities.normalise(source[part]), size), _LARGEST_HALF)
-        b = _resized(intensities.normalise_target(target[part]), size)
-        records["b"] = np.clip(b, -_LARGEST_HALF, _LARGEST_HALF)
+        clean = intensities.normalise_target(target[part])
+        records["b"] = np.clip(_resized(clean, size), -_LARGEST_HALF, _LARGEST_HALF)
+        if "clean" in (record.names or ()):
+            records["clean"] = np.clip(clean, -_LARGEST_HALF, _LARGEST_HALF)
         patient = _resized(body[part].astype(np.float32), size) >= 0.5
         records["body"] = ndimage.binary_dilation(patient, np.ones((1, 3, 3)), iterations=_DILATION)
         yield records
@@ -237,9 +260,10 @@ def _enlarged(shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
 # --- On disk ----------------------------------------------------------------------------------------------------------
 
 
-def _record(size: tuple[int, int]) -> np.dtype:
+def _record(size: tuple[int, int], clean: tuple[int, int] | None) -> np.dtype:
     """One slice: all that a batch needs of it lies together, in one file a subject."""
-    return np.dtype([("a", "<f2", size), ("b", "<f2", size), ("body", "u1", size)])
+    fields: list[Any] = [("a", "<f2", size), ("b", "<f2", size), ("body", "u1", size)]
+    return np.dtype(fields + ([("clean", "<f2", clean)] if clean else []))
 
 
 def _slices_path(folder: Path, subject: str) -> Path:
@@ -255,21 +279,27 @@ def _mapped(folder: Path, known: CachedSubject) -> CachedSlices:
         records = np.load(_slices_path(folder, known.subject), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise _unreadable() from error
-    if records.shape != (known.count,) or records.dtype != _record(known.shape):
+    if records.shape != (known.count,) or records.dtype != _record(known.shape, known.clean_shape):
         raise _unreadable()
-    return CachedSlices(records["a"], records["b"], records["body"])
+    return CachedSlices(records["a"], records["b"], records["body"], records["clean" if known.clean_shape else "b"])
 
 
-def _write_records(path: Path, count: int, size: tuple[int, int], parts: Iterator[np.ndarray]) -> None:
+def _write_records(path: Path, count: int, record: np.dtype, parts: Iterator[np.ndarray]) -> str:
+    """Write a file of records and return its SHA-256."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.npy")
-    header = {"descr": np.lib.format.dtype_to_descr(_record(size)), "fortran_order": False, "shape": (count,)}
+    header = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(header, described)
+    checksum = hashlib.sha256(header.getvalue())
     try:
         # Through Python's own file: numpy's writing to a path does not say that the disk is full.
         with temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(header.getvalue())
             for records in parts:
                 file.write(records.data)
+                checksum.update(records.data)
         replace(temporary, path)
+        return checksum.hexdigest()
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -286,7 +316,17 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _subject_of(entry: dict[str, Any]) -> CachedSubject:
     rows, columns = entry["shape"]
     affine = np.array(entry["ijk_to_ras"], dtype=np.float64)
-    return CachedSubject(entry["subject"], entry["count"], (rows, columns), affine, entry["reference"], entry["sha256"])
+    acquired_mm, clean = entry["acquired_mm"], entry["clean_shape"]
+    return CachedSubject(
+        entry["subject"],
+        entry["count"],
+        (rows, columns),
+        affine,
+        entry["reference"],
+        entry["sha256"],
+        (acquired_mm[0], acquired_mm[1]),
+        (clean[0], clean[1]) if clean else None,
+    )
 
 
 def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float]) -> dict[str, Any]:
@@ -315,12 +355,18 @@ def _state(path: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _kept(folder: Path, files: PairFiles, origin: dict[str, Any]) -> dict[str, Any] | None:
+def _kept(folder: Path, files: PairFiles, origin: dict[str, Any], known: str | None) -> dict[str, Any] | None:
     """What an earlier build says of a subject, if its slices are there and would be the same."""
     try:
         entry = dict(json.loads(_entry_path(folder, files.subject).read_text(encoding="utf-8")))
         if entry["origin"] != origin:
-            return None
+            # Slices that cannot be compared with their images' files must be those of the same images, bit by bit.
+            path = _slices_path(folder, files.subject)
+            if entry["sha256"] != known or {**entry["origin"], "files": origin["files"]} != origin:
+                return None
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry["slices_sha256"]:
+                    return None
         _mapped(folder, _subject_of(entry))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None

@@ -110,7 +110,8 @@ def _model(run: TrainedRun, training: dict[str, Any]) -> str:
         f"{training['machine']}. {_stages(run)} {_checkpoint(training['checkpoint'])} Adam, cosine annealing from "
         f"{schedule.learning_rate:g} (initialisation) and {schedule.joint_learning_rate:g} (end to end), seed "
         f"{run.config.seed}. Loss: {loss.likelihood:g}·L (weight {loss.outside_body:g} outside the body) + "
-        f"{loss.l1:g}·L1 + {loss.adversarial:g}·adversarial, where L is {_LOSSES[loss.form]}."
+        f"{loss.l1:g}·L1{' (mean over the slice)' if loss.normalisation == 'slice' else ''} + "
+        f"{loss.adversarial:g}·adversarial, where L is {_LOSSES[loss.form]}."
     )
     return f"{wrap(network)}\n\n{wrap(origin)}"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -90,7 +91,7 @@ class AugmentationConfig(_Section):
     """Random changes of the training slices, the same for input and target; none in the paper."""
 
     flip: float = Field(0.0, ge=0, le=1)
-    """Share of slices mirrored left to right."""
+    """Share of slices mirrored, left for right; none where slices are sagittal, for they have no left and right."""
     rotation_degrees: float = Field(0.0, ge=0, le=45)
     """Largest rotation in the plane."""
     scale: float = Field(0.0, ge=0, le=0.5)
@@ -109,11 +110,13 @@ class LossConfig(_Section):
     adversarial: float = Field(0.001, ge=0)
     """λ2 of Eq. 2; without a discriminator at 0."""
     l1: float = Field(0.0, ge=0)
-    """Weight of an L1 term over the whole slice: the likelihood alone abandons hard pixels (5 works)."""
+    """Weight of an L1 term beside Eq. 1, pixel by pixel: the likelihood alone abandons hard pixels (2 works)."""
     outside_body: float = Field(1.0, ge=0, le=1)
     """Weight of Eq. 1 outside the body, where α of a few HU would rule the gradient (0.02 works)."""
     l1_warm_up: int = Field(0, ge=0)
     """Steps at the start of each stage during which only L1 trains the image."""
+    normalisation: Literal["body", "slice"] = "body"
+    """body: l1 means the same whatever air is around; slice: L1 is a mean over all pixels, as in the first version."""
 
 
 class DiscriminatorConfig(_Section):
@@ -183,6 +186,18 @@ class TrainingConfig(_Section):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @classmethod
+    def of_run(cls, content: Mapping[str, Any]) -> Self:
+        """Read what a run of this version or an earlier one wrote; it goes on with the loss that it began with.
+
+        Raises:
+            ValueError: It is no configuration.
+        """
+        loss = content.get("loss", {})
+        if isinstance(loss, Mapping) and "normalisation" not in loss:
+            content = {**content, "loss": {**loss, "normalisation": "slice"}}
+        return cls.model_validate(dict(content))
 
     @model_validator(mode="after")
     def _has_one_duration_per_phase(self) -> TrainingConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,8 +24,9 @@ from upgan.training.config import TrainingConfig
 from upgan.training.files import CACHE, FINISHED, write_json
 from upgan.training.journal import Journal
 from upgan.training.pace import Pace
+from upgan.training.recovery import Recovered, recover
 from upgan.training.run_data import RunData
-from upgan.training.stage import Stage, StagePlan, StepLosses, plan_stages
+from upgan.training.stage import JUDGES, Stage, StagePlan, StepLosses, plan_stages
 from upgan.training.state import Best, RunState
 from upgan.training.validation import preview, validate
 
@@ -87,20 +88,28 @@ class ProgressiveTraining:
         self._pace: Pace
         self._window: list[_Step] = []
         self._journal: Journal | None = None
+        # What the discriminators of phases knew when their stage was over: the end-to-end stage goes on with them.
+        self._judges: dict[str, Tensor] = {}
+        # Whether a whole file may be moved aside for the next one, or must not be by a damaged one.
+        self._is_last_whole = True
         now = time.monotonic()
         self._clock, self._saved, self._closed = now, now, now
         self._asked_to_stop = False
 
     def run(self) -> None:
         """Take all stages that are left, and write down that the run is finished."""
-        resumed = self._last.exists()
-        tensors = self._load_last() if resumed else {}
+        found = recover(self.folder, self.config, self._plans)
+        tensors = self._take_up(found) if found else {}
         self.fabric.barrier()
         if self.fabric.is_global_zero:
             self._journal = Journal(self.folder, self.state.journal, self.state.total_steps, self.watch.line)
         self._clock = self._saved = self._closed = time.monotonic()
         try:
-            if resumed:
+            for code, sentence in self.data.notes:
+                self._tell(code, sentence)
+            if found:
+                if found.told:
+                    self._tell("checkpoint_damaged", found.told)
                 self._tell("resumed", f"The training goes on with step {self.state.step + 1} of its stage.")
             elif self.config.base:
                 # The model to beat, and to keep where nothing beats it.
@@ -114,6 +123,16 @@ class ProgressiveTraining:
             if self._journal is not None:
                 self._journal.close()
 
+    def _take_up(self, found: Recovered) -> dict[str, Tensor]:
+        """Go where a checkpoint is; returns what the stage in which it lies needs."""
+        self.state = found.state
+        self._is_last_whole = not found.told
+        self._judges = checkpoint.named(found.tensors, JUDGES)
+        if not found.is_between:
+            return found.tensors
+        self.cascade.load_state_dict(checkpoint.weights_among(found.tensors))
+        return {}
+
     def _run_stage(self, index: int, tensors: dict[str, Tensor]) -> None:
         plan = self._plans[index]
         batches = Batches(
@@ -126,9 +145,11 @@ class ProgressiveTraining:
         )
         steps = plan.epochs * batches.epoch_steps
         self._pace = Pace(self._plans, batches.epoch_steps)
-        self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps)
+        self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps, self._judges)
         if tensors:
             self._restore(tensors)
+            if not self._is_last_whole:
+                self._save()
         else:
             self.state.begin_stage(index)
             phases = [phase + 1 for phase in plan.trained]
@@ -152,7 +173,7 @@ class ProgressiveTraining:
         order = range(state.step, steps)
         loaders, pinned = self.config.compute.loaders, self.fabric.device.type == "cuda"
         for batch in DataLoader(batches, batch_size=None, sampler=order, num_workers=loaders, pin_memory=pinned):
-            parts = (part.contiguous(memory_format=torch.channels_last) for part in (batch.a, batch.b, batch.body))
+            parts = (part.contiguous(memory_format=torch.channels_last) for part in batch[:4])
             losses = self._stage.step(state.step, *(self.fabric.to_device(part) for part in parts))
             self._window.append(_Step(batch.names, losses))
             state.step += 1
@@ -275,7 +296,7 @@ class ProgressiveTraining:
         if self.state.stage_best is None or here.mae < self.state.stage_best.mae:
             self.state.stage_best = here
             if self.config.schedule.early_stopping and stage:
-                self._keep(self._stage.plan.name, weights)
+                self._keep(self._stage.plan.name, weights, self._judges | self._stage.judge_tensors())
         return True
 
     def _preview(self, stage: int, epoch: int) -> None:
@@ -301,12 +322,16 @@ class ProgressiveTraining:
     def _end_stage(self, plan: StagePlan) -> None:
         """Hand the stage's outcome on: its averaged weights, or its best epoch's where it may end early."""
         kept = checkpoint.path_of(self.folder, plan.name)
+        self._judges |= self._stage.judge_tensors()
         if self.config.schedule.early_stopping:
             self.fabric.barrier()
-            self.cascade.load_state_dict(checkpoint.load_weights(kept)[0])
+            tensors, _ = checkpoint.load(kept)
+            self.cascade.load_state_dict(checkpoint.weights_among(tensors))
+            # The discriminators' own epoch; the first version did not keep them.
+            self._judges |= checkpoint.named(tensors, JUDGES)
         else:
             self.cascade.load_state_dict(self._stage.weights.state_dict())
-            self._keep(plan.name, self.cascade)
+            self._keep(plan.name, self.cascade, self._judges)
 
     def _finish(self) -> None:
         if not self.fabric.is_global_zero:
@@ -316,6 +341,7 @@ class ProgressiveTraining:
         content = {"seconds": round(self._tick(), 1), "best": vars(best) if best else None, "stopped": False}
         write_json(self.folder / FINISHED, content)
         shutil.rmtree(self.folder / CACHE, ignore_errors=True)
+        checkpoint.previous_of(self._last).unlink(missing_ok=True)
 
     def _roll_back(self, trouble: str) -> None:
         """Go back to the last checkpoint with half the rate.
@@ -332,7 +358,9 @@ class ProgressiveTraining:
                 "Look at the named slices; choose a lower learning rate, or gradient clipping at 1.",
             )
         self.fabric.barrier()
-        self._restore(self._load_last())
+        tensors, state = checkpoint.load(self._last)
+        self.state = RunState.from_json(state)
+        self._restore(tensors)
         self.state.rollbacks, self.state.seconds = rollbacks, seconds
         self._stage.rate_factor = 0.5**rollbacks
         self._tell("rolled_back", f"{trouble} The training went back to its last checkpoint, with half the rate.")
@@ -354,18 +382,16 @@ class ProgressiveTraining:
         if self.fabric.is_global_zero:
             assert self._journal is not None
             self.state.journal = self._journal.brought_to_the_disk()
-            checkpoint.save(self._last, checkpoint.weights(self.cascade) | self._stage.tensors(), self.state.to_json())
+            tensors = checkpoint.weights(self.cascade) | self._judges | self._stage.tensors()
+            checkpoint.save(self._last, tensors, self.state.to_json(), keep=self._is_last_whole)
+            self._is_last_whole = True
         self._saved = time.monotonic()
 
-    def _keep(self, name: str, weights: nn.Module) -> None:
-        """Write weights that a model can be made of."""
+    def _keep(self, name: str, weights: nn.Module, beside: Mapping[str, Tensor] | None = None) -> None:
+        """Write weights that a model can be made of, and what else a stage hands on."""
         if self.fabric.is_global_zero:
-            checkpoint.save(checkpoint.path_of(self.folder, name), checkpoint.weights(weights), self.state.to_json())
-
-    def _load_last(self) -> dict[str, Tensor]:
-        tensors, state = checkpoint.load(self._last)
-        self.state = RunState.from_json(state)
-        return tensors
+            tensors = checkpoint.weights(weights) | dict(beside or {})
+            checkpoint.save(checkpoint.path_of(self.folder, name), tensors, self.state.to_json())
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         self._window.clear()

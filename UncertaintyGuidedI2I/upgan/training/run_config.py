@@ -40,7 +40,7 @@ def read_run_config(folder: Path) -> TrainingConfig:
     if isinstance(written, int) and written > FORMAT:
         raise _newer(folder, f"format {written}")
     try:
-        return TrainingConfig.model_validate(content)
+        return TrainingConfig.of_run(content)
     except ValidationError as error:
         faults = error.errors()
         where = ".".join(map(str, faults[0]["loc"])) or CONFIG

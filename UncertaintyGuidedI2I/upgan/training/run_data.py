@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -17,7 +20,11 @@ from upgan.training.checking import CheckedPair, check_pairs, median_spacing, re
 from upgan.training.config import DataConfig, TrainingConfig
 from upgan.training.files import CACHE, DATA, MACHINE, SPLIT, read_json, write_json
 from upgan.training.pairs import PairFiles, find_pairs, manifest_path
+from upgan.training.preparation import pair_sha256
 from upgan.training.splitting import Split, split_subjects
+
+# Of missing subjects in one sentence.
+_NAMED = 5
 
 # Told how far the preparation is: text, fraction, seconds left; may raise Cancelled.
 Progress = Callable[[str, float, float | None], None]
@@ -31,11 +38,13 @@ class RunData:
         task: The translation.
         split: Subjects' names.
         cache: Their slices.
+        notes: What the journal is to tell of them, each a code and a sentence.
     """
 
     task: Task
     split: Split
     cache: SliceCache
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Task]:
@@ -46,23 +55,87 @@ def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Ta
     return config.data.model_copy(update={"plane": model.plane, "spacing_mm": model.spacing_mm}), model.task
 
 
+def place_of(config: TrainingConfig, folder: Path) -> Path:
+    """Where a run's images were said to be last: as configured, or where they were moved to since."""
+    path = folder / DATA
+    return Path(read_json(path).get("path", config.data.path)) if path.exists() else config.data.path
+
+
 def prepare_data(
-    config: TrainingConfig, base: Bundle | None, folder: Path, fabric: Fabric, progress: Progress
+    config: TrainingConfig,
+    base: Bundle | None,
+    folder: Path,
+    fabric: Fabric,
+    progress: Progress,
+    moved_to: Path | None = None,
 ) -> RunData:
     """Prepare the data in the first process, while the others wait.
+
+    A run that goes on and does not find its images goes on with the slices that it made of them, if all are whole.
+
+    Args:
+        config: The run.
+        base: The model it goes on from.
+        folder: Of the run.
+        fabric: Its processes.
+        progress: Told what is being done.
+        moved_to: Where the images are now, see ``find_again``.
 
     Raises:
         InputError: What is wrong with the data; nothing is trained on less than was asked for.
         Cancelled: By ``progress``.
     """
     data, task = data_of(config, base)
+    notes: tuple[tuple[str, str], ...] = ()
     if fabric.is_global_zero:
         base_sha256 = base.sha256 if base else None
         if (folder / DATA).exists() and read_json(folder / DATA)["base_sha256"] != base_sha256:
             raise base_changed(str(config.base))
-        _prepare(config, data, task, base_sha256, folder, fabric, progress)
+        if moved_to is not None:
+            find_again(data, folder, moved_to, progress)
+        notes = _prepare(config, data, task, base_sha256, folder, fabric, progress, are_known=moved_to is not None)
     fabric.barrier()
-    return RunData(task, Split(**read_json(folder / SPLIT)), SliceCache.open(folder / CACHE))
+    return RunData(task, Split(**read_json(folder / SPLIT)), SliceCache.open(folder / CACHE), notes)
+
+
+def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progress) -> None:
+    """Write down where a run's images are now, once they have proved to be those that it began with.
+
+    Args:
+        data: As the run was begun.
+        folder: Of the run.
+        moved_to: File or folder that the layout reads, as ``data.path``.
+        progress: Told what is being done.
+
+    Raises:
+        InputError: ``subjects_missing``, ``images_changed``, or what is wrong with the images or their list. Nothing is
+            written then.
+    """
+    if not (folder / DATA).exists():
+        raise InputError(
+            "run_not_begun", "This training has not looked at any images yet.", "Correct data.path and start it anew."
+        )
+    moved_to = moved_to.absolute()
+    content = read_json(folder / DATA)
+    found = {pair.subject: pair for pair in find_pairs(data.model_copy(update={"path": moved_to}))}
+    missing = [entry["subject"] for entry in content["pairs"] if entry["subject"] not in found]
+    if missing:
+        raise InputError(
+            "subjects_missing",
+            f"{moved_to} has no images of {_listed(missing)}, with whom the training began.",
+            "Give the place of all images of this training.",
+        )
+    for done, entry in enumerate(content["pairs"]):
+        progress(f"recognising images of patient {done + 1} of {len(content['pairs'])}", 0.0, None)
+        files = found[entry["subject"]]
+        try:
+            checksum = pair_sha256(files, data)
+        except InputError as error:
+            raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
+        if checksum != entry["sha256"]:
+            raise images_changed(files.subject)
+        entry |= _places(files, folder)
+    write_json(folder / DATA, {**content, "path": str(moved_to)})
 
 
 def _prepare(
@@ -73,7 +146,11 @@ def _prepare(
     folder: Path,
     fabric: Fabric,
     progress: Progress,
-) -> None:
+    *,
+    are_known: bool,
+) -> tuple[tuple[str, str], ...]:
+    """Prepare the data; returns what the journal is to tell of them. Images that ``are_known`` are those of before."""
+
     def count(text: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
 
@@ -88,8 +165,8 @@ def _prepare(
         write_json(
             folder / DATA,
             {
-                "pairs": [_described(pair) for pair in checked if pair.files.subject in kept],
-                "left_out": [_described(pair) for pair in checked if pair.files.subject not in kept],
+                "pairs": [_described(pair, folder) for pair in checked if pair.files.subject in kept],
+                "left_out": [_described(pair, folder) for pair in checked if pair.files.subject not in kept],
                 "spacing_mm": list(spacing_mm),
                 "plane": data.plane,
                 "task": task.model_dump(mode="json"),
@@ -99,15 +176,28 @@ def _prepare(
         )
     content, parts = read_json(folder / DATA), read_json(folder / SPLIT)
     seen = {*parts["train"], *parts["validation"]}
-    pairs = [_files(entry) for entry in content["pairs"] if entry["subject"] in seen]
+    pairs = [files_of(entry, folder) for entry in content["pairs"] if entry["subject"] in seen]
     rows, columns = content["spacing_mm"]
-    cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, count("preparing slices of patient"))
+    checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
+    known = {pair.subject: checksums[pair.subject] for pair in pairs if are_known or missing_of(pair)}
+    lost = images_not_found(pairs, folder)
+    try:
+        cache = build_cache(
+            pairs, data, task, (rows, columns), folder / CACHE, count("preparing slices of patient"), known
+        )
+    except InputError as error:
+        if lost is not None and error.code == "file_not_found":
+            raise lost from error
+        raise
     for entry in content["pairs"]:
         cached = cache.subjects.get(entry["subject"])
         if cached is not None and cached.sha256 != entry["sha256"]:
             raise images_changed(entry["subject"])
     if "fingerprint" not in content:
         write_json(folder / DATA, {**content, "fingerprint": cache.fingerprint})
+    if lost is None:
+        return ()
+    return (("images_not_found", f"{lost.sentence} It goes on with the slices that it made of them, which are whole."),)
 
 
 def _machine(fabric: Fabric) -> str:
@@ -142,17 +232,50 @@ def _statement_of(data: DataConfig) -> str:
     return str(read_json(manifest_path(data)).get("statement", ""))
 
 
-def _described(pair: CheckedPair) -> dict[str, object]:
-    files = pair.files
+def _described(pair: CheckedPair, folder: Path) -> dict[str, object]:
     return {
-        "subject": files.subject,
-        "input": str(files.input) if files.input else None,
-        "target": str(files.target) if files.target else None,
+        "subject": pair.files.subject,
+        **_places(pair.files, folder),
         "sha256": pair.sha256,
         "problems": [problem.sentence for problem in pair.problems],
     }
 
 
-def _files(entry: dict[str, str | None]) -> PairFiles:
-    source, target = (Path(side) if side else None for side in (entry["input"], entry["target"]))
+def _places(files: PairFiles, folder: Path) -> dict[str, str | None]:
+    """Where a subject's images are; within the run's folder relative to it, so that they move with it."""
+    return {side: _place(getattr(files, side), folder.absolute()) for side in ("input", "target")}
+
+
+def _place(path: Path | None, folder: Path) -> str | None:
+    if path is None:
+        return None
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def files_of(entry: Mapping[str, Any], folder: Path) -> PairFiles:
+    """Read where a subject's images are, from an entry of data.json."""
+    source, target = (folder / entry[side] if entry[side] else None for side in ("input", "target"))
     return PairFiles(str(entry["subject"]), source, target)
+
+
+def missing_of(pair: PairFiles) -> list[Path]:
+    """Images of a pair that are not where they were."""
+    return [path for path in (pair.input, pair.target) if path is not None and not os.path.exists(path)]
+
+
+def images_not_found(pairs: Sequence[PairFiles], folder: Path) -> InputError | None:
+    """What is said where images are not where they were; None where all are."""
+    missing = {pair.subject: paths for pair in pairs if (paths := missing_of(pair))}
+    if not missing:
+        return None
+    place = os.path.commonpath([path.parent for paths in missing.values() for path in paths])
+    return InputError(
+        "images_not_found",
+        f"The images of {_listed(list(missing))} are not where they were when the training began: below {place}.",
+        f"Put them back, or say where they are now: upgan train --resume {shlex.quote(str(folder))} --data PLACE.",
+    )
+
+
+def _listed(subjects: Sequence[str]) -> str:
+    more = len(subjects) - _NAMED
+    return ", ".join(subjects[:_NAMED]) + (f" and {more} others" if more > 0 else "")

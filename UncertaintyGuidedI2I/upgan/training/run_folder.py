@@ -21,7 +21,7 @@ from upgan.training.journal_reader import read_journal
 from upgan.training.pairs import PairFiles
 from upgan.training.preparation import Pair, prepare_pair
 from upgan.training.run_config import read_run_config
-from upgan.training.run_data import base_changed, images_changed
+from upgan.training.run_data import base_changed, files_of, images_changed, images_not_found
 from upgan.training.splitting import Split
 
 
@@ -30,6 +30,7 @@ class TrainedRun:
     """A run with a checkpoint, over or not.
 
     Attributes:
+        folder: Where it is.
         config: As it was started.
         data: Settings of its images: plane and pixel size are those it trained on, a base model's included.
         task: The translation.
@@ -45,6 +46,7 @@ class TrainedRun:
         base: The model it went on from.
     """
 
+    folder: Path
     config: TrainingConfig
     data: DataConfig
     task: Task
@@ -81,7 +83,7 @@ class TrainedRun:
             split = Split(**read_json(run / SPLIT))
             task = Task.model_validate(content["task"])
             data = config.data.model_copy(update={name: content[name] for name in ("plane", "spacing_mm")})
-            files = {entry["subject"]: _files(entry) for entry in content["pairs"]}
+            files = {entry["subject"]: files_of(entry, run) for entry in content["pairs"]}
             checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
             machine = (run / MACHINE).read_text(encoding="utf-8").strip()
             journal = read_journal(run)
@@ -106,6 +108,7 @@ class TrainedRun:
                 "Restore that model." if base else "Start it anew.",
             ) from error
         return cls(
+            run,
             config,
             data,
             task,
@@ -137,8 +140,11 @@ class TrainedRun:
         """Read pairs one after the other, prepared as for the training.
 
         Raises:
-            InputError: As ``prepare_pair``, naming the subject, or ``images_changed``.
+            InputError: As ``prepare_pair``, naming the subject, ``images_changed`` or ``images_not_found``.
         """
+        lost = images_not_found([self.files[subject] for subject in subjects], self.folder)
+        if lost is not None:
+            raise lost
         for subject in subjects:
             try:
                 pair = prepare_pair(self.files[subject], self.data, self.task)
@@ -155,11 +161,6 @@ def _unfinished(run: Path, checkpoint: str) -> InputError:
         f"The training in {run} has no checkpoint '{checkpoint}' yet.",
         "Let it go on until its first epoch is over, or choose another checkpoint.",
     )
-
-
-def _files(entry: dict[str, Any]) -> PairFiles:
-    source, target = (Path(entry[side]) if entry[side] else None for side in ("input", "target"))
-    return PairFiles(entry["subject"], source, target)
 
 
 def _cut(architecture: Architecture, state_dict: dict[str, Tensor], phases: int) -> Cascade | PublishedCascade:

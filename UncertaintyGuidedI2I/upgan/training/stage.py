@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +13,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from upgan.distribution import GeneralizedNormal
 from upgan.losses import (
+    PixelWeights,
     discriminator_loss,
     generalized_gaussian_loss,
     generator_adversarial_loss,
+    pixel_weights,
     published_product_loss,
+    weighted_l1,
 )
 from upgan.networks.cascade import Cascade
 from upgan.networks.patchgan import PatchDiscriminator
@@ -26,6 +30,11 @@ from upgan.training.processes import share_batch_norm, share_of_total
 
 _BETAS = (0.9, 0.999)
 _TOGETHER = "all_phases"
+
+# Of each phase's discriminator, whose number follows.
+JUDGES = "judges."
+# As the first version called them, by their place among those of the stage.
+_JUDGES_OF_STAGE = "judge."
 
 
 class StagePlan(NamedTuple):
@@ -73,7 +82,7 @@ class StepLosses(NamedTuple):
     Attributes:
         loss: The generators' whole loss.
         likelihood: Its Eq. 1, summed over the trained phases; likewise the next two.
-        l1: Mean absolute error, network units; of the last trained phase alone.
+        l1: Absolute error averaged as the loss does, network units; of the last trained phase alone.
         adversarial: ‖D(b̂) − 1‖².
         discriminator: The discriminators' own loss.
         gradient: Norm of the generators' gradient before clipping.
@@ -96,10 +105,18 @@ class Stage:
         config: The run.
         plan: Of this stage.
         steps: Of the whole stage.
+        known: Tensors of discriminators that earlier stages have taught, as ``judge_tensors`` gave them: those of the
+            trained phases go on with what they know.
     """
 
     def __init__(
-        self, fabric: Fabric, cascade: Cascade | PublishedCascade, config: TrainingConfig, plan: StagePlan, steps: int
+        self,
+        fabric: Fabric,
+        cascade: Cascade | PublishedCascade,
+        config: TrainingConfig,
+        plan: StagePlan,
+        steps: int,
+        known: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.fabric, self.cascade, self.config, self.plan, self.steps = fabric, cascade, config, plan, steps
         self.rate_factor = 1.0
@@ -113,6 +130,10 @@ class Stage:
                 PatchDiscriminator(2 if wanted.conditional else 1, wanted.width, wanted.layers)
                 for _ in (plan.trained if config.loss.adversarial else ())
             ]
+        for phase, judge in zip(plan.trained, judges, strict=False):
+            learned = _under(f"{JUDGES}{phase}.", known or {})
+            if learned:
+                judge.load_state_dict(learned)
         self.judges = [share_batch_norm(judge, fabric) for judge in judges]
         # Only what is called through Fabric's wrapper is averaged over the processes.
         self._cascade = fabric.setup_module(share_batch_norm(cascade, fabric))
@@ -132,7 +153,7 @@ class Stage:
         """The cascade that is validated and kept: the averaged one where weights are averaged."""
         return self._averaged.module if self._averaged is not None else self.cascade
 
-    def step(self, number: int, a: Tensor, b: Tensor, body: Tensor) -> StepLosses:
+    def step(self, number: int, a: Tensor, b: Tensor, body: Tensor, imaged: Tensor | None = None) -> StepLosses:
         """Take the trained generators one step, then their discriminators.
 
         Args:
@@ -140,10 +161,12 @@ class Stage:
             a: Input [N, 1, H, W], network units, on the device.
             b: Target, likewise.
             body: 1 inside the body, 0 outside.
+            imaged: 1 where the slices are, 0 where they are padded; everywhere where None.
         """
         self._set_rates(number)
         self._set_modes()
-        generated, losses = self._generators_step(number, a, b, body)
+        weights = self._weights(body, torch.ones_like(body) if imaged is None else imaged)
+        generated, losses = self._generators_step(number, a, b, weights)
         judged = self._discriminators_step(generated, a, b) if self._judges else b.new_zeros(())
         if self._averaged is not None:
             self._averaged.update_parameters(self.cascade)
@@ -163,32 +186,50 @@ class Stage:
         found: dict[str, Tensor] = {}
         for name, optimizer in self._optimizers.items():
             found |= optimizer_tensors(name, optimizer)
-        for index, judge in enumerate(self.judges):
-            found |= {f"judge.{index}.{name}": tensor for name, tensor in judge.state_dict().items()}
+        found |= self.judge_tensors()
         if self._averaged is not None:
             found |= {f"averaged.{name}": tensor for name, tensor in self._averaged.state_dict().items()}
         return found
+
+    def judge_tensors(self) -> dict[str, Tensor]:
+        """What the discriminators have learned, by phase, the first being 0."""
+        return {
+            f"{JUDGES}{phase}.{name}": tensor
+            for phase, judge in zip(self.plan.trained, self.judges, strict=False)
+            for name, tensor in judge.state_dict().items()
+        }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take up what ``tensors`` gave."""
         for name, optimizer in self._optimizers.items():
             restore_optimizer(name, optimizer, tensors)
-        for index, judge in enumerate(self.judges):
-            judge.load_state_dict(_under(f"judge.{index}.", tensors))
+        for index, (phase, judge) in enumerate(zip(self.plan.trained, self.judges, strict=False)):
+            before = _under(f"{_JUDGES_OF_STAGE}{index}.", tensors)
+            judge.load_state_dict(before or _under(f"{JUDGES}{phase}.", tensors))
         if self._averaged is not None:
             self._averaged.load_state_dict(_under("averaged.", tensors))
 
-    def _generators_step(self, number: int, a: Tensor, b: Tensor, body: Tensor) -> tuple[list[Tensor], StepLosses]:
+    def _weights(self, body: Tensor, imaged: Tensor) -> PixelWeights:
+        config = self.config.loss
+        if config.normalisation == "slice":
+            likelihood = body + config.outside_body * (1 - body)
+            return PixelWeights(likelihood, torch.ones_like(body), share_of_total(likelihood, self.fabric))
+        return pixel_weights(body, imaged, config.outside_body, lambda pixels: share_of_total(pixels, self.fabric))
+
+    def _generators_step(
+        self, number: int, a: Tensor, b: Tensor, weights: PixelWeights
+    ) -> tuple[list[Tensor], StepLosses]:
         config, schedule = self.config.loss, self.config.schedule
         predictions = self._cascade(a, self.plan.trained[-1] + 1)
-        weight = body + config.outside_body * (1 - body)
-        total = share_of_total(weight, self.fabric)
         warming_up = number < config.l1_warm_up
         likelihood = adversarial = loss = error = b.new_zeros(())
         for index, phase in enumerate(self.plan.trained):
             prediction = predictions[phase]
-            fit = _likelihood(prediction, b, weight, total, config.form)
-            error = (prediction.loc - b).abs().mean()
+            fit = _likelihood(prediction, b, weights, config.form)
+            if config.normalisation == "slice":
+                error = (prediction.loc - b).abs().mean()
+            else:
+                error = weighted_l1(prediction.loc, b, weights.l1, weights.total)
             # Times zero and not left out, so that every weight has a gradient in every process.
             loss = loss + fit * (0.0 if warming_up else config.likelihood) + error * (config.l1 or float(warming_up))
             likelihood = likelihood + fit.detach()
@@ -243,7 +284,8 @@ class Stage:
                         part.eval()
 
 
-def _likelihood(prediction: GeneralizedNormal, b: Tensor, weight: Tensor, total: Tensor, form: str) -> Tensor:
+def _likelihood(prediction: GeneralizedNormal, b: Tensor, weights: PixelWeights, form: str) -> Tensor:
+    weight, total = weights.likelihood, weights.total
     if form == "published_product":
         inverse_scale = prediction.scale.reciprocal()
         return published_product_loss(inverse_scale, prediction.concentration, b - prediction.loc, weight, total)
@@ -254,5 +296,5 @@ def _trainable(modules: list[nn.Module] | list[Any]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -10,21 +10,22 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from upgan.bundle import find_bundle
+from upgan.bundle import Bundle, find_bundle
 from upgan.errors import DeviceError, InputError, OutputError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.training.config import TrainingConfig
-from upgan.training.files import CACHE, CONFIG, FINISHED, LOCK, read_json
+from upgan.training.files import CACHE, CONFIG, DATA, FINISHED, LOCK, read_json
 from upgan.training.processes import make_fabric
 from upgan.training.progressive import ProgressiveTraining, Watch
 from upgan.training.run_config import read_run_config, write_run_config
-from upgan.training.run_data import prepare_data
+from upgan.training.run_data import data_of, find_again, place_of, prepare_data
 
 _LOCK_S = 2.0
 
@@ -42,22 +43,40 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
     with _explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)  # It will hold patients' images.
-    if (folder / CONFIG).exists():
-        if read_run_config(folder) != config:
+    begun = read_run_config(folder) if (folder / CONFIG).exists() else None
+    moved_to = None
+    if begun is not None:
+        if _comparable(begun, begun) != _comparable(config, begun):
             raise InputError(
                 "other_run",
                 f"{folder} holds a run with another configuration.",
                 "Choose another folder, or empty this one.",
             )
-    else:
+        # The same in every other respect: the images have moved.
+        moved_to = config.data.path if config.data.path != place_of(begun, folder) else None
+    if not (folder / DATA).exists() and begun != config:
+        moved_to = None  # It has not looked at any yet.
         write_run_config(config, folder)
-    resume(folder, watch)
+    resume(folder, watch, moved_to)
 
 
-def resume(folder: Path, watch: Watch) -> None:
-    """Go on with a run from its last checkpoint; errors as for ``train``, and those of ``read_run_config``."""
+def resume(folder: Path, watch: Watch, moved_to: Path | None = None) -> None:
+    """Go on with a run from its last checkpoint, or from the latest that is whole.
+
+    Args:
+        folder: The run's.
+        watch: Who looks on.
+        moved_to: Where the images of the run are now, as ``data.path`` says it; what is written down of a finished run
+            too, whose model is measured on them.
+
+    Raises:
+        InputError: As ``train`` and ``read_run_config``; ``checkpoint_damaged``; ``images_not_found`` where images are
+            gone and the slices made of them are not whole; what ``run_data.find_again`` refuses.
+    """
     config = read_run_config(folder)
     if _is_finished(folder):
+        if moved_to is not None:
+            find_again(data_of(config, _base_of(config))[0], folder, moved_to, watch.progress)
         shutil.rmtree(folder / CACHE, ignore_errors=True)  # Somebody may have ended it in between.
         return
     fabric = make_fabric(config.compute)
@@ -68,7 +87,7 @@ def resume(folder: Path, watch: Watch) -> None:
                 # Whoever asks whether the run is in use holds the lock for an instant.
                 lock.acquire(timeout=_LOCK_S)
                 (folder / FINISHED).unlink(missing_ok=True)  # It was stopped, and is not any more.
-            _run(fabric, config, folder, watch)
+            _run(fabric, config, folder, watch, moved_to)
     finally:
         lock.release()
 
@@ -96,8 +115,8 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch) -> None:
-    base = find_bundle(config.base) if config.base else None
+def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch, moved_to: Path | None) -> None:
+    base = _base_of(config)
     torch.manual_seed(config.seed)
     cascade = base.load_cascade() if base else _new_cascade(config)
     phases = cascade.architecture.phases
@@ -107,9 +126,19 @@ def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch) -> 
             f"schedule.epochs names {len(config.schedule.epochs)} phases, the base model has {phases}.",
             "Give one number of epochs per phase.",
         )
-    data = prepare_data(config, base, folder, fabric, watch.progress)
+    data = prepare_data(config, base, folder, fabric, watch.progress, moved_to)
     cascade.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ProgressiveTraining(fabric, config, folder, data, cascade, watch).run()
+
+
+def _base_of(config: TrainingConfig) -> Bundle | None:
+    return find_bundle(config.base) if config.base else None
+
+
+def _comparable(config: TrainingConfig, begun: TrainingConfig) -> dict[str, Any]:
+    """A configuration but for where the images are, and for what a run of the first version could not say."""
+    is_first = begun.loss.normalisation == "slice"
+    return config.model_dump(mode="json", exclude={"data": {"path"}, "loss": {"normalisation"} if is_first else set()})
 
 
 def _new_cascade(config: TrainingConfig) -> Cascade | PublishedCascade:

@@ -1,0 +1,172 @@
+"""What an interrupted run can go on from: its last checkpoint, or what is whole where that is damaged or gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from upgan.errors import InputError
+from upgan.training import checkpoint
+from upgan.training.config import TrainingConfig
+from upgan.training.journal_reader import JOURNAL
+from upgan.training.stage import StagePlan
+from upgan.training.state import Best, RunState
+
+
+class Recovered(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+        tensors: Of the checkpoint.
+        state: Where the run is.
+        is_between: Whether it goes on at the beginning of ``state.stage``: ``tensors`` are the weights that the stage
+            before has handed on, and the discriminators, and nothing else.
+        told: What happened to the last checkpoint, in a sentence; empty where nothing did.
+    """
+
+    tensors: dict[str, Tensor]
+    state: RunState
+    is_between: bool
+    told: str
+
+
+def recover(run: Path, config: TrainingConfig, plans: Sequence[StagePlan]) -> Recovered | None:
+    """Find the latest checkpoint of a run that is whole; None where it has not written any yet.
+
+    In this order: the last, the one before it, and the outcome of the latest stage that was taken to its end, after
+    which the next one begins as it did. Each of them leads to the weights of a run that nothing happened to.
+
+    Args:
+        run: Its folder.
+        config: As it was begun.
+        plans: Of its stages.
+
+    Raises:
+        InputError: ``checkpoint_damaged``: nothing is whole that the run could go on from.
+    """
+    last = checkpoint.path_of(run, checkpoint.LAST)
+    previous = checkpoint.previous_of(last)
+    ends = {index: checkpoint.path_of(run, plan.name) for index, plan in enumerate(plans)}
+    # The base model's figure is kept as the best before anything else is written.
+    is_new = not last.exists() and not previous.exists() and not any(path.exists() for path in ends.values())
+    if is_new and not _was_trained(checkpoint.path_of(run, checkpoint.BEST)):
+        return None
+    for path in (last, previous):
+        try:
+            tensors, content = checkpoint.load(path)
+            state = RunState.from_json(content)
+        except (InputError, TypeError, KeyError):
+            continue
+        told = f"The training goes on from the checkpoint before it, with step {state.step + 1} of stage "
+        told += f"{plans[state.stage].number}."
+        return Recovered(tensors, state, False, "" if path == last else f"{_fate(last)} {told}")
+    lines = _journal(run)
+    for index in _taken_to_the_end(config, plans, lines):
+        try:
+            tensors, content = checkpoint.load(ends[index])
+            state = _at_the_end_of(RunState.from_json(content), index, plans, lines)
+        except (InputError, TypeError, KeyError):
+            continue
+        told = f"The training goes on from the end of {plans[index].title(plans[-1].trained[-1] + 1)}."
+        return Recovered(tensors, state, True, f"{_fate(last)} {told}")
+    raise _nothing_whole(run, last)
+
+
+class _Line(NamedTuple):
+    """A line of the journal, and where it begins."""
+
+    at: int
+    content: dict[str, Any]
+
+
+def _journal(run: Path) -> list[_Line]:
+    lines, at = [], 0
+    try:
+        text = (run / JOURNAL).read_bytes()
+    except OSError:
+        return []
+    for part in text.splitlines(keepends=True):
+        try:
+            content = json.loads(part)
+        except ValueError:
+            content = None
+        if isinstance(content, dict):
+            lines.append(_Line(at, content))
+        at += len(part)
+    return lines
+
+
+def _begun(lines: Sequence[_Line], plan: StagePlan) -> int | None:
+    """Where in the journal the latest beginning of a stage is told; None where it is not."""
+    found = [line.at for line in lines if line.content.get("kind") == "stage" and line.content["stage"] == plan.number]
+    return found[-1] if found else None
+
+
+def _taken_to_the_end(config: TrainingConfig, plans: Sequence[StagePlan], lines: Sequence[_Line]) -> Iterator[int]:
+    """Indices of the stages whose outcome is kept, the latest first."""
+    for index in reversed(range(len(plans))):
+        # Where a stage may end early, its best epoch so far is kept while it lasts.
+        is_over = index + 1 < len(plans) and _begun(lines, plans[index + 1]) is not None
+        if is_over or not config.schedule.early_stopping:
+            yield index
+
+
+def _at_the_end_of(kept: RunState, index: int, plans: Sequence[StagePlan], lines: Sequence[_Line]) -> RunState:
+    """The state in which a run begins the stage after ``index``: the journal tells what its outcome does not."""
+    next_stage = _begun(lines, plans[index + 1]) if index + 1 < len(plans) else None
+    before = [line for line in lines if next_stage is None or line.at < next_stage]
+    steps: dict[int, int] = {}
+    best, seconds = None, kept.seconds
+    for _, line in before:
+        if line.get("kind") == "steps":
+            steps[line["stage"]], seconds = line["step"], line["seconds"]
+        elif line.get("kind") == "validation" and line["best"]:
+            mae = line["phases"][max(line["phases"], key=int)]["mae"]
+            best = Best(line["stage"], line["epoch"], mae)
+    state = RunState(
+        total_steps=sum(steps.values()),
+        seconds=seconds,
+        phases_trained=kept.phases_trained,
+        best=best or kept.best,
+        journal=kept.journal if next_stage is None else next_stage,
+    )
+    state.begin_stage(index + 1)
+    return state
+
+
+def _was_trained(best: Path) -> bool:
+    """Whether the best checkpoint is of an epoch that was trained, or can no longer tell."""
+    if not best.exists():
+        return False
+    try:
+        return bool(checkpoint.load(best)[1]["total_steps"])
+    except (InputError, KeyError):
+        return True
+
+
+def _fate(last: Path) -> str:
+    return f"The last checkpoint ({last}) is {'damaged' if last.exists() else 'not there any more'}."
+
+
+def _nothing_whole(run: Path, last: Path) -> InputError:
+    whole = []
+    for path in sorted(last.parent.glob("*.safetensors")):
+        try:
+            checkpoint.load(path)
+        except InputError:
+            continue
+        whole.append(path.stem)
+    if whole:
+        model = f"upgan bundle create {run} --checkpoint {whole[0]} --output MODEL --licence FILE"
+        way = f"make a model of what is whole ({model}) and begin a new training with it as the base"
+    else:
+        way = f"remove {last.parent} and have the run begin anew"
+    return InputError(
+        "checkpoint_damaged",
+        f"{_fate(last)} None is whole that the training could go on from.",
+        f"Put back a copy of {last.name}; or {way}.",
+    )
