@@ -515,6 +515,9 @@ def test_showing_the_result_changes_views_only_when_asked_and_is_the_overlay_of_
     assert layers == {(image.GetID(), sigma.GetID())}
     assert {legend.title for shown in host.legends().values() for legend in shown} == {"sigma (HU)"}
     assert list(host.legends()) == ["Red", "Green", "Yellow"]
+    # The module keeps the numbers beside the colours true.
+    sigma.GetDisplayNode().SetWindowLevelMinMax(0, 1)
+    assert [float(label) for label in host.legends()["Red"][0].labels] == [0, 0.2, 0.4, 0.6, 0.8, 1]
     assert red.sliceLogic().GetSliceOffset() == place
     assert red.mrmlSliceNode().GetFieldOfView()[0] == 33
     inspect = module_widget.inspectPanel
