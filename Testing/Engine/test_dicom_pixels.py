@@ -57,6 +57,7 @@ RANGES = {
     "u8": (0, 256),
     "i32": (-(2**31), 2**31),
     "i16 big-endian": (-32768, 32768),
+    "u8 big-endian": (0, 256),
     "i16 implicit": (-32768, 32768),
     "i16 deflated": (-32768, 32768),
     "i16 RLE": (-32768, 32768),
@@ -67,7 +68,7 @@ RANGES = {
 def save_kind(path: Path, kind: str, number: int, **tags: object) -> np.ndarray:
     """Write a slice of a kind of pixels and return its stored values."""
     values = stored(kind, number)
-    allocated = 8 if kind == "u8" else 32 if kind == "i32" else 16
+    allocated = 8 if kind[:2] == "u8" else 32 if kind == "i32" else 16
     used = int(kind.split()[0][1:])
     pattern = values.astype(f"<i{allocated // 8 if allocated > 8 else 2}")
     if "spare" in kind:
@@ -91,7 +92,11 @@ def save_kind(path: Path, kind: str, number: int, **tags: object) -> np.ndarray:
         dataset.compress(RLELossless)
         dataset.save_as(path)
     elif "big-endian" in kind:
-        dataset.PixelData = pattern.astype(">i2").tobytes()
+        # Words of two pixels are swapped where pixels are bytes.
+        dataset.PixelData = pattern.astype(np.uint8 if allocated == 8 else ">i2").tobytes()
+        if allocated == 8:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, ">u2").astype("<u2").tobytes()
+            dataset["PixelData"].VR = "OW"
         dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
         pydicom.dcmwrite(path, dataset, little_endian=False, implicit_vr=False)
     elif kind.split()[-1] in syntaxes:

@@ -77,6 +77,7 @@ class PixelElement:
 
     Attributes:
         element: 0x0010 for integers; 0x0008 and 0x0009 for floating-point numbers.
+        representation: The value representation, "OB" or "OW" where the pixels are integers.
         offset: Of the first byte of the value, in the stream that ``open_dicom`` gives.
         length: In bytes, as the file states it; of encapsulated pixels, of all fragments with their delimiter.
         encapsulated: Whether the value is a list of compressed fragments.
@@ -85,6 +86,7 @@ class PixelElement:
     """
 
     element: int
+    representation: str
     offset: int
     length: int
     encapsulated: bool
@@ -363,7 +365,9 @@ def _pixel_element(stream: Stream) -> PixelElement | None:
     encapsulated = length == UNDEFINED_LENGTH
     if encapsulated:
         length = _length_of_fragments(stream)
-    return PixelElement(element, offset, length, encapsulated, available, order == "<")
+    return PixelElement(
+        element, head[4:6].decode() if explicit else "OW", offset, length, encapsulated, available, order == "<"
+    )
 
 
 def _length_of_fragments(stream: Stream) -> int:

@@ -139,9 +139,20 @@ def stored_values(header: Header) -> np.ndarray:
         InputError: ``truncated_file``: the pixels cannot be decoded.
         OSError: The file cannot be read.
     """
+    assert header.pixels is not None
+    compressed = header.pixels.encapsulated
+    if compressed != (header.syntax not in UNCOMPRESSED):
+        raise truncated(header.path)
+    with open_dicom(header.path) as stream:
+        stream.seek(header.pixels.offset)
+        data = stream.read(header.pixels.length if compressed else header.pixel_bytes)
+    dtype = _stored_type(header)
     try:
-        image = _bare_image(header)
-        pixels = _decoded_by_gdcm(image) if header.syntax in JPEG else image.pixel_array
+        if not compressed and header.pixels.little_endian:
+            pixels = np.frombuffer(data, dtype.newbyteorder("<"))
+        else:
+            image = _bare_image(header, data)
+            pixels = _decoded_by_gdcm(image) if header.syntax in JPEG else image.pixel_array
     except (InputError, MemoryError, OSError):
         raise
     except Exception as error:
@@ -150,7 +161,6 @@ def stored_values(header: Header) -> np.ndarray:
     columns, rows = header.size
     if pixels.size != rows * columns:
         raise truncated(header.path)
-    dtype = _stored_type(header)
     values = np.ascontiguousarray(pixels.reshape(rows, columns)).astype(dtype, copy=False)
     return _used_bits(header, values)
 
@@ -172,15 +182,10 @@ def _used_bits(header: Header, values: np.ndarray) -> np.ndarray:
     return (values << (allocated - 1 - highest)) >> (allocated - used)
 
 
-def _bare_image(header: Header) -> FileDataset:
+def _bare_image(header: Header, data: bytes) -> FileDataset:
     """Return a data set that has a file's pixels as they are stored, how they are stored, and nothing else."""
     assert header.pixels is not None
     compressed = header.pixels.encapsulated
-    if compressed != (header.syntax not in UNCOMPRESSED):
-        raise truncated(header.path)
-    with open_dicom(header.path) as stream:
-        stream.seek(header.pixels.offset)
-        data = stream.read(header.pixels.length if compressed else header.pixel_bytes)
     if compressed:
         data = data.removesuffix(DELIMITER + bytes(4))  # pydicom writes it anew.
     meta = FileMetaDataset()
@@ -206,7 +211,7 @@ def _bare_image(header: Header) -> FileDataset:
         image.BitsStored = header.integer("BitsStored", image.BitsAllocated)
         image.HighBit = image.BitsStored - 1
     image.PixelRepresentation = int(header.integer("PixelRepresentation", 0) == 1)
-    image.add_new("PixelData", "OB" if compressed or image.BitsAllocated == 8 else "OW", data)
+    image.add_new("PixelData", header.pixels.representation, data)
     image["PixelData"].is_undefined_length = compressed
     return image
 
