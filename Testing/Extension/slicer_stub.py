@@ -63,6 +63,8 @@ def install(monkeypatch: Any) -> ModuleType:
         setattr(slicer, name, child)
     for name in ("vtk.util", "vtk.util.numpy_support"):
         modules[name] = Anything(name)
+    modules["vtk"].VTK_OBJECT = 21
+    modules["vtk"].calldata_type = lambda kind: lambda function: function
     slicer.i18n.tr = lambda text: text
     slicer.i18n.translate = lambda context, text: text
     slicer.util.VTKObservationMixin = Observing
