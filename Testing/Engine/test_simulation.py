@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 from scipy.ndimage import binary_fill_holes, label
 from skimage.data import shepp_logan_phantom
 from skimage.transform import iradon, radon, resize
@@ -26,7 +27,8 @@ from upgan.simulation.projector import Projector
 from upgan.volume import Volume, read_volume
 
 SIDE = 101
-QUIET = Scanner(counts=1e12, scatter_fraction=0.0, fwhm_mm=0.0)
+SAMPLES = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
+QUIET = Scanner(counts=1e12, scatter_fraction=0.0, filter_mm=0.0)
 
 
 @lru_cache(maxsize=8)
@@ -242,6 +244,69 @@ def test_oblong_pixels_are_refused():
     assert caught.value.code == "pixels_not_square"
 
 
+def width_mm(profile: np.ndarray, step_mm: float) -> float:
+    """FWHM of a peak by a cubic spline through its samples."""
+    fine = np.arange(0, len(profile) - 1, 0.01)
+    height = CubicSpline(np.arange(len(profile)), profile)(fine)
+    return float(np.count_nonzero(height >= height.max() / 2) * 0.01 * step_mm)
+
+
+def point_widths_mm(scanner: Scanner, place: tuple[int, int], pixel_mm: float) -> tuple[float, float, float]:
+    """Widths along K, J, I of a point source in air, through the whole chain."""
+    shape, slice_mm = (25, 61, 61), 2.0
+    uptake = np.zeros(shape, dtype=np.float32)
+    j, i = place
+    uptake[12, j, i] = 1.0
+    affine = np.diag([-pixel_mm, -pixel_mm, slice_mm, 1.0])
+    air = Head(Volume(np.full(shape, -1000.0), affine), Volume(uptake, affine), seed=0)
+    pet = simulate_nac_pet(air, scanner).voxels
+    return (
+        width_mm(pet[:, j, i], slice_mm),
+        width_mm(pet[12, :, i], pixel_mm),
+        width_mm(pet[12, j], pixel_mm),
+    )
+
+
+PLACES = [(24, 35), (33, 41), (41, 22), (26, 27), (37, 30)]
+POINT: dict[str, float] = {"counts": 1e12, "scatter_fraction": 0.0}
+
+
+@pytest.mark.parametrize(("asked", "pixel_mm"), [(5.0, 2.0), (6.0, 2.0), (9.0, 2.0), (12.0, 1.5), (12.0, 4.0)])
+def test_a_point_has_the_width_that_was_asked_for_in_the_finished_image(asked: float, pixel_mm: float):
+    widths = np.array([point_widths_mm(Scanner(resolution_mm=asked, **POINT), place, pixel_mm) for place in PLACES])
+    np.testing.assert_allclose(widths.mean(axis=0), asked, rtol=0.03)
+    np.testing.assert_allclose(widths, asked, rtol=0.06)
+
+
+def test_the_default_scanner_says_how_wide_it_makes_a_point():
+    widths = np.array([point_widths_mm(Scanner(**POINT), place, 2.0) for place in PLACES]).mean(axis=0)
+    across, within = Scanner().finished_width_mm(2.0)
+    assert (round(across, 1), round(within, 1)) == (5.0, 6.7)
+    np.testing.assert_allclose(widths, [across, within, within], rtol=0.02)
+
+
+def test_the_default_image_is_the_one_whose_filter_has_5_mm():
+    """The bundled model and its sample were made with it."""
+    assert Scanner().filter_widths_mm(2.0) == (5.0, 5.0)
+    sample = read_volume(SAMPLES / "sample_nacpet.nrrd").voxels
+    again = simulate_nac_pet(simulate_head(subject_seed(2021, 100))).voxels
+    # Stored as whole numbers, 20 000 to a relative uptake of 1.
+    np.testing.assert_allclose(sample, 20_000 * again, atol=1)
+
+
+def test_a_resolution_finer_than_the_reconstruction_is_refused():
+    with pytest.raises(InputError) as caught:
+        simulate_nac_pet(cylinder(20.0), Scanner(resolution_mm=4.4))
+    assert caught.value.code == "resolution_too_fine"
+    assert Scanner(resolution_mm=4.5).filter_widths_mm(2.0) == (4.5, 0.0)
+
+
+def test_the_scanner_of_an_earlier_manifest_is_read_as_what_it_was():
+    earlier = {"angles": 120, "fwhm_mm": 8.0, "counts": 1e6, "scatter_fraction": 0.25, "scatter_fwhm_mm": 120.0}
+    assert Scanner.model_validate(earlier) == Scanner(filter_mm=8.0)
+    assert Scanner.model_validate(Scanner(resolution_mm=7.0).model_dump()) == Scanner(resolution_mm=7.0)
+
+
 @pytest.mark.parametrize("wrong", [{"scatter_fraction": 1.0}, {"counts": 0.0}, {"angles": 2}, {"fwhm": 5.0}])
 def test_an_impossible_scanner_is_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -365,6 +430,7 @@ def test_the_manifest_lists_every_file_and_says_that_they_are_simulated(tmp_path
     assert listed == {file.name for file in path.parent.iterdir()}
     assert "simulated" in manifest["statement"].lower()
     assert Scanner.model_validate(manifest["scanner"]) == scanner
+    assert manifest["resolution_mm"] == {"in_plane": 6.73, "across_slices": 5.0}
     assert steps == [(1, 2), (2, 2)]
     again = simulate_head(manifest["subjects"][1]["seed"])
     ct = read_volume(path.parent / "sub-002_ct.nii.gz")

@@ -45,8 +45,9 @@ TINY: dict[str, Any] = {
 }
 STEPS = 21
 
-# A site's scanner. The one that the bundled model knows has 5 mm, a million coincidences a slice and 25 % scatter.
-SITE = Scanner(fwhm_mm=8.0, counts=2.5e5, scatter_fraction=0.4)
+# A site's scanner. The one that the bundled model knows has a filter of 5 mm (6.7 mm in the finished plane), a million
+# coincidences a slice and 25 % scatter.
+SITE = Scanner(filter_mm=8.0, counts=2.5e5, scatter_fraction=0.4)
 _SITE_HEIGHT_MM = 180.0
 
 

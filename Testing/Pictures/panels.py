@@ -26,7 +26,7 @@ SMALL_WINDOW = (1280, 800)
 PATIENCE_S = 120
 HEADS = 6
 # Blurred, noisy and scattered, unlike the bundled model's.
-SCANNER = {"fwhm_mm": 8.0, "counts": 2.5e5, "scatter_fraction": 0.4}
+SCANNER = {"filter_mm": 8.0, "counts": 2.5e5, "scatter_fraction": 0.4}
 # Fine-tuned for so many before the picture is taken: some minutes.
 EPOCHS = 4
 TRAINING_S = 1200

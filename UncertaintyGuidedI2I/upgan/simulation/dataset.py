@@ -14,7 +14,7 @@ import numpy as np
 from upgan import __version__
 from upgan.errors import InputError, OutputError
 from upgan.simulation.pet import Scanner, simulate_nac_pet
-from upgan.simulation.phantom import simulate_head
+from upgan.simulation.phantom import PIXEL_MM, simulate_head
 from upgan.volume import write_volume
 
 STATEMENT = "Simulated data: no patient was imaged. For software tests and demonstrations, not for clinical use."
@@ -40,12 +40,13 @@ def simulate_pet_ct_pairs(
         Path of ``manifest.json``.
 
     Raises:
-        InputError: If `subjects` is not positive.
+        InputError: If `subjects` is not positive, or ``resolution_too_fine``.
         OutputError: If the folder cannot be written.
     """
     if subjects < 1:
         raise InputError("no_subjects", f"{subjects} subjects cannot be simulated.", "Ask for at least one.")
     scanner = scanner or Scanner()
+    across, within = scanner.finished_width_mm(PIXEL_MM)
     _make_folder(output)
     entries = []
     for index in range(subjects):
@@ -57,6 +58,7 @@ def simulate_pet_ct_pairs(
         "engine_version": __version__,
         "seed": seed,
         "scanner": scanner.model_dump(),
+        "resolution_mm": {"in_plane": round(within, 2), "across_slices": round(across, 2)},
         "input": "nacpet",
         "target": "ct",
         "units": {"nacpet": "relative uptake without attenuation correction", "ct": "HU"},

@@ -39,6 +39,9 @@ Spacing = tuple[float, float, float]
 CT_NOISE_HU = 12.0
 """Standard deviation of the noise of a low-dose attenuation CT (HU)."""
 
+PIXEL_MM = 2.0
+"""Side of the pixels of a head's axial slices, unless another grid is asked for."""
+
 VERTEX_MM = 95.0
 """Height of the skin over the vertex in head coordinates."""
 
@@ -52,7 +55,7 @@ class Head:
     seed: int
 
 
-def simulate_head(seed: int, shape: Shape = (72, 112, 96), spacing_mm: Spacing = (3.0, 2.0, 2.0)) -> Head:
+def simulate_head(seed: int, shape: Shape = (72, 112, 96), spacing_mm: Spacing = (3.0, PIXEL_MM, PIXEL_MM)) -> Head:
     """Simulate one head.
 
     Args:
