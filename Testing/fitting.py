@@ -1,6 +1,7 @@
 """One α and one β fitted to many residuals, by Eq. 1 and by the published product form."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +25,17 @@ def draw(name: str) -> torch.Tensor:
     return torch.from_numpy(RESIDUALS[name].rvs(50_000, random_state=np.random.default_rng(0)))
 
 
-def fit_eq_1(residuals: torch.Tensor) -> tuple[float, float]:
+def quantiles(law: Any) -> torch.Tensor:
+    """Return 50 000 residuals that are spread as a law says, with no luck of the draw."""
+    return torch.from_numpy(law.ppf((np.arange(50_000) + 0.5) / 50_000))
+
+
+def fit_eq_1(residuals: torch.Tensor, epsilon: float = 1e-5) -> tuple[float, float]:
     """Return the (α, β) that minimise our Eq. 1, β at most ``LARGEST_BETA``: on bounded residuals it has no end."""
 
     def loss(alpha: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
         prediction = GeneralizedNormal(torch.zeros(()), alpha, beta.clamp(max=LARGEST_BETA))
-        return generalized_gaussian_loss(prediction, residuals, epsilon=1e-5)
+        return generalized_gaussian_loss(prediction, residuals, epsilon=epsilon)
 
     alpha, beta = _minimise(loss)
     return alpha, min(beta, LARGEST_BETA)

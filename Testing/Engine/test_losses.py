@@ -6,9 +6,11 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from fitting import RESIDUALS, draw, fit_eq_1, fit_published
+from fitting import RESIDUALS, draw, fit_eq_1, fit_published, quantiles
 from upgan.distribution import GeneralizedNormal
 from upgan.losses import (
+    EPSILON,
+    MEANINGFUL_SIGMA,
     discriminator_loss,
     generalized_gaussian_loss,
     generator_adversarial_loss,
@@ -28,6 +30,23 @@ def test_eq_1_finds_bounded_residuals_to_be_flat():
     alpha, beta = fit_eq_1(draw("uniform"))
     assert beta > 8
     assert alpha == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("law", "beta"), [(stats.laplace, 1.0), (stats.norm, 2.0)])
+def test_beta_is_that_of_the_residuals_from_the_sigma_on_that_the_cards_name_and_too_high_below(law, beta):
+    def found_at(sigma):
+        of_that_sigma = law(scale=sigma / law.std())
+        alpha, found = fit_eq_1(quantiles(of_that_sigma), EPSILON)
+        assert stats.gennorm(found, 0, alpha).std() == pytest.approx(sigma, rel=0.05)
+        return found
+
+    assert found_at(MEANINGFUL_SIGMA * EPSILON) == pytest.approx(beta, abs=0.065)
+    assert found_at(MEANINGFUL_SIGMA * EPSILON / 3) > beta + 0.15
+
+
+def test_residuals_of_laplace_with_a_scale_of_5_hu_read_a_beta_of_1_23():
+    _, beta = fit_eq_1(quantiles(stats.laplace(scale=5e-3)), EPSILON)
+    assert beta == pytest.approx(1.23, abs=0.01)
 
 
 @pytest.mark.parametrize("name", RESIDUALS)

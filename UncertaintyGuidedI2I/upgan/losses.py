@@ -12,6 +12,12 @@ from upgan.distribution import GeneralizedNormal
 
 _LARGEST_EXPONENT = 10.0
 
+EPSILON = 1e-3
+"""Smoothing of |r| in network units: 1 HU in PET→CT."""
+
+MEANINGFUL_SIGMA = 20.0
+"""From this σ on, in units of ``EPSILON``, Eq. 1 finds the residuals' own β within 0.06 (Documentation/Method.md)."""
+
 
 class PixelWeights(NamedTuple):
     """What each pixel counts in a step's loss.
@@ -59,7 +65,7 @@ def generalized_gaussian_loss(
     prediction: GeneralizedNormal,
     target: Tensor,
     weight: Tensor | None = None,
-    epsilon: float = 1e-3,
+    epsilon: float = EPSILON,
     total: Tensor | None = None,
 ) -> Tensor:
     """Eq. 1, L_αβ = mean[(|b̂−b|/α)^β − ln(β/α) + lnΓ(1/β)], in a form that trains.
@@ -71,7 +77,7 @@ def generalized_gaussian_loss(
         prediction: Distribution of [N, 1, H, W].
         target: b, same shape.
         weight: Non-negative weights of the pixels; the mean is weighted by them.
-        epsilon: Smoothing of |r| in network units (1e-3 is 1 HU in PET→CT).
+        epsilon: Smoothing of |r| in network units; it makes β read too high where σ is below about 20 times of it.
         total: What the weighted sum is divided by; the weights' own sum where None.
     """
     residual = target - prediction.loc

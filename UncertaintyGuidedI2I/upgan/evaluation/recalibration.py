@@ -9,6 +9,9 @@ is what is counted, one number each. Of these numbers the table has one of the l
 ``statement`` says is true whatever the distribution of the errors. It needs validation patients drawn as later ones
 are, and chosen for nothing else: where they also chose the checkpoint, the statement says so and claims less.
 
+Each level of the table is a statement of its own. That a further patient has all the shares stated within all the
+intervals stated is less likely than any of them.
+
 The table is for the network's own α, before the scale: a factor fitted on the same patients would spoil the argument.
 The half-width is (α/s)·P⁻¹(1/β, u)^(1/β) with the calibrated α, P being the regularised lower incomplete gamma
 function.
@@ -157,7 +160,7 @@ def statement(patients: int, chosen: bool) -> str:
             " But the same patients chose which weights were kept, which this reasoning does not allow for: it holds "
             "approximately, and no certificate is claimed."
         )
-    return claim
+    return f"{claim} Each level holds on its own; that several hold in the same patient is not claimed."
 
 
 def _rank(patients: int) -> int | None:
