@@ -22,7 +22,7 @@ from plain_views import draw_views  # noqa: E402
 
 from upgan.evaluation.body import body_mask  # noqa: E402
 from upgan.evaluation.calibration import coverage  # noqa: E402
-from upgan.evaluation.metrics import HU_RANGE, image_error  # noqa: E402
+from upgan.evaluation.metrics import HU_RANGE, SSIM_3D, image_error  # noqa: E402
 from upgan.progress_bar import translation_bar  # noqa: E402
 from upgan.saving import OutputFolder  # noqa: E402
 from upgan.volume import Volume, read_volume  # noqa: E402
@@ -78,8 +78,9 @@ def translate_alone(folder: OutputFolder, device: str, update: Update) -> tuple[
 
 def figures(volumes: dict[str, Volume]) -> Table:
     """Compare with the true CT inside the body."""
-    reference = read_volume(SAMPLES / "sample_ct.nrrd").voxels
-    inside = body_mask(reference)
+    volume = read_volume(SAMPLES / "sample_ct.nrrd")
+    reference = volume.voxels
+    inside = body_mask(volume.voxels, tuple(volume.spacing[::-1]))
     image, alpha, beta, sigma = (volumes[name].voxels for name in ("pseudo_ct", "alpha", "beta", "sigma"))
     error = image_error(image, reference, inside)
     held = coverage(image[inside], alpha[inside], beta[inside], reference[inside])
@@ -89,7 +90,7 @@ def figures(volumes: dict[str, Volume]) -> Table:
     table.add_column("value", justify="right")
     table.add_row("MAE", f"{error.mae:.1f} HU")
     table.add_row("PSNR", f"{error.psnr:.2f} dB")
-    table.add_row("SSIM", f"{error.ssim:.3f}")
+    table.add_row(SSIM_3D, f"{error.ssim_3d:.3f}")
     for level, share in held.items():
         table.add_row(f"true CT inside the {level:.0%} interval", f"{share:.1%}")
     absolute = np.abs(image - reference)[inside]

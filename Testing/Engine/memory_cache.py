@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from upgan.training.references import Reference
+
 
 class MemorySlices(NamedTuple):
     a: np.ndarray
@@ -29,6 +31,7 @@ class MemoryCache:
     plane: str = "axial"
     subjects: dict[str, MemorySubject] = field(default_factory=dict)
     slices: dict[str, MemorySlices] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
 
     def add(self, subject: str, a: np.ndarray, b: np.ndarray, body: np.ndarray, reference: float = 1.0) -> None:
         affine = np.diag([-self.spacing_mm[1], -self.spacing_mm[0], 3.0, 1.0])
@@ -38,3 +41,6 @@ class MemoryCache:
 
     def load(self, subject: str) -> MemorySlices:
         return self.slices[subject]
+
+    def load_reference(self, subject: str) -> Reference:
+        return self.references[subject]

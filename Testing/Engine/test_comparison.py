@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from skimage.metrics import structural_similarity
 
 from Engine.images import affine_of, code_of
+from Engine.test_evaluation import synthrad_2023
 from upgan.errors import Cancelled
 from upgan.evaluation.body import body_mask
 from upgan.evaluation.calibration import reliability
@@ -18,7 +19,7 @@ from upgan.evaluation.request import CheckArguments
 from upgan.evaluation.scope import Scope, ct_scope, foreground_scope
 from upgan.evaluation.sparsification import sparsification
 
-SHAPE = (12, 30, 26)
+SHAPE, VOXEL_MM = (12, 30, 26), (6.0, 4.0, 4.0)
 AXIAL = affine_of(np.diag([-1.0, -1, 1]), (4, 4, 6), (50, 60, -30))
 
 
@@ -89,9 +90,8 @@ def test_every_figure_is_that_of_plain_numpy_scipy_and_scikit_image(head):
     error = (image.astype(float) - reference)[mask]
     truth = reference[mask]
     clipped = np.clip(image, -1024, 3000)
-    ssim = [
-        structural_similarity(*pair, data_range=4024, full=True)[1] for pair in zip(clipped, reference, strict=True)
-    ]
+    masked = [np.where(mask, array.astype(float), -1024) + 1024 for array in (clipped, reference)]
+    slices = [structural_similarity(*pair, data_range=4024, full=True)[1] for pair in zip(*masked, strict=True)]
     sigma = stats.gennorm.std(beta[mask].astype(float), scale=alpha[mask].astype(float))
     expected = {
         "mae": np.abs(error).mean(),
@@ -100,7 +100,8 @@ def test_every_figure_is_that_of_plain_numpy_scipy_and_scikit_image(head):
         "rmse": np.sqrt((error**2).mean()),
         "bias": error.mean(),
         "psnr": 10 * np.log10(4024**2 / ((clipped - reference)[mask].astype(float) ** 2).mean()),
-        "ssim": np.stack(ssim)[mask].mean(),
+        "ssim_3d": synthrad_2023(image, reference, mask),
+        "ssim_2d": np.stack(slices)[:, 3:-3, 3:-3][mask[:, 3:-3, 3:-3]].mean(),
         "sigma_rms": np.sqrt((sigma**2).mean()),
         "spearman_error_sigma": stats.spearmanr(np.abs(error), sigma).statistic,
         "pearson_error_sigma": np.corrcoef(np.abs(error), sigma)[0, 1],
@@ -140,7 +141,7 @@ def test_without_a_distribution_there_are_the_figures_of_the_image_alone(head):
     image, _, _, reference = head
     found = compare(image, None, None, reference, scope_of(reference > 0), "HU").to_json()
     assert found["curves"] == {}
-    assert {"mae", "psnr", "ssim", "voxels"} <= set(figures_of(found))
+    assert {"mae", "psnr", "ssim_3d", "ssim_2d", "voxels"} <= set(figures_of(found))
     assert not any("coverage" in key or "sigma" in key for key in figures_of(found))
 
 
@@ -202,21 +203,30 @@ def test_a_perfect_image_leaves_figures_that_json_knows(head):
     assert found["curves"]["coverage"]["observed"] == [1.0] * 21
 
 
+def test_an_error_that_is_the_same_everywhere_leaves_figures_that_json_knows(head):
+    _, alpha, beta, reference = head
+    found = compare(reference + 16, alpha, beta, reference, scope_of(reference > 0), "HU").to_json()
+    json.dumps(found, allow_nan=False)
+    assert figures_of(found)["mae"] == figures_of(found)["bias"] == 16
+    assert figures_of(found)["spearman_error_sigma"] == figures_of(found)["pearson_error_sigma"] == 0
+    assert figures_of(found)["ssim_3d"] < 1
+
+
 def test_the_scope_of_a_ct_is_the_body_where_there_is_a_reference(head):
     reference = head[3]
     covered = np.ones(SHAPE, dtype=bool)
     covered[:3] = False
-    scope = ct_scope(reference, covered)
-    np.testing.assert_array_equal(scope.mask, body_mask(reference) & covered)
+    scope = ct_scope(reference, covered, VOXEL_MM)
+    np.testing.assert_array_equal(scope.mask, body_mask(reference, VOXEL_MM) & covered)
     assert "-500 HU" in scope.mask_text
-    assert scope.data_range_text == "-1024 to 3000 HU (SynthRAD)"
+    assert scope.data_range_text == "-1024 to 3000 HU (SynthRAD 2023)"
     assert scope.notes == ()
 
 
 def test_a_reference_in_another_unit_than_hu_leaves_a_note(head):
     everywhere = np.ones(SHAPE, dtype=bool)
     for wrong in (head[3] + 1024, np.maximum(head[3] / 10000 + 0.1, 0), head[3] * 100):
-        (note,) = ct_scope(wrong, everywhere).notes
+        (note,) = ct_scope(wrong, everywhere, VOXEL_MM).notes
         assert "does not look like a CT in HU" in note
 
 
@@ -260,7 +270,7 @@ def test_a_reference_on_the_same_grid_is_compared_as_it_is(head, tmp_path):
     image, alpha, beta, reference = head
     stages = []
     found = run_check(request(tmp_path, head), lambda fraction, stage: stages.append((fraction, stage)))
-    scope = ct_scope(reference, np.ones(SHAPE, dtype=bool))
+    scope = ct_scope(reference, np.ones(SHAPE, dtype=bool), VOXEL_MM)
     expected = figures_of(compare(image, alpha, beta, reference, scope, "HU").to_json())
     assert figures_of(found) == pytest.approx(expected, rel=1e-5)
     assert found["notes"] == []
@@ -328,7 +338,7 @@ def test_what_the_reference_does_not_cover_is_not_compared(head, tmp_path):
     image, _, _, reference = head
     image[:5] += 500  # outside the reference: must not count
     found = check(tmp_path, head, AXIAL @ affine_of(np.eye(3), (1, 1, 1), (0, 0, 5)), reference[5:])
-    mask = body_mask(reference)
+    mask = body_mask(reference, VOXEL_MM)
     mask[:5] = False
     figures = figures_of(found)
     assert figures["voxels"] == mask.sum()
@@ -344,7 +354,7 @@ def test_voxels_without_a_valid_result_are_left_out_and_told(head, tmp_path):
     image[5, 10, 10] = np.nan
     alpha[5, 10, 11] = 0
     found = check(tmp_path, head)
-    assert figures_of(found)["voxels"] == body_mask(reference).sum() - 2
+    assert figures_of(found)["voxels"] == body_mask(reference, VOXEL_MM).sum() - 2
     assert np.isfinite(np.load(found["error"])).all()
     assert any(note.startswith("2 voxels were left out") for note in found["notes"])
     json.dumps(found, allow_nan=False)

@@ -7,9 +7,9 @@ import pytest
 
 from Engine.test_evaluation import write_pairs
 from Engine.training_runs import train_beside
-from upgan.evaluation.body import body_mask
 from upgan.evaluation.calibration import LEVELS
 from upgan.evaluation.report import evaluate
+from upgan.evaluation.scope import scope_of
 from upgan.inference import InferenceEngine
 from upgan.tasks import PET_TO_CT
 from upgan.training.config import TrainingConfig
@@ -80,7 +80,7 @@ def errors(images, pairs):
     """Mean absolute error of each head inside its body, HU."""
     return np.array(
         [
-            np.abs(image - pair.target.voxels)[body_mask(pair.target.voxels)].mean()
+            np.abs(image - pair.target.voxels)[scope_of(pair.target, "HU").mask].mean()
             for image, pair in zip(images, pairs, strict=True)
         ]
     )
@@ -109,7 +109,7 @@ def test_equation_1_and_the_published_loss_differ_in_beta_and_in_what_their_inte
         engine = model(runs, form, "all_phases", tmp_path)
         figures = evaluate(engine, held_out, len(held_out))["phases"]["3"]
         coverages[form] = [figures[f"network_coverage_{level:.0%}"][0] for level in LEVELS]
-        maps = [engine.translate(pair.source).last.beta[body_mask(pair.target.voxels)] for pair in held_out]
+        maps = [engine.translate(pair.source).last.beta[scope_of(pair.target, "HU").mask] for pair in held_out]
         betas[form] = np.median(np.concatenate(maps))
     assert betas["generalized_gaussian"] > 0.9  # between Laplace and Gaussian
     assert betas["published_product"] == pytest.approx(0.684, abs=0.08)  # its optimum whatever the data are

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,8 @@ from Engine.test_evaluation import read_pairs, write_pairs
 from upgan.bundle import Bundle, find_bundle, problems, software_versions, write_bundle
 from upgan.domain import Domain
 from upgan.errors import Cancelled, InputError, OutputError
-from upgan.evaluation.body import body_mask
 from upgan.evaluation.report import evaluate
+from upgan.evaluation.scope import scope_of
 from upgan.inference import InferenceEngine
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
@@ -151,7 +152,7 @@ def test_each_phase_is_scaled_as_is_most_likely_on_the_validation_patients_and_o
     residuals: dict[int, list] = {1: [], 2: []}
     counts = []
     for pair in read_pairs(heads, *SPLIT["validation"]):
-        mask = body_mask(pair.target.voxels)
+        mask = scope_of(pair.target, "HU").mask
         counts.append(mask.sum())
         for phase, maps in engine.translate(pair.source, phases="all").phases.items():
             error = pair.target.voxels - maps.image
@@ -193,7 +194,8 @@ def test_the_card_states_what_was_measured_and_how_the_model_was_made(published)
     rows = {line.split(" | ")[0].strip("| "): line for line in card.splitlines() if line.startswith("|")}
     for phase in metadata.figures["test"]["phases"].values():
         assert f"{phase['mae'][0]:.1f} ± {phase['mae'][1]:.1f}" in rows["MAE (HU)"]
-        assert f"{phase['ssim'][0]:.3f} ± " in rows["SSIM"]
+        assert f"{phase['ssim_3d'][0]:.3f} ± " in rows["SSIM (3-D)"]
+        assert f"{phase['ssim_2d'][0]:.3f} ± " in rows["SSIM (2-D, slice by slice)"]
         assert f"{phase['coverage_90%'][0]:.1%} ± " in rows["coverage of 90 %"]
     last = metadata.figures["test"]["phases"]["2"]
     assert rows["90%"] == f"| 90% | {last['network_coverage_90%'][0]:.1%} | {last['coverage_90%'][0]:.1%} |"
@@ -344,8 +346,8 @@ def test_a_better_model_than_its_base_is_said_to_be_better_patient_by_patient(he
     assert "**This model is better than older" in card
     assert f"{mae['difference']:+.2f} ({mae['smallest']:+.2f} to {mae['largest']:+.2f}) | 0.031" in card
     assert "It went on from older 0.9" in card
-    assert compared["tests"][2]["verdict"] == "worse"
-    assert "Its SSIM is worse." in card
+    assert [test["key"] for test in compared["tests"]] == ["mae", "psnr", "ssim_3d"]
+    assert "| SSIM (3-D) |" in card
     assert str(tmp_path) not in card
 
 
@@ -382,7 +384,7 @@ def test_from_nine_validation_patients_on_the_card_has_the_conformal_table(heads
     engine = InferenceEngine(write_base(tmp_path, network()), "cpu")
     needed = []
     for pair in read_pairs(heads, *SUBJECTS):
-        mask = body_mask(pair.target.voxels)
+        mask = scope_of(pair.target, "HU").mask
         maps = engine.translate(pair.source).last
         z = np.abs(pair.target.voxels - maps.image)[mask].astype(float) / maps.alpha[mask]
         level = 2 * stats.gennorm.cdf(z, maps.beta[mask].astype(float)) - 1
@@ -390,7 +392,8 @@ def test_from_nine_validation_patients_on_the_card_has_the_conformal_table(heads
     assert list(calibration.conformal.values()) == pytest.approx(np.max(needed, axis=0), abs=1e-4)
     card = card_of(bundle)
     for share, level in calibration.conformal.items():
-        assert f"| {share:.0%} | {level:.4f} |" in card
+        (printed,) = re.findall(rf"^\| {share:.0%} \| ([0-9.]+) \|$", card, re.MULTILINE)
+        assert level <= float(printed) < level + 1.01e-4
     assert f"(α/{calibration.scale[-1]:.3f})·P⁻¹(1/β, u)^(1/β)" in in_one_line(card)
     assert "no certificate is claimed" in in_one_line(card)
 

@@ -1,6 +1,7 @@
 """The scale against scipy's likelihood, the conformal table against what it promises, the engine that applies them."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from upgan.evaluation.recalibration import Calibration, conformal_table, levels_
 from upgan.evaluation.scope import foreground_scope
 from upgan.inference import InferenceEngine
 from upgan.training.calibrate import calibrate
+from upgan.training.card_text import rounded_up
 from upgan.training.preparation import Pair
 from upgan.volume import Volume
 
@@ -121,16 +123,23 @@ def test_from_22_patients_on_the_table_has_the_lowest_order_statistic_with_ninet
     assert stats.beta(rank - 1, patients + 2 - rank).sf(0.9) < 0.9
 
 
+@given(st.floats(0, 1), st.integers(1, 6))
+def test_a_level_is_never_printed_lower_than_it_is(level, digits):
+    printed = Fraction(rounded_up(level, digits))
+    assert Fraction(level) <= printed < Fraction(level) + Fraction(1, 10**digits)
+
+
 def test_with_21_patients_no_order_statistic_has_ninety_per_cent_confidence():
     assert stats.beta(21, 1).sf(0.9) < 0.9 <= stats.beta(22, 1).sf(0.9)
     assert "is not claimed" in statement(21, chosen=False)
     assert "90% confidence over the draw of the 22" in statement(22, chosen=False)
-    assert "claimed" not in statement(22, chosen=False)
+    assert "certificate" not in statement(22, chosen=False)
 
 
 @pytest.mark.parametrize("patients", [9, 21, 22, 100])
 def test_patients_who_chose_the_weights_certify_nothing(patients):
     assert "no certificate is claimed" in statement(patients, chosen=True)
+    assert "Each level holds on its own" in statement(patients, chosen=True)
 
 
 def patient(rng, voxels=400):

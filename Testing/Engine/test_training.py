@@ -63,7 +63,13 @@ def test_the_journal_tells_of_stages_steps_epochs_and_the_end(run, onlooker):
         *((2, epoch, ["1", "2"]) for epoch in (1, 2)),
         *((3, epoch, ["1", "2"]) for epoch in (1, 2)),
     ]
-    assert set(onlooker.of("validation")[0]["phases"]["1"]) == {"mae", "psnr", "ssim", "coverage_50%", "coverage_90%"}
+    assert set(onlooker.of("validation")[0]["phases"]["1"]) == {
+        "mae",
+        "psnr",
+        "ssim_3d",
+        "coverage_50%",
+        "coverage_90%",
+    }
     assert onlooker.of("event")[-1]["code"] == "finished"
     steps = onlooker.of("steps")
     assert [line["step"] for line in steps if line["stage"] == 1][-1] == 9

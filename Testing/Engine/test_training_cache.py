@@ -14,10 +14,11 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from Engine.conftest import IdentityBundle
 from Engine.images import affine_of, blob, save_slice
 from upgan.errors import Cancelled, InputError, OutputError
-from upgan.evaluation.body import body_mask
-from upgan.evaluation.scope import foreground_scope
+from upgan.evaluation.report import evaluate
+from upgan.evaluation.scope import foreground_scope, scope_of
 from upgan.in_plane import resize
 from upgan.inference import InferenceEngine
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
@@ -29,6 +30,7 @@ from upgan.training.config import AugmentationConfig, DataConfig, ScheduleConfig
 from upgan.training.degradation import degrade_slices
 from upgan.training.pairs import PairFiles, find_pairs
 from upgan.training.preparation import prepare_pair
+from upgan.training.validation import validate
 from upgan.volume import Volume, read_volume, write_volume
 
 DATA = DataConfig(path=Path("unused"), layout="csv")
@@ -94,10 +96,35 @@ def test_targets_and_references_give_the_files_back(pairs, folder):
         restored = slices.a.astype(float) ** 2 * subject.reference
         np.testing.assert_allclose(restored, pet.voxels, rtol=3e-3, atol=1e-3 * pet.voxels.max())
         np.testing.assert_allclose(subject.ijk_to_ras, ct.ijk_to_ras, atol=1e-9)
-        dilated = [ndimage.binary_dilation(body, np.ones((5, 5))) for body in body_mask(ct.voxels)]
+        dilated = [ndimage.binary_dilation(body, np.ones((5, 5))) for body in scope_of(ct, "HU").mask]
         np.testing.assert_array_equal(slices.body, dilated)
         assert [part.dtype for part in slices] == [np.float16, np.float16, np.uint8, np.float16]
         assert not any(part.flags.writeable for part in slices)
+
+
+@pytest.mark.parametrize(
+    ("plane", "spacing_mm"), [("axial", (2.0, 2.0)), ("coronal", (3.1, 2.7)), ("sagittal", (2.6, 1.7))]
+)
+def test_the_journal_and_evaluate_measure_the_same_in_the_same_patients(
+    identity_bundle, tmp_path, folder, plane, spacing_mm
+):
+    """Whatever the plane and the networks' pixels: one mask, one grid, one range."""
+    files = write_pair(tmp_path, "s", (12, 25, 21), OBLIQUE)
+    ct = read_volume(files.target)
+    ct.voxels[ct.voxels > 0] += 300 * np.indices(ct.voxels.shape).sum(axis=0)[ct.voxels > 0] % 700
+    write_volume(ct, files.target)
+    bundle = identity_bundle(spacing_mm, PET_TO_CT)
+    section = bundle.metadata.upgan.model_copy(update={"plane": plane})
+    metadata = bundle.metadata.model_copy(update={"upgan": section})
+    engine = InferenceEngine(IdentityBundle(bundle.folder, metadata, bundle.network), "cpu", "float32")
+    data = DATA.model_copy(update={"plane": plane})
+    cache = build_cache([files], data, PET_TO_CT, spacing_mm, folder, measured=["s"])
+    journal = validate(lambda a: list(bundle.network.phases(a)), cache, ["s"], PET_TO_CT, torch.device("cpu"))[1]
+    report = evaluate(engine, [prepare_pair(files, data, PET_TO_CT)], 1)["rows"]["1"]["s"]
+    assert report["mae"] > 100
+    for name, value in journal.items():
+        # Half a thousandth is what inputs lose in the cache.
+        assert value == pytest.approx(report[name], rel=1e-3, abs=1e-3), name
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])

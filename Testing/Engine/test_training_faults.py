@@ -61,6 +61,28 @@ def test_a_run_that_is_paused_goes_on_to_the_same_weights(pairs, uninterrupted, 
     assert all_same(kept(tmp_path / "run"), uninterrupted)
 
 
+def test_a_best_epoch_that_an_earlier_version_measured_otherwise_is_measured_anew(pairs, uninterrupted, tmp_path):
+    """Its figure was taken in a wider mask: nothing measured now would ever have beaten it."""
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=8))
+    true = journal_best(run)
+    path = checkpoint.path_of(run, checkpoint.LAST)
+    tensors, state = checkpoint.load(path)
+    del state["measure"]
+    state["best"]["mae"] = state["stage_best"]["mae"] = 1.0
+    checkpoint.save(path, tensors, state)
+    resume(run, Onlooker())
+    assert all_same(kept(run), uninterrupted)
+    best = json.loads((run / "finished.json").read_text(encoding="utf-8"))["best"]["mae"]
+    assert 1 < best <= true * (1 + 1e-6)
+
+
+def journal_best(run):
+    lines = [line for line in journal(run) if line["kind"] == "validation"]
+    return min(line["phases"][max(line["phases"])]["mae"] for line in lines)
+
+
 class Killed(BaseException):
     """No ordinary exception: nothing in the code under test may catch it, as nothing catches a SIGKILL."""
 

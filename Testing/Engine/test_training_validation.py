@@ -12,7 +12,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from Engine.memory_cache import MemoryCache
 from upgan.distribution import GeneralizedNormal
 from upgan.errors import InputError, OutputError
-from upgan.tasks import MRI_MOTION, PET_TO_CT
+from upgan.tasks import MRI_MOTION, PET_TO_CT, Intensities
+from upgan.training.references import Reference
 from upgan.training.validation import preview, validate
 
 CPU = torch.device("cpu")
@@ -28,7 +29,16 @@ def cache_of(subjects, shape=(21, 30), reference=1.0, spacing_mm=(2.0, 1.0)) -> 
         body[:, 3:-3, 4:-4] = True
         b = a + 0.1 * rng.standard_normal(a.shape)
         cache.add(subject, a, np.where(body, b, 9.0), body, reference)
+        measured_in(cache, subject)
     return cache
+
+
+def measured_in(cache, subject, task=PET_TO_CT) -> None:
+    """Let a subject's reference be its slices themselves: at the networks' pixel size, in the body as given."""
+    slices, own = cache.slices[subject], cache.subjects[subject].reference
+    target = Intensities(task, own).denormalise(slices.b.astype(np.float32))
+    span = (-1024.0, 3000.0) if task.unit == "HU" else (float(target.min()), float(np.percentile(target, 99.9)))
+    cache.references[subject] = Reference(target, slices.body.astype(bool), span)
 
 
 def predicting(scale=0.1 * 2**0.5, concentration=2.0, offsets=(0.0,)):
@@ -63,7 +73,7 @@ def test_figures_are_those_worked_out_by_hand_in_hounsfield_units():
         half_width = stats.norm(scale=0.1).ppf((1 + level) / 2)
         assert figures[name] == pytest.approx((abs(a - b) <= half_width).mean(), abs=1e-3)
         assert figures[name] == pytest.approx(level, abs=0.02)
-    assert 0 < figures["ssim"] < 1
+    assert 0 < figures["ssim_3d"] < 1
     json.dumps(figures)
 
 
@@ -72,18 +82,30 @@ def test_nothing_outside_the_body_counts_in_error_and_coverage():
     before = validate(predicting(), cache, ["s1"], PET_TO_CT, CPU)[1]
     slices = cache.slices["s1"]
     slices.b[slices.body == 0] = 0.0
+    measured_in(cache, "s1")
     after = validate(predicting(), cache, ["s1"], PET_TO_CT, CPU)[1]
-    for name in ("mae", "psnr", "coverage_50%", "coverage_90%"):
+    for name in ("mae", "psnr", "ssim_3d", "coverage_50%", "coverage_90%"):
         assert after[name] == before[name]
 
 
 def test_a_perfect_image_has_an_ssim_of_one():
     cache = cache_of({"s1": 4})
     cache.slices["s1"].b[:] = cache.slices["s1"].a
+    measured_in(cache, "s1")
     (figures,) = validate(predicting(), cache, ["s1"], PET_TO_CT, CPU).values()
-    assert figures["ssim"] == pytest.approx(1)
+    assert figures["ssim_3d"] == pytest.approx(1)
     assert figures["mae"] == pytest.approx(0, abs=1e-3)
     assert figures["coverage_50%"] == 1
+
+
+def test_an_error_that_is_the_same_everywhere_leaves_figures_that_json_knows():
+    cache = cache_of({"s1": 4})
+    cache.slices["s1"].b[:] = cache.slices["s1"].a
+    measured_in(cache, "s1")
+    for offset, mae in ((0.0, 0), (0.25, 250)):
+        (figures,) = validate(predicting(offsets=(offset,)), cache, ["s1"], PET_TO_CT, CPU).values()
+        assert figures["mae"] == pytest.approx(mae, abs=0.01)
+        json.dumps(figures, allow_nan=False)
 
 
 def test_each_phase_has_its_own_figures_and_the_first_is_number_one():
@@ -95,6 +117,7 @@ def test_each_phase_has_its_own_figures_and_the_first_is_number_one():
 def test_figures_are_means_over_subjects_and_not_over_voxels():
     cache = cache_of({"short": 2, "long": 20})
     cache.slices["short"].b[:] += 0.5
+    measured_in(cache, "short")
     alone = [validate(predicting(), cache, [name], PET_TO_CT, CPU)[1] for name in ("short", "long")]
     both = validate(predicting(), cache, ["short", "long"], PET_TO_CT, CPU)[1]
     assert both == {name: pytest.approx((alone[0][name] + alone[1][name]) / 2) for name in both}
@@ -102,6 +125,7 @@ def test_figures_are_means_over_subjects_and_not_over_voxels():
 
 def test_arbitrary_units_are_the_subjects_own_and_its_own_range_is_that_of_the_psnr():
     cache = cache_of({"s1": 4}, reference=500.0)
+    measured_in(cache, "s1", MRI_MOTION)
     (figures,) = validate(predicting(), cache, ["s1"], MRI_MOTION, CPU).values()
     a, b = inside(cache, "s1")
     assert figures["mae"] == pytest.approx(500 * abs(a - b).mean(), rel=1e-5)
@@ -163,7 +187,7 @@ def test_coverage_of_a_large_subject_is_counted_on_a_sample_that_tells_the_same(
 
 def test_a_subject_without_body_is_named():
     cache = cache_of({"s1": 2})
-    cache.slices["s1"].body[:] = 0
+    cache.references["s1"].mask[:] = 0
     with pytest.raises(InputError, match="s1") as refusal:
         validate(predicting(), cache, ["s1"], PET_TO_CT, CPU)
     assert refusal.value.code == "no_body"

@@ -143,7 +143,8 @@ def test_the_card_shows_what_its_readme_measured(models, bundled):
     for ours, theirs in [
         ("MAE (HU)", "MAE (HU)"),
         ("PSNR (dB)", "PSNR (dB)"),
-        ("SSIM", "SSIM"),
+        ("SSIM (3-D)", "SSIM (3-D)"),
+        ("SSIM (2-D)", "SSIM (2-D, slice by slice)"),
         ("Coverage of 90 %", "coverage of 90 %"),
         ("ρ(error, σ)", "Spearman ρ(error, σ)"),
     ]:
@@ -152,7 +153,7 @@ def test_the_card_shows_what_its_readme_measured(models, bundled):
     assert re.search(r"and ([0-9.]+) million parameters", readme).group(1) in reader.row("Size")
     text = "\n".join(reader.lines)
     assert "15 held-out subjects" in text
-    assert "mask: body: largest part above -500 HU, closed and filled" in text
+    assert "mask: body: largest part above -500 HU, without a headrest" in text
     assert "data range of PSNR and SSIM: -1024 to 3000 HU" in text
 
 
@@ -227,7 +228,18 @@ def test_of_many_phases_the_first_and_the_last_two_are_shown(models, bundled):
     reader = read(models, changed(bundled, add))
     assert "|".join(["", "", "Phase 1", "Phase 6", "Phase 7"]) in reader.lines
     assert reader.row("MAE (HU)") == "102.9 ± 4.9|6.0 ± 0.5|7.0 ± 0.5"
-    assert reader.row("SSIM") == "0.817 ± 0.009|–|–"
+    assert reader.row("SSIM (3-D)") == "0.893 ± 0.005|–|–"
+
+
+def test_the_ssim_of_an_earlier_version_stays_readable_and_is_not_taken_for_the_other(models, bundled):
+    def forget(content):
+        for phase in content["upgan"]["figures"]["test"]["phases"].values():
+            del phase["ssim_3d"], phase["ssim_2d"]
+            phase["ssim"] = [0.8366, 0.0065]
+
+    reader = read(models, changed(bundled, forget))
+    assert reader.row("SSIM (2-D, signed HU)") == "0.837 ± 0.006|" * 2 + "0.837 ± 0.006"
+    assert "SSIM (3-D)" not in "\n".join(reader.lines)
 
 
 def test_a_model_in_the_inputs_own_unit_has_no_unit_on_its_card(models, bundled):

@@ -161,9 +161,11 @@ def test_the_figures_are_those_of_the_engine_with_mask_and_data_range(host, ui, 
     assert figures["Coverage of the 50% interval"] == ("0", "%")
     assert figures["Coverage of the 80% interval"] == ("100", "%")
     assert figures["Root mean squared sigma"] == ("28.28", "HU")
-    assert not {"Mask", "Note"} & set(figures)
+    assert not {"Mask", "Note", "PSNR and SSIM"} & set(figures)
+    assert "SSIM (3-D), as SynthRAD 2023" in figures
+    assert "3-D as SynthRAD 2023" in ui.rangeLabel.toolTip
     assert "above -500 HU" in ui.maskLabel.text
-    assert ui.rangeLabel.text == "-1024 to 3000 HU (SynthRAD)"
+    assert ui.rangeLabel.text == "-1024 to 3000 HU (SynthRAD 2023)"
     assert ui.notesLabel.isHidden()
     error = kinds(host, "vtkMRMLScalarVolumeNode")[-1]
     np.testing.assert_allclose(array(error), 20)

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from upgan.bundle import find_bundle
-from upgan.evaluation.body import body_mask
+from upgan.evaluation.scope import scope_of
 from upgan.inference import InferenceEngine
 from upgan.volume import Volume, read_volume
 
@@ -36,7 +36,7 @@ def main(path: Path) -> None:
     """Translate the sample and draw a row for each phase, beside input and truth."""
     pet, ct = (read_volume(SAMPLES / f"sample_{name}.nrrd") for name in ("nacpet", "ct"))
     translation = InferenceEngine(find_bundle("pet-ct-phantom")).translate(pet, phases="all")
-    inside = body_mask(ct.voxels)
+    inside = scope_of(ct, "HU").mask
     figure = Figure(figsize=(13.5, 9.6), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     rows = len(translation.phases)

@@ -21,7 +21,7 @@ RESULT = {
     "figures": [
         {"key": "mae", "name": "Mean absolute error (MAE)", "value": 55.1234, "unit": "HU"},
         {"key": "rmse", "name": "Root mean squared error (RMSE)", "value": 1234.56, "unit": "HU"},
-        {"key": "ssim", "name": "SSIM", "value": 0.912345, "unit": ""},
+        {"key": "ssim_3d", "name": "SSIM (3-D), as SynthRAD 2023", "value": 0.912345, "unit": ""},
     ],
     "mask": "body of the reference: largest part above -500 HU, closed and filled",
     "data_range": "-1024 to 3000 HU (SynthRAD)",
@@ -87,7 +87,7 @@ def test_the_table_of_figures_begins_with_mask_and_data_range(add):
         ["Data range of PSNR and SSIM", "-1024 to 3000 HU (SynthRAD)", ""],
         ["Mean absolute error (MAE)", "55.12", "HU"],
         ["Root mean squared error (RMSE)", "1235", "HU"],
-        ["SSIM", "0.9123", ""],
+        ["SSIM (3-D), as SynthRAD 2023", "0.9123", ""],
         ["Note", RESULT["notes"][0], ""],
     ]
 

@@ -24,7 +24,7 @@ def steps(number, step, loss):
 
 
 def validation(number, epoch, maes, best=False, coverage=(0.5, 0.9)):
-    figures = {"coverage_50%": coverage[0], "coverage_90%": coverage[1], "psnr": 20.0, "ssim": 0.9}
+    figures = {"coverage_50%": coverage[0], "coverage_90%": coverage[1], "psnr": 20.0, "ssim_3d": 0.9}
     phases = {str(phase): {"mae": mae, **figures} for phase, mae in enumerate(maes, start=1)}
     return {"kind": "validation", "stage": number, "epoch": epoch, "step": 1, "phases": phases, "best": best}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 # Rows that are no figures, but without which no figure means anything.
-MASK, DATA_RANGE, NOTE = "Mask", "Data range of PSNR and SSIM", "Note"
+MASK, DATA_RANGE, DEFINITION, NOTE = "Mask", "Data range of PSNR and SSIM", "PSNR and SSIM", "Note"
 
 BLUE, GREY, RED, GREEN = (0.12, 0.35, 0.75), (0.45, 0.45, 0.45), (0.80, 0.20, 0.10), (0.10, 0.50, 0.25)
 
@@ -58,6 +58,8 @@ def figureRows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield figure, value and unit as text; where and over which range they were computed comes first."""
     yield MASK, result["mask"], ""
     yield DATA_RANGE, result["data_range"], ""
+    if "definition" in result:
+        yield DEFINITION, result["definition"], ""
     for figure in result["figures"]:
         yield figure["name"], formatValue(figure["value"]), figure["unit"]
     for note in result["notes"]:

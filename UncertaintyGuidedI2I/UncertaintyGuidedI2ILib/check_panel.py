@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies
-from UncertaintyGuidedI2ILib.check_curves import DATA_RANGE, MASK, NOTE
+from UncertaintyGuidedI2ILib.check_curves import DATA_RANGE, DEFINITION, MASK, NOTE
 from UncertaintyGuidedI2ILib.check_job import CheckJob
 from UncertaintyGuidedI2ILib.check_nodes import Check, checkOf, exportCheck
 from UncertaintyGuidedI2ILib.display import showOverlay
@@ -233,7 +233,7 @@ class CheckPanel(VTKObservationMixin):
     def _showFigures(self) -> None:
         check = self._check()
         rows = _rows(check.figures) if check else []
-        figures = [row for row in rows if row[0] not in (MASK, DATA_RANGE, NOTE)]
+        figures = [row for row in rows if row[0] not in (MASK, DATA_RANGE, DEFINITION, NOTE)]
         table = self.ui.figuresTable
         table.setRowCount(len(figures))
         for i, row in enumerate(figures):
@@ -247,6 +247,8 @@ class CheckPanel(VTKObservationMixin):
         scope = dict(row[:2] for row in rows if row[0] != NOTE)
         self.ui.maskLabel.text = scope.get(MASK, "")
         self.ui.rangeLabel.text = scope.get(DATA_RANGE, "")
+        if DEFINITION in scope:
+            self.ui.rangeLabel.toolTip = scope[DEFINITION]
         notes = [f"⚠ {text}" for name, text, unit in rows if name == NOTE]
         self.ui.notesLabel.text = "\n".join(notes)
         self.ui.notesLabel.visible = bool(notes)

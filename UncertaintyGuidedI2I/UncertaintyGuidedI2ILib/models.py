@@ -209,7 +209,10 @@ def _measured(metadata: dict[str, Any]) -> str:
     lines = [
         (_("MAE ({unit})").format(unit=unit) if unit else _("MAE"), "mae", "{:.1f}"),
         (_("PSNR (dB)"), "psnr", "{:.2f}"),
-        (_("SSIM"), "ssim", "{:.3f}"),
+        (_("SSIM (3-D)"), "ssim_3d", "{:.3f}"),
+        (_("SSIM (2-D)"), "ssim_2d", "{:.3f}"),
+        # Of bundles measured by an earlier version, slice by slice on signed HU: lower than either of the others.
+        (_("SSIM (2-D, signed HU)") if unit == "HU" else _("SSIM (2-D)"), "ssim", "{:.3f}"),
         (_("Coverage of 90 %"), "coverage_90%", "{:.1%}"),
         (_("ρ(error, σ)"), "spearman_error_sigma", "{:.2f}"),
     ]

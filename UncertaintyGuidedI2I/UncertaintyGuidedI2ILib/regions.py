@@ -55,8 +55,8 @@ class Regions:
 def bodyMask(result: Result) -> np.ndarray:
     """Return where the patient is in the translated image, boolean [K, J, I]; all of it where there is no image.
 
-    In HU: the largest part above −500 HU, closed and filled; in arbitrary units: the same above half the mean of what
-    is positive. It takes 0.1 s for a million voxels.
+    In HU: the body as ``upgan.evaluation.body`` finds it; in arbitrary units: the largest part above half the mean of
+    what is positive, closed and filled. It takes 0.1 to 0.4 s for a million voxels.
     """
     from upgan.steps import finish
 
@@ -65,21 +65,25 @@ def bodyMask(result: Result) -> np.ndarray:
 
 def bodyMaskSteps(result: Result) -> Generator[None, None, np.ndarray]:
     """Do what ``bodyMask`` does, in steps of a few milliseconds."""
-    from upgan.evaluation.body import body_mask_steps
+    from upgan.evaluation.body import body_mask_steps, foreground_mask_steps
     from upgan.steps import slabs
+    from upgan.volume import Reorientation
 
     if "image" not in result.nodes:
         return np.ones(slicer.util.arrayFromVolume(next(iter(result.nodes.values()))).shape, dtype=bool)
     image = slicer.util.arrayFromVolume(result.nodes["image"])
+    axial = Reorientation.of(ijkToRAS(result.nodes["image"]), "axial")
+    upright = axial.apply(image)
     if result.unit == "HU":
-        return (yield from body_mask_steps(image))
+        return axial.undo((yield from body_mask_steps(upright, axial.spacing[::-1])))
     positive, count = np.empty(image.size, dtype=image.dtype), 0
     for slab in slabs(image.shape):
         bright = image[slab][image[slab] > 0]
         positive[count : count + bright.size] = bright
         count += bright.size
         yield
-    return (yield from body_mask_steps(image, float(positive[:count].mean()) / 2 if count else 0.0))
+    threshold = float(positive[:count].mean()) / 2 if count else 0.0
+    return axial.undo((yield from foreground_mask_steps(upright, threshold)))
 
 
 def uncertainRegions(sigma: np.ndarray, body: np.ndarray, rule: Rule, voxelVolume: float) -> tuple[np.ndarray, int]:

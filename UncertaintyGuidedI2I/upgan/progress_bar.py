@@ -103,7 +103,7 @@ def _sentence(line: dict[str, Any]) -> str:
         last = max(line["phases"], key=int)
         figures = line["phases"][last]
         measured = (
-            f"MAE {figures['mae']:.4g}, PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}, "
+            f"MAE {figures['mae']:.4g}, PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim_3d']:.3f}, "
             f"90 % intervals hold {figures['coverage_90%']:.1%}"
         )
         return f"{where}: phase {last} on the validation patients: {measured}{'; best so far' if line['best'] else ''}"

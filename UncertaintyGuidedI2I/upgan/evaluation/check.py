@@ -12,7 +12,7 @@ import numpy as np
 from upgan.errors import InputError
 from upgan.evaluation.comparison import compare
 from upgan.evaluation.request import CheckArguments
-from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.evaluation.scope import scope_in
 from upgan.handover import save_voxels
 from upgan.hounsfield import AIR_HU, HIGHEST_HU, hounsfield
 from upgan.resampling import Grid, Resampled, resample
@@ -33,7 +33,8 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
         progress: Called with the fraction done and what comes next; what it raises ends the work.
 
     Returns:
-        ``{"figures": [{"key", "name", "value", "unit"}], "mask", "data_range", "curves", "notes", "error"}``, see
+        ``{"figures": [{"key", "name", "value", "unit"}], "mask", "data_range", "definition", "curves", "notes",
+        "error"}``, see
         ``Comparison.to_json``; ``error`` is the path of image minus reference, float32 [K, J, I] on the image's grid.
 
     Raises:
@@ -49,7 +50,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
     if unit == "HU":
         metal = int(np.count_nonzero(reference.voxels > HIGHEST_HU))
         reference = Volume(hounsfield(reference.voxels), reference.ijk_to_ras)
-    # Slices are axial from here on, however the image is stored: the body is filled and SSIM computed in them.
+    # Slices are axial from here on, however the image is stored: the body is filled in them, and one SSIM computed.
     axial = Reorientation.of(image.ijk_to_ras, "axial")
     maps = [None if path is None else _read(path) for path in (request.alpha, request.beta)]
     if any(values is not None and values.shape != image.voxels.shape for values in maps):
@@ -70,7 +71,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
         )
     progress(0.25, "finding the body" if unit == "HU" else "finding the foreground")
     known = _known(standing.voxels, alpha, beta) & found.covered
-    scope = (ct_scope if unit == "HU" else foreground_scope)(found.voxels, found.covered)
+    scope = scope_in(found.voxels, found.covered, axial.spacing[::-1], unit)
     dropped = int(np.count_nonzero(scope.mask & ~known))
     notes = _notes(image, reference, found, dropped, metal)
     scope = replace(scope, mask=scope.mask & known, notes=(*notes, *scope.notes))
@@ -80,7 +81,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
             "Where the reference shows the patient, the result has no valid values.",
             "Choose the reference of this patient, or translate the image again.",
         )
-    # Where one of them is not known both are air, so that no window of the SSIM sees a difference there.
+    # Where one of them is not known both are air: the error map says 0 there, and no NaN reaches a window of the SSIM.
     ours = np.where(known, standing.voxels, np.float32(outside))
     theirs = np.where(known, found.voxels, np.float32(outside))
     comparison = compare(

@@ -13,7 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from upgan.distribution import GeneralizedNormal
 from upgan.evaluation.body import TISSUES
 from upgan.evaluation.calibration import LEVELS, Reliability, central_probability, reliability
-from upgan.evaluation.metrics import image_error
+from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, WINDOW_2D, image_error, similarity
 from upgan.evaluation.scope import Scope
 from upgan.evaluation.sparsification import Sparsification, sparsification
 
@@ -74,11 +74,12 @@ class Comparison:
     scope: Scope
 
     def to_json(self) -> dict[str, Any]:
-        """Return figures, mask, data range, curves and notes as JSON knows them; the error map is left out."""
+        """Return figures, mask, data range, definitions, curves and notes as JSON knows them, without the error map."""
         return {
             "figures": [figure._asdict() for figure in self.figures],
             "mask": self.scope.mask_text,
             "data_range": self.scope.data_range_text,
+            "definition": DEFINITION,
             "curves": _curves(self.uncertainty) if self.uncertainty else {},
             "notes": list(self.scope.notes),
         }
@@ -96,7 +97,7 @@ def compare(
     """Compare a translated image with its reference inside a scope.
 
     Args:
-        image: In ``unit``, [K, J, I], axial slices (SSIM is computed slice by slice).
+        image: In ``unit``, [K, J, I], axial slices (one SSIM is computed slice by slice).
         alpha: Scale in ``unit``, same shape, > 0 in the mask; None where the distribution was not kept.
         beta: Shape, likewise.
         reference: In ``unit``, same shape and grid, finite.
@@ -142,7 +143,9 @@ def _image_figures(image: np.ndarray, reference: np.ndarray, scope: Scope, unit:
     yield Figure("rmse", "Root mean squared error (RMSE)", float(np.sqrt(np.square(error).mean())), unit)
     yield Figure("bias", "Bias (mean of image - reference)", float(error.mean()), unit)
     yield Figure("psnr", "PSNR", figures.psnr, "dB")
-    yield Figure("ssim", "SSIM", figures.ssim, "")
+    yield Figure("ssim_3d", f"{SSIM_3D}, as SynthRAD 2023" if unit == "HU" else SSIM_3D, figures.ssim_3d, "")
+    slices = similarity(image, reference, scope.mask, scope.data_range, WINDOW_2D)
+    yield Figure("ssim_2d", SSIM_2D, slices, "")
 
 
 def _coverage_figures(shares: np.ndarray) -> list[Figure]:

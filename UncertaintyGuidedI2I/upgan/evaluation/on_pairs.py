@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.evaluation.scope import Scope, ct_scope, foreground_scope
+from upgan.evaluation.scope import Scope, scope_in
 from upgan.inference import InferenceEngine
 from upgan.translation import PhaseMaps
 from upgan.volume import Reorientation
@@ -59,11 +59,11 @@ def translate_pairs(
 
 
 def _translated(engine: InferenceEngine, pair: Pair, progress: Callable[[float], None]) -> Translated:
-    # Bodies are filled, and SSIM computed, in axial slices.
+    # Bodies are filled, and one SSIM computed, in axial slices.
     axial = Reorientation.of(pair.target.ijk_to_ras, "axial")
     reference = np.ascontiguousarray(axial.apply(pair.target.voxels))
-    hounsfield = engine.bundle.metadata.upgan.task.unit == "HU"
-    scope = (ct_scope if hounsfield else foreground_scope)(reference, np.ones(reference.shape, dtype=bool))
+    unit = engine.bundle.metadata.upgan.task.unit
+    scope = scope_in(reference, np.ones(reference.shape, dtype=bool), axial.spacing[::-1], unit)
     phases = engine.translate(pair.source, phases="all", progress=lambda state: progress(state.fraction)).phases
     # One phase after the other leaves the dictionary, so that only one is there twice.
     upright = {phase: _upright(phases.pop(phase), axial) for phase in sorted(phases)}

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from upgan.evaluation.metrics import SSIM_3D
+
 SIGNIFICANT = 0.05
 
 # With fewer, even differences that all have one sign reach no p below 0.05: 2·2⁻⁵ = 0.0625.
@@ -16,13 +18,15 @@ FEWEST_PATIENTS = 6
 
 Verdict = Literal["better", "worse", "not different", "too few"]
 
+_NAMES = {"ssim_3d": SSIM_3D}
+
 
 @dataclass(frozen=True)
 class PairedTest:
     """A figure of two models on the same patients.
 
     Attributes:
-        key: Of the figure: mae, psnr, ssim.
+        key: Of the figure: mae, psnr, ssim_3d.
         patients: How many.
         ours: Median over the patients, as the following.
         theirs: Of the other model.
@@ -99,7 +103,10 @@ def conclusion(mae: PairedTest, further: Sequence[PairedTest], other: str, unit:
     """
     disagreeing = [test for test in further if test.verdict in ("better", "worse") and test.verdict != mae.verdict]
     return " ".join(
-        [_verdict(mae, other, unit), *(f"Its {test.key.upper()} is {test.verdict}." for test in disagreeing)]
+        [
+            _verdict(mae, other, unit),
+            *(f"Its {_NAMES.get(test.key, test.key.upper())} is {test.verdict}." for test in disagreeing),
+        ]
     )
 
 

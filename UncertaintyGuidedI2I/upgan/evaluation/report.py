@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from upgan.evaluation.body import TISSUES
+from upgan.evaluation.body import BODY_TEXT, TISSUES
 from upgan.evaluation.calibration import coverage
-from upgan.evaluation.metrics import HU_RANGE, image_error
+from upgan.evaluation.metrics import DEFINITION, HU_RANGE, WINDOW_2D, image_error, similarity
 from upgan.evaluation.on_pairs import Translated, translate_pairs
 from upgan.inference import InferenceEngine
 from upgan.translation import PhaseMaps
@@ -18,7 +18,7 @@ from upgan.translation import PhaseMaps
 if TYPE_CHECKING:
     from upgan.training.preparation import Pair
 
-_BODY = "body: largest part above -500 HU, closed and filled"
+_BODY = f"body: {BODY_TEXT}"
 _FOREGROUND = "foreground: largest part above Otsu's threshold of the reference, closed and filled"
 _OWN_RANGE = "each reference's minimum to its 99.9th percentile"
 
@@ -38,10 +38,12 @@ def evaluate(
         progress: Called with (pairs done, total) after each batch of slices; what it raises ends the work.
 
     Returns:
-        ``{"subjects", "unit", "mask", "data_range", "phases": {"1": {figure: [mean, standard deviation]}}, "rows":
-        {"1": {subject: {figure: value}}}}``: MAE, RMSE and σ in the task's unit (a CT's MAE per tissue, too), PSNR in
-        dB, SSIM, coverage of the central intervals (``network_coverage_…``: without the model's calibration, where it
-        has one) and Spearman's ρ(|error|, σ). ``data_range`` is two numbers in HU, else words.
+        ``{"subjects", "unit", "mask", "data_range", "definition", "phases": {"1": {figure: [mean, standard
+        deviation]}}, "rows": {"1": {subject: {figure: value}}}}``: MAE, RMSE and σ in the task's unit (a CT's MAE per
+        tissue, too), PSNR in dB, ``ssim_3d`` (SynthRAD's) and ``ssim_2d``, coverage of the central intervals
+        (``network_coverage_…``: without the model's calibration, where it has one) and Spearman's ρ(|error|, σ).
+        ``data_range`` is two numbers in HU, else words; ``definition`` says what PSNR and SSIM are. Reports of earlier
+        versions have one ``ssim``: slice by slice, of signed HU.
 
     Raises:
         InputError: ``no_body``, ``no_foreground``, or what the engine refuses, naming the subject.
@@ -60,6 +62,7 @@ def evaluate(
         "unit": section.task.unit,
         "mask": _BODY if hounsfield else _FOREGROUND,
         "data_range": list(HU_RANGE) if hounsfield else _OWN_RANGE,
+        "definition": DEFINITION,
         "phases": {phase: _spread(list(subjects.values())) for phase, subjects in rows.items()},
         "rows": rows,
     }
@@ -67,8 +70,9 @@ def evaluate(
 
 def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: float | None) -> dict[str, float]:
     """Figures of one subject and phase; those that do not exist, such as the error of absent bone, are left out."""
-    reference, mask = translated.reference, translated.scope.mask
-    figures = dict(image_error(maps.image, reference, mask, translated.scope.data_range)._asdict())
+    reference, mask, data_range = translated.reference, translated.scope.mask, translated.scope.data_range
+    figures = dict(image_error(maps.image, reference, mask, data_range)._asdict())
+    figures["ssim_2d"] = similarity(maps.image, reference, mask, data_range, WINDOW_2D)
     image, alpha, beta, sigma, truth = (
         array[mask] for array in (maps.image, maps.alpha, maps.beta, maps.sigma, reference)
     )
@@ -85,8 +89,9 @@ def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: f
         figures |= {f"network_coverage_{level:.0%}": share for level, share in held.items()}
     figures["sigma_rms"] = float(np.sqrt(np.square(sigma, dtype=np.float64).mean()))
     figures["rmse"] = float(np.sqrt(np.square(error).mean()))
-    # A σ that is the same everywhere ranks nothing.
-    figures["spearman_error_sigma"] = float(spearmanr(error, sigma).statistic) if np.ptp(sigma) else 0.0
+    # A σ or an error that is the same everywhere ranks nothing.
+    varied = np.ptp(sigma) > 0 and np.ptp(error) > 0
+    figures["spearman_error_sigma"] = float(spearmanr(error, sigma).statistic) if varied else 0.0
     return figures
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.evaluation.body import body_mask
+from upgan.evaluation.body import BODY_TEXT, body_mask, foreground_mask
 from upgan.evaluation.metrics import HU_RANGE
+from upgan.volume import Reorientation, Volume
 
 # Arbitrary intensities have no natural range; the brightest per mille are vessels and artefacts.
 _BRIGHTEST_PERCENTILE = 99.9
@@ -36,17 +37,46 @@ class Scope:
     notes: tuple[str, ...] = ()
 
 
-def ct_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
-    """Inside the body of a CT, over the range of SynthRAD.
+def scope_of(reference: Volume, unit: str) -> Scope:
+    """Where and over which intensities whatever is made of a patient is compared with a reference, on its grid.
+
+    It is the one definition of all figures: of the validation during training, of ``report.evaluate``, of a model's
+    card and of a check with a reference.
+
+    Args:
+        reference: In any orientation.
+        unit: "HU" for a CT; else ``foreground_scope`` applies.
+
+    Returns:
+        The scope; its mask is [K, J, I] as the reference stores it.
+
+    Raises:
+        InputError: ``no_body`` or ``no_foreground``.
+    """
+    # Sinuses are filled in axial slices, where bone surrounds them, whatever slices the image is stored in.
+    axial = Reorientation.of(reference.ijk_to_ras, "axial")
+    voxels = axial.apply(reference.voxels)
+    found = scope_in(voxels, np.ones(voxels.shape, dtype=bool), axial.spacing[::-1], unit)
+    return replace(found, mask=axial.undo(found.mask))
+
+
+def scope_in(reference: np.ndarray, covered: np.ndarray, spacing_mm: tuple[float, float, float], unit: str) -> Scope:
+    """Do what ``scope_of`` does for axial slices [K, J, I], of which not all may be covered by the reference."""
+    return ct_scope(reference, covered, spacing_mm) if unit == "HU" else foreground_scope(reference, covered)
+
+
+def ct_scope(reference: np.ndarray, covered: np.ndarray, spacing_mm: tuple[float, float, float]) -> Scope:
+    """Inside the body of a CT, over the range of SynthRAD 2023.
 
     Args:
         reference: HU, [K, J, I], axial slices.
         covered: Boolean [K, J, I]: where there is a reference.
+        spacing_mm: Voxel size along K, J, I.
 
     Raises:
         InputError: ``no_body``.
     """
-    mask = body_mask(reference) & covered
+    mask = body_mask(reference, spacing_mm) & covered
     if not mask.any():
         raise InputError(
             "no_body",
@@ -56,10 +86,10 @@ def ct_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
     low, high = HU_RANGE
     return Scope(
         mask,
-        "body of the reference: largest part above -500 HU, closed and filled",
+        f"body of the reference: {BODY_TEXT}",
         HU_RANGE,
-        f"{low:g} to {high:g} HU (SynthRAD)",
-        _doubts_about_hu(_sample(reference, covered)),
+        f"{low:g} to {high:g} HU (SynthRAD 2023)",
+        doubts_about_hu(reference, covered),
     )
 
 
@@ -80,7 +110,7 @@ def foreground_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
     if not low < high:
         raise InputError("no_foreground", "The reference is the same everywhere.", "Choose another reference.")
     threshold = float(threshold_otsu(np.minimum(sample, high)))
-    mask = body_mask(np.where(covered, reference, low), threshold) & covered
+    mask = foreground_mask(np.where(covered, reference, low), threshold) & covered
     if not mask.any():
         raise InputError("no_foreground", "The reference shows no foreground.", "Choose another reference.")
     return Scope(
@@ -91,8 +121,9 @@ def foreground_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
     )
 
 
-def _doubts_about_hu(sample: np.ndarray) -> tuple[str, ...]:
-    low, high = np.percentile(sample, (1, 99))
+def doubts_about_hu(reference: np.ndarray, covered: np.ndarray) -> tuple[str, ...]:
+    """Say what speaks against an image being a CT in HU; nothing where nothing does."""
+    low, high = np.percentile(_sample(reference, covered), (1, 99))
     # Every CT has air in it or around it, and tissue; scanners store up to -3024 outside their field of view.
     if -4000 <= low <= -500 and -200 <= high <= 4000:
         return ()

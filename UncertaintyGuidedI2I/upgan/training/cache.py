@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,15 +23,16 @@ from upgan.training.config import DataConfig
 from upgan.training.files import replace
 from upgan.training.pairs import PairFiles, file_stem
 from upgan.training.preparation import Pair, patient_mask, prepare_pair, sides_read
+from upgan.training.references import SUFFIX, Reference
 from upgan.volume import Plane, Reorientation
 from upgan.writing import FULL
 
 # Of what is written: another number makes older caches out of date.
-_VERSION = 2
+_VERSION = 3
 
 _INDEX = "cache.json"
 
-# The body's rim and the skin's partial volumes count as body: two pixels.
+# In the losses, and there alone, the body's rim and the skin's partial volumes count as body: two pixels.
 _DILATION = 2
 
 # Converted at a time.
@@ -133,6 +134,17 @@ class SliceCache:
         """
         return _mapped(self.folder, self.subjects[subject])
 
+    def load_reference(self, subject: str) -> Reference:
+        """Read what a subject that was ``measured`` is compared with.
+
+        Raises:
+            InputError: ``cache_unreadable``.
+        """
+        try:
+            return Reference.load(_reference_path(self.folder, subject))
+        except ValueError as error:
+            raise _unreadable() from error
+
 
 def build_cache(
     pairs: Sequence[PairFiles],
@@ -141,7 +153,9 @@ def build_cache(
     spacing_mm: tuple[float, float],
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    *,
     known: Mapping[str, str] | None = None,
+    measured: Collection[str] = (),
 ) -> SliceCache:
     """Turn pairs into slices, one subject in memory at a time; what is there already of the same images is kept.
 
@@ -154,6 +168,7 @@ def build_cache(
         progress: Called with (done, pairs); what it raises ends the work, which can go on later.
         known: Checksums, as ``preparation.Pair`` has them, of subjects whose images were moved or are gone: slices made
             of images with these checksums are kept where they are whole.
+        measured: Subjects to validate on: what they are compared with is kept, too.
 
     Raises:
         InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
@@ -168,10 +183,13 @@ def build_cache(
     index = {}
     for done, files in enumerate(pairs, start=1):
         origin = _origin(files, data, task, spacing_mm)
+        is_measured = files.subject in measured
         entry = _kept(folder, files, origin, (known or {}).get(files.subject))
+        if is_measured and not _reference_path(folder, files.subject).exists():
+            entry = None
         try:
             if entry is None:
-                entry = _build(files, data, task, spacing_mm, folder) | {"origin": origin}
+                entry = _build(files, data, task, spacing_mm, folder, is_measured) | {"origin": origin}
                 _write_json(_entry_path(folder, files.subject), entry)
             elif entry["origin"] != origin and all(origin["files"][side] for side in sides_read(data)):
                 entry |= {"origin": origin}  # They are in another place from now on.
@@ -194,7 +212,7 @@ def build_cache(
 
 
 def _build(
-    files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float], folder: Path
+    files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float], folder: Path, measured: bool
 ) -> dict[str, Any]:
     """Write a subject's slices and return what the index says of them."""
     pair = prepare_pair(files, data, task)
@@ -205,6 +223,8 @@ def _build(
     clean_shape = (stored[1], stored[2]) if data.degradation != "none" and stored[1:] != size else None
     intensities = task.calibrate(pair.source)
     _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
+    if measured:
+        Reference.of(pair, task, data.plane).save(_reference_path(folder, files.subject))
     records = _records(pair, layout, intensities, _record(size, clean_shape))
     checksum = _write_records(_slices_path(folder, files.subject), stored[0], _record(size, clean_shape), records)
     affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(stored, size)
@@ -264,6 +284,10 @@ def _record(size: tuple[int, int], clean: tuple[int, int] | None) -> np.dtype:
     """One slice: all that a batch needs of it lies together, in one file a subject."""
     fields: list[Any] = [("a", "<f2", size), ("b", "<f2", size), ("body", "u1", size)]
     return np.dtype(fields + ([("clean", "<f2", clean)] if clean else []))
+
+
+def _reference_path(folder: Path, subject: str) -> Path:
+    return _slices_path(folder, subject).with_suffix(SUFFIX)
 
 
 def _slices_path(folder: Path, subject: str) -> Path:
@@ -378,7 +402,7 @@ def _remove_others(folder: Path, pairs: Sequence[PairFiles]) -> None:
     (folder / _INDEX).unlink(missing_ok=True)
     wanted = {file_stem(pair.subject) for pair in pairs}
     for path in folder.iterdir():
-        if path.suffix in (".npy", ".json") and path.stem not in wanted:
+        if path.suffix in (".npy", ".json", SUFFIX) and path.stem not in wanted:
             path.unlink()
 
 

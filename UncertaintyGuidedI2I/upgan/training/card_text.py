@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
+from upgan.evaluation.metrics import SSIM_2D, SSIM_3D
 from upgan.training.config import TrainingConfig
 
 _WIDTH = 118
@@ -18,7 +20,8 @@ _ROWS = (
     ("MAE, soft tissue ({unit})", "mae_soft", ".0f"),
     ("MAE, bone ({unit})", "mae_bone", ".0f"),
     ("PSNR (dB)", "psnr", ".2f"),
-    ("SSIM", "ssim", ".3f"),
+    (SSIM_3D, "ssim_3d", ".3f"),
+    (SSIM_2D, "ssim_2d", ".3f"),
     ("coverage of 50 %", "coverage_50%", ".1%"),
     ("coverage of 80 %", "coverage_80%", ".1%"),
     ("coverage of 90 %", "coverage_90%", ".1%"),
@@ -59,6 +62,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Make a table, its first column a title."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def rounded_up(level: float, digits: int = 4) -> str:
+    """Print a level that must be reached: never a smaller number than it is."""
+    return str(Decimal(level).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING))
 
 
 def figures_table(test: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.evaluation.scope import doubts_about_hu, foreground_scope
 from upgan.hounsfield import HIGHEST_HU, LOWEST_HU
 from upgan.tasks import Task
 from upgan.training.config import DataConfig, SplitConfig
@@ -477,10 +477,7 @@ def _foreground(normalised: np.ndarray) -> np.ndarray:
 
 def _looks_like_ct(volume: Volume) -> bool:
     voxels = _coarse(volume).voxels
-    try:
-        return not ct_scope(voxels, np.ones(voxels.shape, dtype=bool)).notes
-    except InputError:
-        return False
+    return not doubts_about_hu(voxels, np.ones(voxels.shape, dtype=bool))
 
 
 def _zero_at_the_edge(voxels: np.ndarray) -> float:

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.evaluation.scope import ct_scope, foreground_scope
+from upgan.evaluation.scope import Scope, scope_of
 from upgan.hounsfield import AIR_HU, hounsfield
 from upgan.resampling import Grid, resample
 from upgan.tasks import Task
 from upgan.training.config import DataConfig
 from upgan.training.pairs import PairFiles
 from upgan.training.registration import register
-from upgan.volume import Reorientation, Volume, count_nonfinite, read_volume
+from upgan.volume import Volume, count_nonfinite, read_volume
 
 # Of an affine's entries, in mm: what formats with single-precision geometry lose, far below a voxel.
 _GRID_TOLERANCE = 1e-2
@@ -123,15 +123,20 @@ def patient_mask(target: Volume, task: Task) -> np.ndarray:
     Raises:
         InputError: ``no_body`` or ``no_foreground``.
     """
-    # Sinuses are filled in axial slices, where bone surrounds them, whatever slices are trained on.
-    axial = Reorientation.of(target.ijk_to_ras, "axial")
-    voxels = axial.apply(target.voxels)
+    return patient_scope(target, task).mask
+
+
+def patient_scope(target: Volume, task: Task) -> Scope:
+    """Where and over which intensities a target is compared with what the networks make of its input.
+
+    Raises:
+        InputError: ``no_body`` or ``no_foreground``.
+    """
     try:
-        scope = (ct_scope if task.unit == "HU" else foreground_scope)(voxels, np.ones(voxels.shape, dtype=bool))
+        return scope_of(target, task.unit)
     except InputError as error:
         remedy = f"Check that the right image was chosen{' and that its unit is HU' if task.unit == 'HU' else ''}."
         raise InputError(error.code, "The target shows no patient.", remedy) from error
-    return axial.undo(scope.mask)
 
 
 def pair_sha256(files: PairFiles, data: DataConfig) -> str:

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,7 +28,7 @@ from upgan.training.pace import Pace
 from upgan.training.recovery import Recovered, recover
 from upgan.training.run_data import RunData
 from upgan.training.stage import JUDGES, Stage, StagePlan, StepLosses, plan_stages
-from upgan.training.state import Best, RunState
+from upgan.training.state import MEASURE, Best, RunState
 from upgan.training.validation import preview, validate
 
 # Steps between two lines of the journal; a GPU's losses are read, and waited for, only then.
@@ -111,6 +112,8 @@ class ProgressiveTraining:
                 if found.told:
                     self._tell("checkpoint_damaged", found.told)
                 self._tell("resumed", f"The training goes on with step {self.state.step + 1} of its stage.")
+                if self.state.measure != MEASURE:
+                    self._measure_kept()
             elif self.config.base:
                 # The model to beat, and to keep where nothing beats it.
                 self.state.phases_trained = self.cascade.architecture.phases
@@ -298,6 +301,22 @@ class ProgressiveTraining:
             if self.config.schedule.early_stopping and stage:
                 self._keep(self._stage.plan.name, weights, self._judges | self._stage.judge_tensors())
         return True
+
+    def _measure_kept(self) -> None:
+        """Measure the best weights anew where an earlier version measured them by another definition."""
+        state = self.state
+        path = checkpoint.path_of(self.folder, checkpoint.BEST)
+        if state.best is not None and self.fabric.is_global_zero and path.exists():
+            tensors, kept = checkpoint.load_weights(path)
+            self.cascade.load_state_dict(tensors)  # The last checkpoint's come back with the stage.
+            trained, state.phases_trained = state.phases_trained, kept["phases_trained"]
+            data, predict = self.data, self._predicting(self.cascade)
+            figures = validate(predict, data.cache, data.split.validation, data.task, self.fabric.device)
+            again = replace(state.best, mae=figures[state.phases_trained]["mae"])
+            # Of a stage's best that is another there is no such measure: the next epoch takes its place.
+            state.stage_best = again if state.stage_best == state.best else None
+            state.best, state.phases_trained = again, trained
+        state.measure = MEASURE
 
     def _preview(self, stage: int, epoch: int) -> None:
         """Show what the weights make of the first validation subject."""

@@ -28,7 +28,7 @@ Progress = Callable[[str, float], None]
 _OWN_DATA = "The site's own data."
 
 # Figures that two models are compared in, and whether more is better.
-_COMPARED = {"mae": False, "psnr": True, "ssim": True}
+_COMPARED = {"mae": False, "psnr": True, "ssim_3d": True}
 
 
 def publish(
@@ -151,7 +151,7 @@ def _compared(
         "sha256": base.sha256,
         "tests": [paired.to_json() for paired in tests.values()],
         "conclusion": conclusion(
-            tests["mae"], [tests["psnr"], tests["ssim"]], base.metadata.name, unit_in_words(found.task.unit)
+            tests["mae"], [tests["psnr"], tests["ssim_3d"]], base.metadata.name, unit_in_words(found.task.unit)
         ),
     }
 

@@ -181,10 +181,9 @@ def _prepare(
     checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
     known = {pair.subject: checksums[pair.subject] for pair in pairs if are_known or missing_of(pair)}
     lost = images_not_found(pairs, folder)
+    told, watched = count("preparing slices of patient"), parts["validation"]
     try:
-        cache = build_cache(
-            pairs, data, task, (rows, columns), folder / CACHE, count("preparing slices of patient"), known
-        )
+        cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, told, known=known, measured=watched)
     except InputError as error:
         if lost is not None and error.code == "file_not_found":
             raise lost from error

@@ -8,6 +8,9 @@ from typing import Any
 
 from upgan.training.health import Health
 
+MEASURE = 2
+"""Number of the definition in ``validation.validate``: 1 was a dilated mask on the networks' pixels."""
+
 
 @dataclass
 class Best:
@@ -39,6 +42,7 @@ class RunState:
         rollbacks: In this stage; each halves the rate.
         health: Of this stage.
         journal: Length in bytes of the journal.
+        measure: Which definition of the validation's figures ``best`` and ``stage_best`` were measured by.
     """
 
     stage: int = 0
@@ -51,6 +55,7 @@ class RunState:
     rollbacks: int = 0
     health: Health = field(default_factory=Health)
     journal: int = 0
+    measure: int = MEASURE
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint keeps it."""
@@ -60,7 +65,8 @@ class RunState:
     def from_json(cls, content: Mapping[str, Any]) -> RunState:
         """The inverse of ``to_json``."""
         best, stage_best = (Best(**content[name]) if content[name] else None for name in ("best", "stage_best"))
-        return cls(**{**content, "best": best, "stage_best": stage_best, "health": Health(**content["health"])})
+        restored = {"measure": 1, **content, "best": best, "stage_best": stage_best}
+        return cls(**{**restored, "health": Health(**content["health"])})
 
     def begin_stage(self, stage: int) -> None:
         """Go to the start of a stage."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ from torch.nn import functional as F
 from upgan.distribution import GeneralizedNormal
 from upgan.errors import InputError, OutputError
 from upgan.evaluation.calibration import coverage
-from upgan.evaluation.metrics import HU_RANGE, image_error
-from upgan.in_plane import MULTIPLE
+from upgan.evaluation.metrics import image_error
+from upgan.in_plane import MULTIPLE, resize
 from upgan.tasks import Intensities, Task
 from upgan.training.files import replace, write_json
 from upgan.translation import PhaseMaps, Translation
 
 if TYPE_CHECKING:
-    from upgan.training.cache import CachedSlices, SliceCache
+    from upgan.training.cache import SliceCache
+    from upgan.training.references import Reference
 
 # All phases so far, from inputs [N, 1, H, W] in network units on the device.
 Predict = Callable[[Tensor], list[GeneralizedNormal]]
@@ -33,9 +34,6 @@ _BATCH = 16
 
 _LEVELS = (0.5, 0.9)
 
-# Arbitrary intensities have no natural range: as in ``upgan.evaluation.scope``.
-_BRIGHTEST_PERCENTILE = 99.9
-
 # Voxels of a subject that the coverage is counted on, evenly strided: its standard error is then 0.1 % at most.
 _SAMPLE = 200_000
 
@@ -43,21 +41,22 @@ _SAMPLE = 200_000
 def validate(
     predict: Predict, cache: SliceCache, subjects: Sequence[str], task: Task, device: torch.device
 ) -> dict[int, dict[str, float]]:
-    """Compare each phase with the target inside the cache's dilated body, in output units, on the cached grid.
+    """Compare each phase with the target as ``upgan.evaluation.report.evaluate`` will: on the target's own grid.
 
-    PSNR and SSIM are taken over ``HU_RANGE`` where the output is in HU, else from the target's minimum to its 99.9th
-    percentile. Coverage is counted on at most 200 000 voxels a subject.
+    Maps are resized as the engine resizes them, and figures are taken in the mask and over the range of
+    ``upgan.evaluation.scope.scope_of``. What still differs is that inputs come in half precision from the cache.
+    Coverage is counted on at most 200 000 voxels a subject.
 
     Args:
         predict: The networks, in eval mode.
-        cache: Holds the subjects' slices.
+        cache: Holds the subjects' slices and, of these subjects, the references.
         subjects: To validate on; one at a time is in memory.
         task: The translation.
         device: Where ``predict`` wants its input.
 
     Returns:
-        Means over the subjects for each phase, the first being 1: ``mae``, ``psnr``, ``ssim``, ``coverage_50%`` and
-        ``coverage_90%``.
+        Means over the subjects for each phase, the first being 1: ``mae``, ``psnr``, ``ssim_3d``, ``coverage_50%``
+        and ``coverage_90%``.
 
     Raises:
         InputError: ``no_body``.
@@ -66,8 +65,10 @@ def validate(
     for subject in subjects:
         slices = cache.load(subject)
         intensities = Intensities(task, cache.subjects[subject].reference)
-        truth = _truth(slices, intensities, subject)
-        for phase, maps in _predicted(predict, slices.a, intensities, device).items():
+        truth = cache.load_reference(subject)
+        if not truth.mask.any():
+            raise InputError("no_body", f"The target of {subject} shows no body.", "Leave this subject out.")
+        for phase, maps in _predicted(predict, slices.a, intensities, device, truth.target.shape[1:]).items():
             rows.setdefault(phase, []).append(_figures(maps, truth))
     return {
         phase: {name: float(np.mean([row[name] for row in found])) for name in found[0]}
@@ -113,24 +114,7 @@ def preview(
     write_json(folder / PREVIEW / "preview.json", about)
 
 
-class _Truth(NamedTuple):
-    """Target in output units, where it counts, and over which values; arrays [K, J, I]."""
-
-    target: np.ndarray
-    mask: np.ndarray
-    data_range: tuple[float, float]
-
-
-def _truth(slices: CachedSlices, intensities: Intensities, subject: str) -> _Truth:
-    target, mask = intensities.denormalise(slices.b.astype(np.float32)), slices.body.astype(bool)
-    if not mask.any():
-        raise InputError("no_body", f"The target of {subject} shows no body.", "Leave this subject out.")
-    if intensities.task.unit == "HU":
-        return _Truth(target, mask, HU_RANGE)
-    return _Truth(target, mask, (float(target.min()), float(np.percentile(target, _BRIGHTEST_PERCENTILE))))
-
-
-def _figures(maps: PhaseMaps, truth: _Truth) -> dict[str, float]:
+def _figures(maps: PhaseMaps, truth: Reference) -> dict[str, float]:
     figures = image_error(maps.image, truth.target, truth.mask, truth.data_range)._asdict()
     sample = np.flatnonzero(truth.mask)
     sample = sample[:: -(-sample.size // _SAMPLE)]
@@ -140,20 +124,35 @@ def _figures(maps: PhaseMaps, truth: _Truth) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _predicted(predict: Predict, a: np.ndarray, intensities: Intensities, device: torch.device) -> dict[int, PhaseMaps]:
-    """Return the maps of each phase, the first being 1, in output units on the grid of ``a`` [N, H, W]."""
+def _predicted(
+    predict: Predict,
+    a: np.ndarray,
+    intensities: Intensities,
+    device: torch.device,
+    size: tuple[int, ...] | None = None,
+) -> dict[int, PhaseMaps]:
+    """Return the maps of each phase, the first being 1, in output units, resized as the engine does.
+
+    Args:
+        predict: The networks.
+        a: Input, [N, H, W].
+        intensities: Of the subject.
+        device: Where ``predict`` wants its input.
+        size: Rows and columns of the maps; those of ``a`` where None.
+    """
     # As the engine pads, not to the cache's canvas: the guidance divides σ by its mean over the padded slice.
     rows, columns = a.shape[1:]
     top, left = -rows % MULTIPLE // 2, -columns % MULTIPLE // 2
     padding = (left, -columns % MULTIPLE - left, top, -rows % MULTIPLE - top)
+    high, wide = size or (rows, columns)
     found: dict[int, PhaseMaps] = {}
     for first in range(0, len(a), _BATCH):
         batch = F.pad(torch.from_numpy(a[first : first + _BATCH].astype(np.float32))[:, None], padding).to(device)
         predictions = predict(batch.contiguous(memory_format=torch.channels_last))
         for phase, prediction in enumerate(predictions, start=1):
-            maps = found.setdefault(phase, PhaseMaps(*(np.empty(a.shape, np.float32) for _ in range(3))))
+            maps = found.setdefault(phase, PhaseMaps(*(np.empty((len(a), high, wide), np.float32) for _ in range(3))))
             values = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
-            inside = values[:, :, top : top + rows, left : left + columns].cpu().numpy()
+            inside = resize(values[:, :, top : top + rows, left : left + columns], (high, wide)).cpu().numpy()
             image, alpha, beta = inside.swapaxes(0, 1)
             maps.image[first : first + _BATCH] = intensities.denormalise(image)
             maps.alpha[first : first + _BATCH] = intensities.denormalise_scale(alpha)
