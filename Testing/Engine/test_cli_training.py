@@ -267,7 +267,7 @@ def interrupted(program: str, *waits: float) -> tuple[int, float]:
     """Run a training that looks up never, or only when its text says so, and press Ctrl-C after each of some waits."""
     code = (
         "import sys, time, types\nfrom upgan import cli\n"
-        f"def resume(folder, watch):\n    print('begun', flush=True)\n{program}\n"
+        f"def resume(folder, watch, moved_to):\n    print('begun', flush=True)\n{program}\n"
         "sys.modules['upgan.training.trainer'] = types.SimpleNamespace(resume=resume)\n"
         "sys.argv = ['upgan', 'train', '--resume', 'run']\ncli.main()\n"
     )
@@ -305,7 +305,7 @@ def test_after_the_training_ctrl_c_means_again_what_it_did(run, calls, tmp_path)
 
 @pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID"])
 def test_of_several_processes_the_first_alone_speaks(run, monkeypatch, tmp_path, variable):
-    def resume(folder, watch):
+    def resume(folder, watch, moved_to):
         watch.line({"kind": "event", "code": "finished", "sentence": "The training is finished."})
 
     monkeypatch.setattr(trainer, "resume", resume)
@@ -316,7 +316,7 @@ def test_of_several_processes_the_first_alone_speaks(run, monkeypatch, tmp_path,
 
 
 def test_a_paused_process_that_is_not_the_first_says_nothing_either(run, monkeypatch, tmp_path):
-    def resume(folder, watch):
+    def resume(folder, watch, moved_to):
         raise Cancelled
 
     monkeypatch.setattr(trainer, "resume", resume)
