@@ -20,6 +20,7 @@ from scipy import stats
 import upgan
 from Engine.bomb import Bomb
 from Engine.command_line import (
+    LPS,
     NAMES,
     OBLIQUE,
     SHAPE,
@@ -36,6 +37,7 @@ from Engine.command_line import (
 from Engine.images import blob
 from upgan.bundle import find_bundle
 from upgan.networks.cascade import Cascade
+from upgan.volume import Volume, write_volume
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "nii.gz"])
@@ -163,6 +165,38 @@ def test_another_modality_passes_with_a_warning_that_is_kept(translate, tmp_path
     assert f"Warning: {warning}" in outcome.err
     assert f"marked as {modality}" in warning
     assert "PT" in warning
+
+
+@pytest.mark.parametrize(("codes", "placement"), [((0, 0), "guessed"), ((1, 2), "ambiguous")])
+def test_a_place_that_is_not_sure_is_said_kept_and_handed_on(translate, tmp_path, codes, placement):
+    image = nibabel.Nifti1Image(blob(SHAPE).T, OBLIQUE)
+    image.set_qform(LPS, codes[0])
+    image.set_sform(OBLIQUE, codes[1])
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "pet.nii")
+    outcome = translate(tmp_path / "pet.nii", "--format", "nii.gz")
+    assert outcome.code == 0
+    provenance = provenance_of(tmp_path / "out")
+    assert provenance["placement"] == placement
+    assert "'pet.nii'" in provenance["warnings"][0]
+    assert f"Warning: {provenance['warnings'][0]}" in outcome.err
+    for name in NAMES:
+        header = nibabel.load(tmp_path / "out" / f"{name}.nii.gz").header
+        assert (header["qform_code"], header["sform_code"]) == codes
+        places = [SimpleITK.ReadImage(path) for path in (tmp_path / "pet.nii", tmp_path / "out" / f"{name}.nii.gz")]
+        assert places[0].TransformIndexToPhysicalPoint((40, 30, 7)) == places[1].TransformIndexToPhysicalPoint(
+            (40, 30, 7)
+        )
+
+
+def test_a_nifti_that_slicer_could_not_open_is_warned_about(translate, tmp_path):
+    slanted = LPS.copy()
+    slanted[1, 2] = 0.5
+    write_volume(Volume(blob(SHAPE), slanted), tmp_path / "pet.nrrd")
+    assert "--format nrrd" in translate(tmp_path / "pet.nrrd", "--format", "nii.gz").err
+    assert "--format nrrd" not in translate(tmp_path / "pet.nrrd", output=tmp_path / "other").err
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        SimpleITK.ReadImage(tmp_path / "out" / "sigma.nii.gz")
 
 
 def test_pet_is_no_reason_for_a_warning(translate, tmp_path):

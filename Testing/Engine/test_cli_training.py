@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import typer
 from rich.console import Console
@@ -193,6 +195,22 @@ def test_pairs_become_a_run_and_a_run_becomes_a_model_that_is_evaluated(run, con
     assert json.loads(from_manifest.out)["subjects"] == 5
     rows = json.loads(from_manifest.out)["rows"]["1"]
     assert json.loads(from_table.out)["rows"]["1"]["x"] == pytest.approx(rows["sub-002"])
+
+
+def test_evaluation_resamples_from_a_guess_only_when_told_to(run, tiny_bundle, tmp_path):
+    write_pairs(tmp_path, [11])
+    path = tmp_path / "sub-001_ct.nii.gz"
+    image = nibabel.load(path)
+    elsewhere = image.affine + np.array([[0, 0, 0, 40.0], [0] * 4, [0] * 4, [0] * 4])
+    larger = nibabel.Nifti1Image(np.pad(image.get_fdata(), [(0, 1), (0, 0), (0, 0)], "edge"), image.affine)
+    larger.set_qform(image.affine, 1)
+    larger.set_sform(elsewhere, 2)
+    nibabel.save(larger, path)
+    arguments = ("evaluate", tmp_path / "manifest.json", "--model", tiny_bundle.folder, "--device", "cpu")
+    assert_refused(run(*arguments), "unsure_place")
+    outcome = run(*arguments, "--trust-guessed-places")
+    assert outcome.code == 0
+    assert "Warning: sub-001: 'sub-001_ct.nii.gz'" in outcome.err
 
 
 def test_a_checkpoint_that_is_not_there_is_refused_by_name(run, tmp_path):

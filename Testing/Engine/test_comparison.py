@@ -390,6 +390,16 @@ def test_what_cannot_be_compared_is_refused(head, tmp_path):
     assert code_of(lambda: check(tmp_path, head, output=str(tmp_path / "absent"))) == "not_writable"
 
 
+@pytest.mark.parametrize("side", ["image", "reference"])
+def test_a_reference_is_resampled_from_a_guess_only_when_told_to(side, head, tmp_path):
+    note = {f"{side}_placement_note": "The file names no place."}
+    assert check(tmp_path, head, **note)["notes"][0] == "The file names no place."  # the same grid
+    moved = AXIAL @ affine_of(np.eye(3), (1, 1, 1), (1, 0, 0))
+    assert code_of(lambda: check(tmp_path, head, moved, **note)) == "unsure_place"
+    assert check(tmp_path, head, moved, trust_guessed_places=True, **note)["notes"][0] == "The file names no place."
+    assert "place" not in check(tmp_path, head, moved)["notes"][0]
+
+
 def test_the_comparison_can_be_cancelled_at_any_stage(head, tmp_path):
     arguments = request(tmp_path, head)
     seen = []

@@ -17,7 +17,7 @@ from upgan.errors import Cancelled, InputError
 from upgan.simulation.pet import Scanner, hu_to_mu, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
-from upgan.training.checking import CheckedPair, Problem, check_pairs, check_set, median_spacing, refuse
+from upgan.training.checking import CheckedPair, Problem, check_pairs, check_set, median_spacing, place_warnings, refuse
 from upgan.training.config import DataConfig, SplitConfig
 from upgan.training.outliers import outliers
 from upgan.training.pairs import PairFiles, find_pairs
@@ -213,6 +213,60 @@ def test_the_further_apart_a_pair_lies_the_worse(pair, heads, shift, code, usabl
     checked = check(pair(target=moved(heads[0][1], shift=shift)[1]))
     assert codes(checked)[-1] == code
     assert checked.usable == usable
+
+
+def with_codes(path: Path, qform: int, sform: int, shift=(0, 0, 0)) -> None:
+    """Change a NIfTI file's codes, and shift its sform by mm."""
+    image = nibabel.load(path)
+    affine = image.affine.copy()
+    affine[:3, 3] += shift
+    new = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+    new.set_qform(image.affine, qform)
+    new.set_sform(affine, sform)
+    nibabel.save(new, path)
+
+
+@pytest.mark.parametrize("side", ["input", "target"])
+@pytest.mark.parametrize(("both", "shift", "warning"), [((0, 0), 0, "guessed_place"), ((1, 2), 50, "two_places")])
+def test_no_image_is_resampled_or_registered_from_a_place_that_is_a_guess(pair, side, both, shift, warning):
+    files = pair()
+    with_codes(getattr(files, side), *both, shift=(shift, 0, 0))
+    if both != (0, 0):  # what is taken is the qform: the same grid
+        assert check(files).usable
+        assert codes_of_place(check(files)) == [warning]
+        # The same grid needs no resampling, but to be registered is to be moved.
+        data = PAIRS.model_copy(update={"register_pairs": True})
+    else:
+        data = PAIRS
+    checked = check(files, data)
+    assert codes_of_place(checked) == [warning, "unsure_place"]
+    assert not checked.usable
+    assert not any("nothing needs to be done" in problem.remedy for problem in checked.problems)
+    with pytest.raises(InputError) as refusal:
+        prepare_pair(files, data, PET_TO_CT)
+    assert refusal.value.code == "unsure_place"
+    if not data.register_pairs:
+        checked = check(files, data.model_copy(update={"trust_guessed_places": True}))
+        assert codes_of_place(checked) == [warning]
+        assert "other_grid" in codes(checked)
+        assert not any("nothing needs to be done" in problem.remedy for problem in checked.problems)
+
+
+def codes_of_place(checked: CheckedPair) -> list[str]:
+    return [code for code in codes(checked) if "place" in code and code != "other_place"]
+
+
+def test_two_files_of_one_grid_guessed_alike_go_together_with_a_warning_each(pair, heads):
+    files = pair()
+    for path in (files.input, files.target):
+        with_codes(path, 0, 0)
+    checked = check(files)
+    assert codes(checked) == ["guessed_place", "guessed_place"]
+    assert checked.usable
+    assert [sentence[:3] for _, sentence in place_warnings([checked])] == ["s1:", "s1:"]
+    prepared = prepare_pair(files, PAIRS, PET_TO_CT)
+    assert len(prepared.notes) == 2
+    np.testing.assert_array_equal(prepared.target.voxels, heads[0][1].voxels)
 
 
 def test_a_target_that_covers_part_of_the_patient_is_named(pair, heads):

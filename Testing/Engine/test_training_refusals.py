@@ -69,6 +69,17 @@ def add_a_fourth_dimension(heads):
     nibabel.save(nibabel.Nifti1Image(np.stack([image.get_fdata()] * 2, axis=-1), image.affine), path)
 
 
+def say_another_place_too(path):
+    """Let the sform say another place than the qform, which is what is taken."""
+    image = nibabel.load(path)
+    elsewhere = image.affine.copy()
+    elsewhere[0, 3] += 50
+    both = nibabel.Nifti1Image(image.get_fdata(), image.affine)
+    both.set_qform(image.affine, 1)
+    both.set_sform(elsewhere, 2)
+    nibabel.save(both, path)
+
+
 def move_to_another_place(heads):
     def moved(ct):
         affine = np.array(ct.ijk_to_ras)
@@ -126,7 +137,11 @@ def test_the_rest_goes_on_only_if_asked_and_who_was_left_out_is_written_down(hea
     schedule = {"epochs": [1, 0], "joint_epochs": 0}
     config = pattern(heads, schedule=schedule)
     config = config.model_copy(update={"data": config.data.model_copy(update={"skip_bad": True})})
-    train(config, tmp_path / "run", Onlooker())
+    say_another_place_too(heads / "sub-001_ct.nii.gz")
+    watch = Onlooker()
+    train(config, tmp_path / "run", watch)
+    (event,) = [line for line in watch.of("event") if line["code"] == "two_places"]
+    assert event["sentence"].startswith("sub-001: Target: ")
     split = json.loads((tmp_path / "run" / "split.json").read_text(encoding="utf-8"))
     assert BAD not in {*split["train"], *split["validation"], *split["test"]}
     data = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))

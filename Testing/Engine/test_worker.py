@@ -86,6 +86,15 @@ def test_a_translation_is_what_the_engine_returns(worker, tiny_bundle, tmp_path)
     assert answer["result"]["display"]["sigma_max"] == 500
 
 
+def test_what_the_viewer_knows_of_a_place_is_kept_in_the_provenance(worker, tiny_bundle):
+    known = {"placement": "guessed", "placement_note": "The file says no place."}
+    arguments = translate_arguments(worker.scratch / "job", tiny_bundle, blob(SHAPE), **known)
+    worker.send({"id": 1, "command": "translate", "arguments": arguments})
+    provenance = worker.answer(1)["result"]["provenance"]
+    assert provenance["placement"] == "guessed"
+    assert "The file says no place." in provenance["warnings"]
+
+
 def test_progress_names_phase_and_slice_and_never_goes_back(worker, tiny_bundle):
     arguments = translate_arguments(worker.scratch / "job", tiny_bundle, np.tile(blob(SHAPE), (20, 1, 1)))
     worker.send({"id": 1, "command": "translate", "arguments": arguments})

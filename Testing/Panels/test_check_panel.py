@@ -117,6 +117,27 @@ def why_not(ui):
     return ui.statusLabel.text
 
 
+@pytest.mark.parametrize("agrees", [False, True])
+def test_a_reference_whose_place_is_a_guess_is_resampled_only_if_the_user_says_so(
+    host, ui, pair, compare, agrees, monkeypatch
+):
+    import slicer
+
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *_, **__: asked.append(text) or agrees)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda *_, **__: None)
+    _, reference = pair
+    reference.SetAttribute("UncertaintyGuidedI2I.Placement", "guessed")
+    reference.SetAttribute("UncertaintyGuidedI2I.PlacementNote", "The file of the CT says no place.")
+    reference.SetOrigin(*(np.array(reference.GetOrigin()) + 1))
+    compare()
+    host.wait_until(lambda: ui.compareButton.text == "Compare", PATIENT_S)
+    assert len(asked) == 1
+    assert "The file of the CT says no place." in asked[0]
+    assert bool(table(ui)) == agrees
+    assert ("The file of the CT says no place." in ui.notesLabel.text) == agrees
+
+
 def test_a_disabled_button_says_what_is_missing(ui, choices, add_result, add_volume):
     assert why_not(ui) == "Choose the result of a translation."
     nodes = add_result()

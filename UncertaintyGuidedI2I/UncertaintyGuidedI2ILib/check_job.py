@@ -10,6 +10,7 @@ import slicer
 
 from UncertaintyGuidedI2ILib import check_nodes, scene, transfer
 from UncertaintyGuidedI2ILib.phases import phaseNodes
+from UncertaintyGuidedI2ILib.placement import placementOf
 from UncertaintyGuidedI2ILib.results import Result
 from UncertaintyGuidedI2ILib.worker_job import WorkerJob
 
@@ -24,6 +25,7 @@ class CheckJob(WorkerJob):
         client: The worker's.
         result: What to check, in the phase that it shows now; it has an image.
         reference: The real image, on any grid, under any linear transform.
+        trustGuessedPlaces: Compare also where the files say no place, or two.
         onProgress: See ``WorkerJob``.
         onFinished: Called with the new nodes.
         onError: See ``WorkerJob``.
@@ -37,6 +39,7 @@ class CheckJob(WorkerJob):
         client: WorkerClient,
         result: Result,
         reference: slicer.vtkMRMLScalarVolumeNode,
+        trustGuessedPlaces: bool,
         onProgress: Callable[[dict[str, Any]], None],
         onFinished: Callable[[check_nodes.Check], None],
         onError: Callable[[Exception], None],
@@ -53,6 +56,9 @@ class CheckJob(WorkerJob):
             "ijk_to_ras": check_nodes.ijkToWorld(image).tolist(),
             "reference_ijk_to_ras": check_nodes.ijkToWorld(reference).tolist(),
             "unit": result.unit,
+            "image_placement_note": _note(image),
+            "reference_placement_note": _note(reference),
+            "trust_guessed_places": trustGuessedPlaces,
         }
         # The phase's own data, which stay as they are when another phase is shown meanwhile.
         phase = phaseNodes(result).get(self._phase, {})
@@ -85,6 +91,11 @@ class CheckJob(WorkerJob):
         if image is None or image.GetDimensions() != self._dimensions or place != self._geometry["ijk_to_ras"]:
             raise _changed()
         return node
+
+
+def _note(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    placement = placementOf(node)
+    return "" if placement.is_certain else placement.sentence
 
 
 def _changed() -> Exception:

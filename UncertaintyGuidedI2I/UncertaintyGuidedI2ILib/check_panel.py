@@ -161,14 +161,22 @@ class CheckPanel(VTKObservationMixin):
         self._client.whenBusyChanges(self._showState)
         self.enter()
 
-    def _start(self) -> None:
+    def _start(self, trustGuessedPlaces: bool = False) -> None:
         from upgan.errors import UpganError
 
         result, reference = self._result(), self._reference()
         assert result is not None
         self._progress.tell({"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None})
         try:
-            self._job = CheckJob(self._client, result, reference, self._onProgress, self._onFinished, self._onError)
+            self._job = CheckJob(
+                self._client,
+                result,
+                reference,
+                trustGuessedPlaces,
+                self._onProgress,
+                self._onFinished,
+                self._onError,
+            )
             self._job.start()
         except UpganError as error:
             self._onError(error)
@@ -194,8 +202,19 @@ class CheckPanel(VTKObservationMixin):
         self._endRun()
         if isinstance(error, Cancelled):
             self._progress.show(_("Cancelled. Nothing was added to the scene."))
+        elif self._isTrusted(error) and self._run.start():
+            self._start(trustGuessedPlaces=True)
         else:
             self._showError(error)
+
+    def _isTrusted(self, error: Exception) -> bool:
+        """Ask whether images lie right whose files do not say it, where that was why they were not compared."""
+        from upgan.errors import UpganError
+
+        if not isinstance(error, UpganError) or error.code != "unsure_place":
+            return False
+        question = _("{refusal}\n\nCompare them as they lie in the scene?")
+        return bool(slicer.util.confirmOkCancelDisplay(plain(question.format(refusal=error.sentence))))
 
     def _endRun(self) -> None:
         self._job = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from UncertaintyGuidedI2ILib import dependencies, scene, transfer
 from UncertaintyGuidedI2ILib.display import DisplayHints
 from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
+from UncertaintyGuidedI2ILib.placement import placementOf
 
 if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.training_session import TrainingSession
@@ -88,7 +90,7 @@ class UncertaintyGuidedI2ILogic:
         from upgan.errors import Cancelled
 
         _refuseUnknown(outputs, phases)
-        volume = scene.volumeFromNode(inputVolumeNode)
+        volume = replace(scene.volumeFromNode(inputVolumeNode), placement=placementOf(inputVolumeNode))
         mrmlScene = inputVolumeNode.GetScene()
         bundle = self._findBundle(model)
         translation = self._engine(bundle, device, precision, batch).translate(

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.parameters import PLANES, TranslateChoices
+from UncertaintyGuidedI2ILib.placement import placementOf
 from UncertaintyGuidedI2ILib.run_state import duration
 from UncertaintyGuidedI2ILib.scene import ijkToRAS, modality, refuseOtherThanScalarVolume
 
@@ -52,7 +53,9 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
 
     section = model.metadata["upgan"]
     domain = Domain.model_validate(section["domain"]) if section.get("domain") else None
-    return misfits(Task.model_validate(section["task"]), domain, _volume(node), _plane(plane))
+    found = misfits(Task.model_validate(section["task"]), domain, _volume(node), _plane(plane))
+    placement = placementOf(node)
+    return found if placement.is_certain else [placement.sentence, *found]
 
 
 def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:

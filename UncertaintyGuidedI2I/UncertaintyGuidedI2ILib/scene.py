@@ -33,6 +33,8 @@ TEXT_KEYS = {
     "precision",
     "device",
     "source",
+    "placement",
+    "placement_note",
     "created",
 }
 

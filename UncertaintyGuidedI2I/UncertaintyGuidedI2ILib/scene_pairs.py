@@ -7,13 +7,18 @@ import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
 from UncertaintyGuidedI2ILib.check_nodes import ijkToWorld
+from UncertaintyGuidedI2ILib.placement import placementOf
 from UncertaintyGuidedI2ILib.scene import Stamp, refuseOtherThanScalarVolume
 from UncertaintyGuidedI2ILib.transfer import slabs
+
+if TYPE_CHECKING:
+    from upgan.images.placement import Placement
 
 TABLE = "pairs.csv"
 COLUMNS = ("subject", "input", "target")
@@ -76,7 +81,7 @@ def _export(
     from upgan.errors import InputError
 
     refuseOtherThanScalarVolume(node)
-    stamp, place = Stamp.of(node), ijkToWorld(node)
+    stamp, place, placement = Stamp.of(node), ijkToWorld(node), placementOf(node)
     voxels = slicer.util.arrayFromVolume(node)
     # A copy: VTK's memory is the main thread's.
     copy = np.empty_like(voxels)
@@ -89,17 +94,18 @@ def _export(
             f"The volume {node.GetName()} was changed while it was being handed over.",
             "Start again and leave it as it is meanwhile.",
         )
-    written = writer.submit(_write, copy, place, path)
+    written = writer.submit(_write, copy, place, path, placement)
     while not wait([written], PATIENCE_S).done:
         yield
     written.result()
 
 
-def _write(voxels: np.ndarray, place: np.ndarray, path: Path) -> None:
+def _write(voxels: np.ndarray, place: np.ndarray, path: Path, placement: Placement) -> None:
     # Here, for it imports libraries that the application may not have loaded yet.
     from upgan.writing import DTYPES, write_image
 
-    write_image(voxels, place, path, voxels.dtype if voxels.dtype.name in DTYPES else np.dtype(np.float32))
+    dtype = voxels.dtype if voxels.dtype.name in DTYPES else np.dtype(np.float32)
+    write_image(voxels, place, path, dtype, placement)
 
 
 def _writeTable(path: Path, rows: Sequence[Sequence[str]]) -> Path:

@@ -14,6 +14,7 @@ from UncertaintyGuidedI2ILib import transfer
 from UncertaintyGuidedI2ILib.display import DisplayHints
 from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
 from UncertaintyGuidedI2ILib.phases import collectPhases
+from UncertaintyGuidedI2ILib.placement import placementOf
 from UncertaintyGuidedI2ILib.scene import (
     OutputName,
     Stamp,
@@ -77,10 +78,13 @@ class TranslationJob(WorkerJob):
         path = folder / "input.npy"
         yield from transfer.writeVoxels(self._input(), path)
         inputNode = self._input()
+        placement = placementOf(inputNode)
         return {
             "voxels": str(path),
             "ijk_to_ras": ijkToRAS(inputNode).tolist(),
             "modality": modality(inputNode),
+            "placement": placement.certainty,
+            "placement_note": placement.sentence,
             "source": sourceName(inputNode),
             "folder": str(folder),
             "model": self._choices.model,

@@ -92,11 +92,15 @@ def translate(
     from upgan.inference import InferenceEngine
     from upgan.saving import OutputFolder, save_translation
     from upgan.volume import read_volume
+    from upgan.writing import opens_as_nifti
 
     engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
     volume = read_volume(image, series=series)
     for sentence in engine.warnings(volume, plane.value if plane else None):
         _messages.print(f"[yellow]Warning:[/] {escape(sentence)}", soft_wrap=True)
+    if file_format is Formats.nifti and not opens_as_nifti(volume):
+        sentence = "The image's axes are slanted. ITK and Slicer open no such NIfTI file: write NRRD (--format nrrd)."
+        _messages.print(f"[yellow]Warning:[/] {sentence}", soft_wrap=True)
     with OutputFolder(output) as folder:
         with translation_bar(_messages) as update:
             translation = engine.translate(

@@ -8,11 +8,11 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.markup import escape
 
 from upgan.errors import Cancelled
 from upgan.progress_bar import TrainingDisplay, counting_bar, fraction_bar
+
+if TYPE_CHECKING:
+    from upgan.training.preparation import Pair
 
 # As in upgan.cli, commands import the engine themselves.
 
@@ -88,6 +91,10 @@ def evaluate(
     model: Annotated[str, typer.Option(help="An installed model's name, or a bundle's folder.")] = "pet-ct-phantom",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     first: Annotated[int, typer.Option(min=0, help="Subjects to leave out at the start of their sorted list.")] = 0,
+    trust_guessed_places: Annotated[
+        bool,
+        typer.Option("--trust-guessed-places", help="Resample also images whose files say no place, or two."),
+    ] = False,
 ) -> None:
     """Print error and coverage of each phase on pairs with a reference, as JSON."""
     from upgan.bundle import find_bundle
@@ -99,12 +106,25 @@ def evaluate(
 
     engine = InferenceEngine(find_bundle(model), device)
     section = engine.bundle.metadata.upgan
-    data = DataConfig(path=pairs, layout="csv" if pairs.suffix.lower() == ".csv" else "manifest", plane=section.plane)
+    data = DataConfig(
+        path=pairs,
+        layout="csv" if pairs.suffix.lower() == ".csv" else "manifest",
+        plane=section.plane,
+        trust_guessed_places=trust_guessed_places,
+    )
     chosen = find_pairs(data)[first:]
-    prepared = (prepare_pair(files, data, section.task) for files in chosen)
+    prepared = _told(prepare_pair(files, data, section.task) for files in chosen)
     with counting_bar(_messages, "evaluating") as update:
         figures = measure(engine, prepared, len(chosen), update)
     typer.echo(json.dumps(figures, indent=2))
+
+
+def _told(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Hand pairs on, and say what is to be said of each."""
+    for pair in pairs:
+        for note in pair.notes:
+            _messages.print(f"[yellow]Warning:[/] {escape(f'{pair.subject}: {note}')}", soft_wrap=True)
+        yield pair
 
 
 def bundle_create(

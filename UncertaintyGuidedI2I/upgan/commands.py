@@ -28,6 +28,8 @@ class TranslateArguments(Arguments):
         voxels: .npy file, [K, J, I], any real type.
         ijk_to_ras: 4x4, mm.
         modality: DICOM modality code where the viewer knows it.
+        placement: How sure ``ijk_to_ras`` is, as far as the viewer knows.
+        placement_note: What is to be said of that.
         source: What names the input in the provenance.
         folder: Where the outputs are written, as <name>.npy.
     """
@@ -35,6 +37,8 @@ class TranslateArguments(Arguments):
     voxels: FilePath
     ijk_to_ras: Affine
     modality: str | None = None
+    placement: Literal["certain", "guessed", "ambiguous"] = "certain"
+    placement_note: str = ""
     source: str = ""
     folder: FilePath
     model: Name
@@ -94,6 +98,7 @@ class _WarmEngine:
 
 
 def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report) -> dict[str, Any]:
+    from upgan.images.placement import Placement
     from upgan.volume import Volume
 
     report("loading the model", 0.0, None)
@@ -101,12 +106,14 @@ def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report
     report("reading the image", 0.0, None)
     voxels = np.asarray(_load(request.voxels), dtype=np.float32)
 
+    placement = Placement(request.placement, request.placement_note)
+
     def update(progress: Progress) -> None:
         stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
         report(stage, progress.fraction, progress.remaining_s)
 
     translation = engine.translate(
-        Volume(voxels, np.asarray(request.ijk_to_ras), request.modality),
+        Volume(voxels, np.asarray(request.ijk_to_ras), request.modality, placement),
         plane=request.plane,
         phases=request.phases,
         progress=update,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -116,6 +117,7 @@ class InferenceEngine:
             "precision": str(self.precision).removeprefix("torch."),
             "device": str(self.device),
             "source": source,
+            "placement": volume.placement.certainty,
             "input_reference": intensities.reference,
             "calibration": metadata.calibration.scale[-1] if metadata.calibration else None,
             "replaced_nonfinite": replace_nonfinite,
@@ -123,13 +125,15 @@ class InferenceEngine:
             "seconds": round(time.monotonic() - started, 3),
             "warnings": self.warnings(volume, plane),
         }
-        return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance)
+        if not volume.placement.is_certain:
+            provenance["placement_note"] = volume.placement.sentence
+        return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance, volume.placement)
 
     def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
-        """Sentences on what is not as it should be: the device, and the volume (see ``upgan.domain.misfits``)."""
+        """Sentences on what is not as it should be: the device, and the volume's place and looks (``upgan.domain``)."""
         model = self.bundle.metadata.upgan
         found = misfits(model.task, model.domain, volume, plane)
-        return [self._device_warning, *found] if self._device_warning else found
+        return [sentence for sentence in (self._device_warning, volume.placement.sentence, *found) if sentence]
 
 
 class _SliceWork:
@@ -261,7 +265,7 @@ def _finite(volume: Volume, replacement: float | None) -> Volume:
             "Repair it, or have them replaced by a number such as 0 (on the command line: --replace-nonfinite).",
         )
     voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
-    return Volume(voxels, volume.ijk_to_ras, volume.modality)
+    return replace(volume, voxels=voxels)
 
 
 # What CUDA, cuBLAS, cuDNN and the host's allocators say besides torch.OutOfMemoryError.

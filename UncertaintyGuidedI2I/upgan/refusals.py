@@ -49,3 +49,28 @@ def multi_frame(path: Path) -> InputError:
         f"'{path.name}' holds many DICOM frames in one file, whose positions cannot be read safely.",
         "Load it through Slicer's DICOM module and translate the loaded volume.",
     )
+
+
+def bad_header(path: Path, fault: str) -> InputError:
+    """The header says something that cannot be; ``fault`` names it: "its dim[2] is -1"."""
+    return InputError(
+        "bad_header", f"The header of '{path.name}' is wrong: {fault}.", "Export or convert the image again."
+    )
+
+
+def missing_data(path: Path, name: str) -> InputError:
+    """The header lies in one file, the voxels in another, which is not there."""
+    return InputError(
+        "file_not_found",
+        f"'{path.name}' keeps its voxels in the file '{name}', which is not beside it.",
+        f"Copy '{name}' into the same folder, under this name.",
+    )
+
+
+def scattered_data(path: Path) -> InputError:
+    """The voxels lie in several files, or in a file somewhere else."""
+    return InputError(
+        "unsupported_format",
+        f"'{path.name}' keeps its voxels in several files or in another folder.",
+        "Load it into Slicer and save it as one NRRD file.",
+    )

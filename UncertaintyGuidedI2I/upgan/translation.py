@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from upgan.distribution import GeneralizedNormal
+from upgan.images.placement import CERTAIN, Placement
 from upgan.tasks import Display, Task
 from upgan.volume import Volume
 
@@ -71,6 +72,7 @@ class Translation:
         task: What was translated.
         reference: Input intensity that was 1 to the network; display hints of relative tasks are multiples of it.
         provenance: What made it: JSON-able.
+        placement: How sure the input's place is, and so the outputs'.
     """
 
     phases: dict[int, PhaseMaps]
@@ -78,6 +80,7 @@ class Translation:
     task: Task
     reference: float
     provenance: dict[str, Any] = field(default_factory=dict)
+    placement: Placement = CERTAIN
 
     @property
     def last(self) -> PhaseMaps:
@@ -105,4 +108,4 @@ class Translation:
     def volume(self, output: Output) -> Volume:
         """Place an output in space."""
         modality = self.task.output_modality if output.quantity == "image" else None
-        return Volume(output.voxels, self.ijk_to_ras, modality)
+        return Volume(output.voxels, self.ijk_to_ras, modality, self.placement)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from upgan.errors import InputError
+from upgan.images.placement import CERTAIN, Placement
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -74,6 +75,7 @@ class Volume:
         voxels: Real numbers, [K, J, I], at least two along each axis.
         ijk_to_ras: 4x4 float64, from voxel indices (i, j, k) to RAS in mm; read-only.
         modality: DICOM modality code ("PT", "MR", "CT") where the source says it.
+        placement: How sure ``ijk_to_ras`` is.
 
     Raises:
         InputError: ``not_a_volume``, ``not_real_valued``, ``empty_volume``, ``single_slice``, ``invalid_affine``,
@@ -83,6 +85,7 @@ class Volume:
     voxels: np.ndarray
     ijk_to_ras: np.ndarray
     modality: str | None = None
+    placement: Placement = CERTAIN
 
     def __post_init__(self) -> None:
         voxels = np.asarray(self.voxels)
@@ -112,6 +115,7 @@ class Volume:
             reorientation.apply(self.voxels),
             self.ijk_to_ras @ reorientation.to_original_indices(self.voxels.shape),
             self.modality,
+            self.placement,
         )
 
 
@@ -228,6 +232,8 @@ def read_volume(path: str | Path, *, series: str | None = None) -> Volume:
 def write_volume(volume: Volume, path: str | Path, *, dtype: DTypeLike = np.float32) -> None:
     """Write an image whole or not at all.
 
+    A NIfTI file repeats the qform, sform and codes of the one that the image, or the input it was made of, came from.
+
     Args:
         volume: The image.
         path: Where to, ending in .nii.gz, .nii, .nrrd or .mha; an existing file is replaced.
@@ -238,4 +244,4 @@ def write_volume(volume: Volume, path: str | Path, *, dtype: DTypeLike = np.floa
     """
     from upgan.writing import write_image
 
-    write_image(volume.voxels, volume.ijk_to_ras, Path(path), np.dtype(dtype))
+    write_image(volume.voxels, volume.ijk_to_ras, Path(path), np.dtype(dtype), volume.placement)

@@ -1,11 +1,14 @@
 """Images to files, whole or not at all."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -13,6 +16,12 @@ import SimpleITK
 from nibabel.spatialimages import HeaderDataError
 
 from upgan.errors import OutputError
+from upgan.images.axes import RAS_FROM_LPS
+from upgan.images.nrrd import PLACE_KEY
+from upgan.images.placement import CERTAIN, Placement, are_one_place
+
+if TYPE_CHECKING:
+    from upgan.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
@@ -20,14 +29,10 @@ DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# ITK and DICOM count towards the patient's left and back, this project towards right and front.
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-# Cosine between two axes above which a grid counts as sheared: 0.03 mm across a head.
-SHEAR_TOLERANCE = 1e-4
-
-
-def write_image(voxels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, dtype: np.dtype) -> None:
+def write_image(
+    voxels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, dtype: np.dtype, placement: Placement = CERTAIN
+) -> None:
     """Write an image under a temporary name beside its place and move it there when it is complete.
 
     Args:
@@ -35,6 +40,8 @@ def write_image(voxels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, dtype: n
         ijk_to_ras: 4x4, mm; shear is kept.
         path: Ends in one of ``SUFFIXES``.
         dtype: One of ``DTYPES``; integer types round and clip, and NaN becomes 0.
+        placement: How sure ``ijk_to_ras`` is: NIfTI repeats its forms as long as they are this affine's, NRRD has a
+            remark where it is not certain.
 
     Raises:
         OutputError: ``unsupported_format``, ``unsupported_dtype``, ``not_writable``, ``disk_full`` or ``not_written``.
@@ -50,9 +57,9 @@ def write_image(voxels: np.ndarray, ijk_to_ras: np.ndarray, path: Path, dtype: n
     temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
         if suffix.startswith(".nii"):
-            _write_nifti(data, ijk_to_ras, temporary)
+            _write_nifti(data, ijk_to_ras, temporary, placement)
         else:
-            _write_itk(data, ijk_to_ras, temporary)
+            _write_itk(data, ijk_to_ras, temporary, placement)
         os.replace(temporary, path)
     except (OSError, RuntimeError, HeaderDataError) as error:
         raise _explained(error, path, data.nbytes) from error
@@ -85,27 +92,42 @@ def _converted(voxels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return result
 
 
-def _write_nifti(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
-    image = nibabel.Nifti1Image(data.T, ijk_to_ras, dtype=data.dtype)
+def _write_nifti(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: Placement) -> None:
+    image = nibabel.Nifti1Image(data.T, None, dtype=data.dtype)
     image.header.set_xyzt_units("mm")
-    image.set_sform(ijk_to_ras, code=1)
-    # A quaternion cannot hold shear; code 0 tells readers to leave it alone.
-    image.set_qform(ijk_to_ras, code=0 if _is_sheared(ijk_to_ras) else 1)
+    forms = placement.forms_of(ijk_to_ras)
+    if forms is not None:
+        forms.write_to(image.header)
+    else:
+        image.header.set_sform(ijk_to_ras, code=1)
+        image.header.set_qform(ijk_to_ras, code=1)
+        # A quaternion cannot hold shear; code 0 tells readers to leave it alone.
+        if not are_one_place(image.header.get_qform(), ijk_to_ras, data.shape):
+            image.header["qform_code"] = 0
     image.to_filename(path)
 
 
-def _is_sheared(affine: np.ndarray) -> bool:
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return float(np.abs(cosines.T @ cosines - np.eye(3)).max()) > SHEAR_TOLERANCE
+def opens_as_nifti(volume: Volume) -> bool:
+    """Tell whether ITK, and with it Slicer, opens a NIfTI file of an image: none with slanted axes.
+
+    Forms that were copied from a file are taken to open as well as that did.
+    """
+    if volume.placement.forms_of(volume.ijk_to_ras) is not None:
+        return True
+    header = nibabel.Nifti1Header()
+    header.set_qform(volume.ijk_to_ras)
+    return are_one_place(header.get_qform(), volume.ijk_to_ras, volume.voxels.shape)
 
 
-def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
-    lps = LPS_FROM_RAS @ ijk_to_ras
+def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: Placement) -> None:
+    lps = RAS_FROM_LPS @ ijk_to_ras
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     image = SimpleITK.GetImageFromArray(data)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    if path.suffix == ".nrrd" and not placement.is_certain:
+        image.SetMetaData(PLACE_KEY, f"{placement.certainty}: {placement.sentence}")
     SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 

@@ -15,6 +15,7 @@ from upgan.evaluation.request import CheckArguments
 from upgan.evaluation.scope import scope_in
 from upgan.handover import save_voxels
 from upgan.hounsfield import AIR_HU, HIGHEST_HU, hounsfield
+from upgan.images.placement import apart_mm
 from upgan.resampling import Grid, Resampled, resample
 from upgan.volume import Reorientation, Volume
 
@@ -38,14 +39,21 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
         ``Comparison.to_json``; ``error`` is the path of image minus reference, float32 [K, J, I] on the image's grid.
 
     Raises:
-        InputError: ``no_overlap``, ``no_body``, ``no_foreground``, ``nothing_to_compare``, ``unequal_maps``,
-            ``transfer_failed`` and what ``Volume`` refuses.
+        InputError: ``unsure_place``, ``no_overlap``, ``no_body``, ``no_foreground``, ``nothing_to_compare``,
+            ``unequal_maps``, ``transfer_failed`` and what ``Volume`` refuses.
         OutputError: ``disk_full`` or ``not_writable``.
     """
     unit = request.unit
     progress(0.0, "reading")
     image = Volume(_read(request.image), np.array(request.ijk_to_ras, dtype=np.float64))
     reference = Volume(_read(request.reference), np.array(request.reference_ijk_to_ras, dtype=np.float64))
+    places = [note for note in (request.image_placement_note, request.reference_placement_note) if note]
+    if places and not _are_one_grid(image, reference) and not request.trust_guessed_places:
+        raise InputError(
+            "unsure_place",
+            f"The reference would be resampled, but where the images lie is not certain. {' '.join(places)}",
+            "Look how they lie; move what lies wrong with a transform, or have them compared as they lie.",
+        )
     metal = 0
     if unit == "HU":
         metal = int(np.count_nonzero(reference.voxels > HIGHEST_HU))
@@ -73,7 +81,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
     known = _known(standing.voxels, alpha, beta) & found.covered
     scope = scope_in(found.voxels, found.covered, axial.spacing[::-1], unit)
     dropped = int(np.count_nonzero(scope.mask & ~known))
-    notes = _notes(image, reference, found, dropped, metal)
+    notes = [*places, *_notes(image, reference, found, dropped, metal)]
     scope = replace(scope, mask=scope.mask & known, notes=(*notes, *scope.notes))
     if not scope.mask.any():
         raise InputError(
@@ -121,8 +129,7 @@ def _notes(image: Volume, reference: Volume, found: Resampled, dropped: int, met
             f"The reference is finer than the result: it was smoothed (standard deviation {size} mm along its I, J "
             "and K axes) before it was resampled."
         )
-    same_shape = image.voxels.shape == reference.voxels.shape
-    if not (same_shape and _apart_mm(image, reference) < _SAME_PLACE_MM):
+    if not _are_one_grid(image, reference):
         notes.append("The reference was resampled onto the result's grid (linear interpolation).")
     share = float(found.covered.mean())
     if share < _NEARLY_ALL:
@@ -134,9 +141,6 @@ def _notes(image: Volume, reference: Volume, found: Resampled, dropped: int, met
     return notes
 
 
-def _apart_mm(image: Volume, reference: Volume) -> float:
-    """Largest distance between the corners of two grids of one shape."""
-    last = np.array(image.voxels.shape[::-1]) - 1
-    corners = np.array([*np.array(np.meshgrid(*[(0, n) for n in last])).reshape(3, -1), np.ones(8)])
-    apart = (image.ijk_to_ras - reference.ijk_to_ras) @ corners
-    return float(np.linalg.norm(apart[:3], axis=0).max())
+def _are_one_grid(image: Volume, reference: Volume) -> bool:
+    shape = image.voxels.shape
+    return shape == reference.voxels.shape and apart_mm(image.ijk_to_ras, reference.ijk_to_ras, shape) < _SAME_PLACE_MM

@@ -17,6 +17,9 @@ class CheckArguments(Arguments):
         reference: .npy file, real numbers, on a grid of its own.
         reference_ijk_to_ras: 4x4, from that grid's indices to the same coordinates, mm.
         output: An existing folder, which receives ``error.npy``.
+        image_placement_note: Why where the image lies is not certain; empty where it is.
+        reference_placement_note: Likewise.
+        trust_guessed_places: Whether to resample the reference all the same.
     """
 
     image: FilePath
@@ -27,3 +30,6 @@ class CheckArguments(Arguments):
     reference: FilePath
     reference_ijk_to_ras: Affine
     output: FilePath
+    image_placement_note: str = ""
+    reference_placement_note: str = ""
+    trust_guessed_places: bool = False

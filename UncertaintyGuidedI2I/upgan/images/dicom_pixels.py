@@ -42,6 +42,9 @@ JPEG = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxe
 INTEGERS = 0x0010
 BITS = (8, 16, 32)
 
+# ITK would print its warnings into the console of whoever calls; what matters is raised.
+SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+
 
 def check_pixels(header: Header) -> None:
     """Refuse pixels that are no grey values, or stored in a way that is not read. Nothing is decoded.

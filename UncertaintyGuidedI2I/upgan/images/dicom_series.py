@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from upgan.dicom import RAS_FROM_LPS, Image
 from upgan.errors import InputError
+from upgan.images.axes import RAS_FROM_LPS
 from upgan.images.dicom_headers import Header, looks_like_dicom, quiet, read_header
 from upgan.images.dicom_pixels import check_pixels, quantity
 from upgan.refusals import several_frames, truncated
+
+Image = tuple[np.ndarray, np.ndarray, str | None]
 
 # Slices count as evenly spaced while they lie within 1 % of the gap, or 0.05 mm, of where they should.
 GAP_TOLERANCE = 0.01

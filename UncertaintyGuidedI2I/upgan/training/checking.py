@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,6 +24,7 @@ from upgan.training.preparation import (
     on_grid_of,
     patient_mask,
     read_side,
+    refuse_unsure_places,
     same_grid,
     sides_read,
 )
@@ -41,6 +42,9 @@ _COVERED_LEAST, _COVERED_NEARLY = 0.5, 0.9
 # Dice of the input's foreground and the target's patient. Simulated heads: 0.95 as they are, 0.86 with 16 mm between
 # them, 0.73 with 32 mm, 0.61 with 48 mm.
 _DICE_LEAST, _DICE_GOOD = 0.5, 0.75
+
+# How a pair is warned about whose place is not certain.
+_UNSURE_PLACE = {"guessed": "guessed_place", "ambiguous": "two_places"}
 
 # Of the bad subjects in one sentence.
 _NAMED = 5
@@ -207,6 +211,16 @@ def refuse(checked: Sequence[CheckedPair], skip_bad: bool, split: SplitConfig | 
     return [pair.files for pair in kept]
 
 
+def place_warnings(checked: Iterable[CheckedPair]) -> tuple[tuple[str, str], ...]:
+    """Code and sentence, which names the subject, of every image whose place is a guess."""
+    return tuple(
+        (problem.code, f"{pair.files.subject}: {problem.sentence}")
+        for pair in checked
+        for problem in pair.problems
+        if problem.code in _UNSURE_PLACE.values()
+    )
+
+
 def median_spacing(checked: Sequence[CheckedPair]) -> tuple[float, float]:
     """Pixel size (rows, columns) in mm in the middle of those of the inputs, to train on."""
     rows, columns = np.median([pair.spacing_mm for pair in checked], axis=0)
@@ -239,7 +253,7 @@ class _Check:
         for side, volume in images.items():
             self._picture(side, volume)
         # What is missing or constant has been said; nothing more can be.
-        if len(images) == len(sides) and not self.problems:
+        if len(images) == len(sides) and not any(problem.severity == "error" for problem in self.problems):
             try:
                 if len(sides) == 1:
                     self._look_at_target(images["target"])
@@ -268,6 +282,12 @@ class _Check:
         except InputError as error:
             self._error(error.code, f"{side.capitalize()}: {error.sentence}", error.remedy)
             return None
+        if not volume.placement.is_certain:
+            self._warn(
+                _UNSURE_PLACE[volume.placement.certainty],
+                f"{side.capitalize()}: {volume.placement.sentence}",
+                "Look in Slicer whether it lies right, correct it there if not, and save it as NRRD.",
+            )
         expected = self.task.input_modality if side == "input" else self.task.output_modality
         if volume.modality not in (None, expected):
             self._warn(
@@ -314,6 +334,7 @@ class _Check:
         if np.array_equal(source.voxels, target.voxels):
             self._error("same_image", "Input and target are the same image.", "Choose the other image of the patient.")
             return
+        refuse_unsure_places(source, target, self.data)
         registration = None
         if self.data.register_pairs:
             registration = register(source, target)
@@ -323,7 +344,9 @@ class _Check:
             self._warn(
                 "other_grid",
                 "The target lies on another grid than the input.",
-                "It will be resampled; nothing needs to be done.",
+                "It will be resampled; nothing needs to be done."
+                if source.placement.is_certain and target.placement.is_certain
+                else "It will be resampled from where it was taken to lie: look at the pictures of both.",
             )
         coarse = _coarse(source)
         reference, covered = on_grid_of(coarse, target, self.task)

@@ -53,6 +53,8 @@ class DataConfig(_Section):
     """Pixel size (rows, columns) to train on; the base model's, or else the training inputs' median."""
     register_pairs: bool = False
     """Align each target rigidly to its input before anything else."""
+    trust_guessed_places: bool = False
+    """Resample and register also images whose files say no place, or two, where they were taken to lie."""
     skip_bad: bool = False
     """Leave out subjects whose images cannot be used instead of refusing to start."""
     statement: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from upgan.training.config import Degradation
@@ -49,7 +51,7 @@ def degrade_volume(volume: Volume, kind: Degradation, plane: Plane, seed: int) -
     """
     layout = Reorientation.of(volume.ijk_to_ras, plane)
     made = degrade_slices(layout.apply(volume.voxels), kind, np.random.default_rng(seed), layout.in_plane_spacing)
-    return Volume(np.ascontiguousarray(layout.undo(made)), volume.ijk_to_ras, volume.modality)
+    return replace(volume, voxels=np.ascontiguousarray(layout.undo(made)))
 
 
 def keep_central_lines(slices: np.ndarray) -> np.ndarray:

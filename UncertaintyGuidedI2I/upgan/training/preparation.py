@@ -30,27 +30,31 @@ class Pair(NamedTuple):
         source: The input, as read or as a degradation made it.
         target: On the input's grid.
         sha256: Of the images as they were read.
+        notes: Sentences on places that are a guess.
     """
 
     subject: str
     source: Volume
     target: Volume
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def prepare_pair(files: PairFiles, data: DataConfig, task: Task) -> Pair:
     """Read a subject, register the target if asked, and put it on the input's grid; a CT's padding is air before that.
 
     Raises:
-        InputError: ``missing_input``, ``missing_target``, ``not_finite``, ``no_overlap``, ``registration_failed`` or
-            what ``upgan.volume.read_volume`` refuses.
+        InputError: ``missing_input``, ``missing_target``, ``not_finite``, ``unsure_place``, ``no_overlap``,
+            ``registration_failed`` or what ``upgan.volume.read_volume`` refuses.
     """
     sides = {side: read_side(files, side) for side in sides_read(data)}
     sha256 = combined_sha256({side: image_sha256(volume) for side, volume in sides.items()})
     target = in_target_values(sides["target"], task)
     if data.degradation != "none":
-        return Pair(files.subject, degraded(target, files.subject, data), target, sha256)
+        return Pair(files.subject, degraded(target, files.subject, data), target, sha256, place_notes(target))
     source = sides["input"]
+    notes = place_notes(source, target)
+    refuse_unsure_places(source, target, data)
     if data.register_pairs:
         target = register(source, target).apply(target)
     if not same_grid(source, target):
@@ -61,7 +65,7 @@ def prepare_pair(files: PairFiles, data: DataConfig, task: Task) -> Pair:
                 "Input and target lie at different places: they share no voxel.",
                 "Register the pairs, or check that both are of the same patient.",
             )
-    return Pair(files.subject, source, target, sha256)
+    return Pair(files.subject, source, target, sha256, notes)
 
 
 def sides_read(data: DataConfig) -> tuple[str, ...]:
@@ -73,7 +77,7 @@ def in_target_values(target: Volume, task: Task) -> Volume:
     """Give a CT the values that can be learned, see ``upgan.hounsfield``; leave any other target as it is."""
     if task.unit != "HU":
         return target
-    return Volume(hounsfield(target.voxels), target.ijk_to_ras, target.modality)
+    return Volume(hounsfield(target.voxels), target.ijk_to_ras, target.modality, target.placement)
 
 
 def read_side(files: PairFiles, side: str) -> Volume:
@@ -102,6 +106,31 @@ def degraded(target: Volume, subject: str, data: DataConfig) -> Volume:
     return degrade_volume(target, data.degradation, data.plane, seed)
 
 
+def place_notes(*volumes: Volume) -> tuple[str, ...]:
+    """Say of which images the place is not certain, and why."""
+    return tuple(volume.placement.sentence for volume in volumes if not volume.placement.is_certain)
+
+
+def refuse_unsure_places(source: Volume, target: Volume, data: DataConfig) -> None:
+    """Let no image be put onto another grid, or be registered, at the word of a guess that nobody has confirmed.
+
+    Two files of one grid, both guessed alike, go together wherever they lie: nothing is resampled then.
+
+    Raises:
+        InputError: ``unsure_place``.
+    """
+    notes = place_notes(source, target)
+    if not notes or data.trust_guessed_places or (same_grid(source, target) and not data.register_pairs):
+        return
+    aim = "registered" if data.register_pairs else "resampled"
+    raise InputError(
+        "unsure_place",
+        f"The target would be {aim}, but where the images lie is not certain. {' '.join(notes)}",
+        "Look in Slicer how both lie and save them there as NRRD; or say that what was taken is right "
+        "(data.trust_guessed_places, on the command line of evaluate --trust-guessed-places).",
+    )
+
+
 def same_grid(one: Volume, other: Volume) -> bool:
     """Whether two images lie on one grid, but for rounding."""
     return one.voxels.shape == other.voxels.shape and np.allclose(
@@ -114,7 +143,7 @@ def on_grid_of(source: Volume, target: Volume, task: Task) -> tuple[Volume, np.n
     outside = AIR_HU if task.unit == "HU" else 0.0
     shape = (source.voxels.shape[0], source.voxels.shape[1], source.voxels.shape[2])
     found = resample(target, Grid(shape, source.ijk_to_ras), outside)
-    return Volume(found.voxels, source.ijk_to_ras, target.modality), found.covered
+    return Volume(found.voxels, source.ijk_to_ras, target.modality, source.placement), found.covered
 
 
 def patient_mask(target: Volume, task: Task) -> np.ndarray:

@@ -9,6 +9,7 @@ import SimpleITK
 from scipy.spatial.transform import Rotation
 
 from upgan.errors import InputError
+from upgan.images.axes import RAS_FROM_LPS
 from upgan.resampling import Grid, resample
 from upgan.volume import Volume
 
@@ -26,9 +27,6 @@ _SEED = 1
 
 # Padding, metal and vessels would stretch the histogram's bins over what hardly occurs.
 _PERCENTILES = (1.0, 99.8)
-
-# Between SimpleITK's millimetres (towards the patient's left and back) and this project's.
-_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Registration(NamedTuple):
@@ -50,7 +48,7 @@ class Registration(NamedTuple):
 
     def apply(self, moving: Volume) -> Volume:
         """Return the moving image at its new place; no voxel is resampled."""
-        return Volume(moving.voxels, self.motion @ moving.ijk_to_ras, moving.modality)
+        return Volume(moving.voxels, self.motion @ moving.ijk_to_ras, moving.modality, moving.placement)
 
 
 def register(fixed: Volume, moving: Volume) -> Registration:
@@ -102,14 +100,14 @@ _Image = tuple[SimpleITK.Image, SimpleITK.Image]
 def _upright(volume: Volume) -> _Image:
     """Resample onto a grid along the patient's axes, which knows no shear; return image and mask of what is known."""
     corners = np.array(np.meshgrid(*[(0, count - 1) for count in volume.voxels.shape[::-1]])).reshape(3, -1)
-    places = _FLIP[:3, :3] @ (volume.ijk_to_ras[:3, :3] @ corners + volume.ijk_to_ras[:3, 3:])
+    places = RAS_FROM_LPS[:3, :3] @ (volume.ijk_to_ras[:3, :3] @ corners + volume.ijk_to_ras[:3, 3:])
     low, high = places.min(axis=1), places.max(axis=1)
     counts = np.maximum(np.ceil((high - low) / _GRID_MM).astype(int) + 1, 4)
     lps = np.diag([_GRID_MM, _GRID_MM, _GRID_MM, 1.0])
     lps[:3, 3] = low
     shape = (int(counts[2]), int(counts[1]), int(counts[0]))
     low_value, high_value = np.percentile(volume.voxels[:: max(1, len(volume.voxels) // 64)], _PERCENTILES)
-    found = resample(volume, Grid(shape, _FLIP @ lps), outside=float(low_value))
+    found = resample(volume, Grid(shape, RAS_FROM_LPS @ lps), outside=float(low_value))
     arrays = np.clip(found.voxels, low_value, high_value), found.covered.astype(np.uint8)
     image, mask = (SimpleITK.GetImageFromArray(array) for array in arrays)
     for made in (image, mask):
@@ -169,4 +167,4 @@ def _motion(transform: SimpleITK.Euler3DTransform) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = rotation
     matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - rotation @ centre
-    return _FLIP @ np.linalg.inv(matrix) @ _FLIP
+    return RAS_FROM_LPS @ np.linalg.inv(matrix) @ RAS_FROM_LPS

@@ -16,7 +16,7 @@ from upgan.devices import devices
 from upgan.errors import BundleError, InputError
 from upgan.tasks import TASKS, Task
 from upgan.training.cache import SliceCache, build_cache
-from upgan.training.checking import CheckedPair, check_pairs, median_spacing, refuse
+from upgan.training.checking import CheckedPair, check_pairs, median_spacing, place_warnings, refuse
 from upgan.training.config import DataConfig, TrainingConfig
 from upgan.training.files import CACHE, DATA, MACHINE, SPLIT, read_json, write_json
 from upgan.training.pairs import PairFiles, find_pairs, manifest_path
@@ -150,6 +150,7 @@ def _prepare(
     are_known: bool,
 ) -> tuple[tuple[str, str], ...]:
     """Prepare the data; returns what the journal is to tell of them. Images that ``are_known`` are those of before."""
+    notes: tuple[tuple[str, str], ...] = ()
 
     def count(text: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
@@ -159,6 +160,7 @@ def _prepare(
         split = split_subjects(refuse(checked, data.skip_bad, config.split), config.split)
         spacing_mm = data.spacing_mm or median_spacing([pair for pair in checked if pair.files.subject in split.train])
         kept = {*split.train, *split.validation, *split.test}
+        notes = place_warnings(pair for pair in checked if pair.files.subject in kept)
         write_json(folder / SPLIT, split._asdict())
         (folder / MACHINE).write_text(_machine(fabric), encoding="utf-8")
         # Last: with it, a run that is resumed checks nothing again.
@@ -181,9 +183,9 @@ def _prepare(
     checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
     known = {pair.subject: checksums[pair.subject] for pair in pairs if are_known or missing_of(pair)}
     lost = images_not_found(pairs, folder)
-    told, watched = count("preparing slices of patient"), parts["validation"]
+    telling, watched = count("preparing slices of patient"), parts["validation"]
     try:
-        cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, told, known=known, measured=watched)
+        cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, telling, known=known, measured=watched)
     except InputError as error:
         if lost is not None and error.code == "file_not_found":
             raise lost from error
@@ -195,8 +197,9 @@ def _prepare(
     if "fingerprint" not in content:
         write_json(folder / DATA, {**content, "fingerprint": cache.fingerprint})
     if lost is None:
-        return ()
-    return (("images_not_found", f"{lost.sentence} It goes on with the slices that it made of them, which are whole."),)
+        return notes
+    told = f"{lost.sentence} It goes on with the slices that it made of them, which are whole."
+    return (*notes, ("images_not_found", told))
 
 
 def _machine(fabric: Fabric) -> str:

@@ -1,0 +1,26 @@
+"""The file that holds an image's voxels, as its header names it."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from upgan.refusals import missing_data, scattered_data
+
+
+def data_beside(path: Path, name: str) -> Path:
+    """Return the data file that a header names.
+
+    Args:
+        path: The header's own file.
+        name: A file in the same folder or in one below it. Nothing else is opened at a stranger's word.
+
+    Raises:
+        InputError: ``unsupported_format`` for another folder, ``file_not_found``.
+    """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if not name or "\0" in name or parts.is_absolute() or ".." in parts.parts or ":" in name:
+        raise scattered_data(path)
+    data = path.parent / parts
+    if not data.is_file():
+        raise missing_data(path, name)
+    return data

@@ -1,0 +1,178 @@
+"""Voxels as they lie in a file, plain or packed, unpacked block by block into float32."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+
+from upgan.images.placement import Placement
+from upgan.refusals import truncated
+
+Packing = Literal["raw", "deflate", "bzip2", "text", "hex"]
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+# How many bytes of voxels a byte of the file can hold at best: a smaller file cannot hold what its header promises.
+# A number of text takes a digit and a blank. bzip2 knows no bound that would help.
+_BEST: dict[Packing, float] = {"raw": 1, "deflate": 1032, "bzip2": math.inf, "hex": 0.5}
+
+# Of voxels that are unpacked and converted at a time.
+_BLOCK = 1 << 20
+
+# Of a file that is inflated at a time.
+_READ = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """What a file says of its one image, before any voxel is read.
+
+    Attributes:
+        path: The image's file, for messages.
+        data: The file that holds the voxels; often the same.
+        packing: How they are packed; ``deflate`` stands for gzip and zlib.
+        packed_offset: Where in the data file the packed part begins, bytes.
+        offset: Where in the unpacked part the voxels begin, bytes.
+        dtype: Of the stored numbers, with their byte order.
+        shape: (K, J, I).
+        ijk_to_ras: 4x4, mm.
+        placement: How sure that is.
+        slope: Each stored number is multiplied by it.
+        intercept: Then this is added.
+    """
+
+    path: Path
+    data: Path
+    packing: Packing
+    packed_offset: int
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, int, int]
+    ijk_to_ras: np.ndarray
+    placement: Placement
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def voxels(self) -> np.ndarray:
+        """Read the voxels: float32, C-contiguous [K, J, I], rescaled; what becomes infinite or NaN is left so.
+
+        Raises:
+            InputError: ``truncated_file``.
+            MemoryError: They do not fit.
+            OSError: The file cannot be read.
+        """
+        count = math.prod(self.shape)
+        # What promises too much would otherwise cost the memory before the file's end is found.
+        room = max(self.data.stat().st_size - self.packed_offset, 0)
+        needed = 2 * count - 1 if self.packing == "text" else (self.offset + count * self.dtype.itemsize)
+        if needed > room * _BEST.get(self.packing, 1):
+            raise truncated(self.path)
+        try:
+            voxels = np.empty(self.shape, np.float32)
+        except ValueError as error:  # numpy's word for more than an address can reach
+            raise MemoryError from error
+        try:
+            with self.data.open("rb") as file:
+                file.seek(self.packed_offset)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    self._fill(voxels.reshape(-1), _unpacked(file, self.packing))
+        except (EOFError, zlib.error, ValueError) as error:
+            raise truncated(self.path) from error
+        except OSError as error:
+            if error.errno is None:  # bzip2's word for bytes that are wrong
+                raise truncated(self.path) from error
+            raise
+        return voxels
+
+    def _fill(self, voxels: np.ndarray, stream: IO[bytes]) -> None:
+        if self.packing == "text":
+            self._convert(voxels, np.array(stream.read().split(), np.float64)[: voxels.size])
+            return
+        _skip(stream, self.offset)
+        buffer = memoryview(bytearray(_BLOCK * self.dtype.itemsize))
+        for first in range(0, voxels.size, _BLOCK):
+            target = voxels[first : first + _BLOCK]
+            part = buffer[: target.size * self.dtype.itemsize]
+            _read_into(stream, part)
+            self._convert(target, np.frombuffer(part, self.dtype))
+        # Only behind the last voxel does a packed file have the check sum that vouches for them.
+        stream.read(1)
+
+    def _convert(self, target: np.ndarray, stored: np.ndarray) -> None:
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            target[...] = stored
+        else:
+            target[...] = stored.astype(np.float64) * self.slope + self.intercept
+
+
+def _read_into(stream: IO[bytes], part: memoryview) -> None:
+    while part:
+        count = stream.readinto(part)  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        part = part[count:]
+
+
+def _skip(stream: IO[bytes], count: int) -> None:
+    if not stream.seekable():
+        block = memoryview(bytearray(_BLOCK))
+        while count:
+            part = block[:count]
+            _read_into(stream, part)
+            count -= len(part)
+        return
+    stream.seek(count, io.SEEK_CUR)
+
+
+def _unpacked(file: IO[bytes], packing: Packing) -> IO[bytes]:
+    if packing == "deflate":
+        return open_deflated(file)
+    if packing == "bzip2":
+        return bz2.open(file)
+    if packing == "hex":
+        return io.BytesIO(bytes.fromhex(file.read().decode("ascii")))
+    return file
+
+
+def open_deflated(file: IO[bytes]) -> IO[bytes]:
+    """Return the unpacked bytes of a gzip or zlib stream; what lies behind its end is left alone."""
+    return io.BufferedReader(_Inflated(file), _READ)
+
+
+class _Inflated(io.RawIOBase):
+    """Unpacks gzip and zlib alike. Python's own gzip reader takes what follows the last member for damage."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._pending = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while True:
+            if self._inflate.eof:
+                self._pending = self._inflate.unused_data or self._pending
+                if len(self._pending) < len(GZIP_MAGIC):
+                    self._pending += self._file.read(_READ)
+                if not self._pending.startswith(GZIP_MAGIC):
+                    return 0
+                # Tools that pack in parallel write several members.
+                self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            packed = self._pending or self._file.read(_READ)
+            unpacked = self._inflate.decompress(packed, len(buffer))
+            self._pending = self._inflate.unconsumed_tail
+            if unpacked:
+                buffer[: len(unpacked)] = unpacked
+                return len(unpacked)
+            if not packed and not self._inflate.eof:
+                raise EOFError
