@@ -49,7 +49,7 @@ def save_nifti(path: Path, voxels: np.ndarray | None = None, affine: np.ndarray 
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image((blob(SHAPE) if voxels is None else voxels).T, None)
     image.set_sform(affine, code=1)  # takes singular ones too
-    image.header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
+    image.header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
     image.to_filename(path)
     return path
 

@@ -211,7 +211,6 @@ def test_a_pairs_voxels_begin_where_it_says(data: str, tmp_path: Path) -> None:
         ("quatern_b", {"quatern_b": 0.8, "quatern_c": 0.7, "quatern_d": 0.6, "sform_code": 0}),
         ("quatern_b", {"quatern_b": np.nan, "sform_code": 0}),
         ("dim[2]", {"dim": (3, 6, -1, 5, 1, 1, 1, 1)}),
-        ("dim[1]", {"dim": (3, 0, 5, 4, 1, 1, 1, 1)}),
         ("dim[4]", {"dim": (4, 6, 5, 4, -1, 1, 1, 1)}),
         ("dim[0]", {"dim": (0, 6, 5, 4, 1, 1, 1, 1)}),
         ("datatype", {"datatype": 4711}),
@@ -237,7 +236,7 @@ def test_an_absurd_nifti_2_is_refused_at_once(tmp_path: Path) -> None:
     for dims in ((3, 0, 5, 2**40), (3, -(2**62), 3, 1), (3, 2**40, 2**40, 2**40)):
         struct.pack_into("<4q", whole, 16, *dims)
         (tmp_path / "image.nii").write_bytes(whole)
-        expected = "truncated_file" if min(dims) > 0 else "bad_header"
+        expected = "truncated_file" if min(dims) > 0 else "empty_volume" if min(dims) == 0 else "bad_header"
         assert code_of(lambda: read_volume(tmp_path / "image.nii")) == expected
 
 

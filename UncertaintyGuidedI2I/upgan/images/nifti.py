@@ -202,7 +202,7 @@ def _shape(header: _Header) -> tuple[int, int, int]:
         raise bad_header(header.path, f"it has {count} dimensions (dim[0])")
     sizes = dims[1 : count + 1]
     for axis, size in enumerate(sizes, start=1):
-        if size < 0 or (size == 0 and axis <= 3):
+        if size < 0:
             raise bad_header(header.path, f"its dim[{axis}] is {size}")
     frames = math.prod(max(size, 1) for size in sizes[3:])
     if frames != 1:
