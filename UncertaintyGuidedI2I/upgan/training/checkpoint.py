@@ -86,7 +86,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            # Copies: what is mapped into memory changes with the file, which Windows would not let be replaced.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
         # The first version wrote no checksum.
         if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors, metadata[_STATE]):
             raise ValueError("other content than was written")

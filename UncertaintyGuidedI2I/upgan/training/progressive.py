@@ -101,6 +101,8 @@ class ProgressiveTraining:
         """Take all stages that are left, and write down that the run is finished."""
         found = recover(self.folder, self.config, self._plans)
         tensors = self._take_up(found) if found else {}
+        resumed, told = found is not None, found.told if found else ""
+        del found  # All that a stage has gathered: it need not be held while the run lasts.
         self.fabric.barrier()
         if self.fabric.is_global_zero:
             self._journal = Journal(self.folder, self.state.journal, self.state.total_steps, self.watch.line)
@@ -108,9 +110,9 @@ class ProgressiveTraining:
         try:
             for code, sentence in self.data.notes:
                 self._tell(code, sentence)
-            if found:
-                if found.told:
-                    self._tell("checkpoint_damaged", found.told)
+            if resumed:
+                if told:
+                    self._tell("checkpoint_damaged", told)
                 self._tell("resumed", f"The training goes on with step {self.state.step + 1} of its stage.")
                 if self.state.measure != MEASURE:
                     self._measure_kept()
