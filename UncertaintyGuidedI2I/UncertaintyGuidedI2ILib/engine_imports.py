@@ -25,6 +25,7 @@ MODULES = (
     "pydantic_core",
     "pydantic",
     "pydantic.main",
+    "upgan.images.headers",
     "upgan.volume",
     "upgan.tasks",
     "upgan.domain",
