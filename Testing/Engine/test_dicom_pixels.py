@@ -113,7 +113,7 @@ def test_stored_values_with_each_files_own_slope_are_the_quantity_however_they_a
     for n in range(3):
         values = save_kind(tmp_path / f"{n}.dcm", kind, n, RescaleSlope=1 + n / 4, RescaleIntercept=-7 * n)
         truth.append((values * (1 + n / 4) - 7 * n).astype(np.float32))
-        single, _, modality = read_image(tmp_path / f"{n}.dcm")
+        single, _, modality, _ = read_image(tmp_path / f"{n}.dcm")
         np.testing.assert_array_equal(single, truth[-1:])
         assert modality == "PT"
         if "upper" not in kind:  # pydicom does not look at the highest bit.

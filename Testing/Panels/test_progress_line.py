@@ -27,6 +27,9 @@ class FakeJob:
         self.tell, self.finish, self.fail = arguments[-3:]
         FakeJob.last = self
 
+    def start(self):
+        pass
+
     def cancel(self):
         from upgan.errors import Cancelled
 

@@ -54,8 +54,8 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
             )
         # The same in every other respect: the images have moved.
         moved_to = config.data.path if config.data.path != place_of(begun, folder) else None
-    if not (folder / DATA).exists() and begun != config:
-        moved_to = None  # It has not looked at any yet.
+    if begun is None or (begun != config and not (folder / DATA).exists()):
+        moved_to = None  # It has not looked at any yet, or what it began with is lost.
         write_run_config(config, folder)
     resume(folder, watch, moved_to)
 
