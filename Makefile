@@ -34,9 +34,10 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 	$(BIN)/python Testing/Pictures/compress.py build/demo/views.png Resources/Screenshots/views.png
 	$(BIN)/python Testing/Pictures/panels.py build/panels
-	for panel in translate inspect check train; do \
+	for panel in translate inspect check; do \
 		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel.png Resources/Screenshots/$$panel.png; done
-	$(BIN)/python Testing/Pictures/compress.py build/panels/comparison-1600x1000.png Resources/Screenshots/comparison.png
+	for panel in comparison train; do \
+		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel-1600x1000.png Resources/Screenshots/$$panel.png; done
 
 model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
 	$(BIN)/upgan simulate pet-ct --subjects 101 --seed 2021 --output build/phantom-heads

@@ -286,12 +286,18 @@ def test_a_licence_that_is_not_there_is_refused_by_name(run, tmp_path):
 
 
 def test_simulate_writes_a_pair_and_its_manifest(run, tmp_path):
-    outcome = run("simulate", "pet-ct", "--subjects", 1, "--output", tmp_path / "heads", "--seed", 5)
+    wanted = ("simulate", "pet-ct", "--subjects", 1, "--output", tmp_path / "heads", "--seed", 5, "--resolution")
+    refused = run(*wanted, 4)
+    assert refused.code == 2
+    assert "resolution_too_fine" in refused.err
+    assert not (tmp_path / "heads").exists()
+    outcome = run(*wanted, 8)
     assert outcome.code == 0
     manifest = tmp_path / "heads" / "manifest.json"
     assert outcome.out == f"{manifest}\n"
     assert set(files_of(tmp_path / "heads")) == {"manifest.json", "sub-001_nacpet.nii.gz", "sub-001_ct.nii.gz"}
     content = json.loads(manifest.read_text(encoding="utf-8"))
+    assert content["scanner"]["resolution_mm"] == 8
     (subject,) = content["subjects"]
     pet, ct = (nibabel.load(tmp_path / "heads" / subject[key]) for key in (content["input"], content["target"]))
     assert pet.shape == ct.shape

@@ -1,13 +1,16 @@
 """Eq. 1 and what the published product form makes of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import ndimage, stats
 from torch.nn import functional as F
 
 from fitting import RESIDUALS, draw, fit_eq_1, fit_published, quantiles
 from upgan.distribution import GeneralizedNormal
+from upgan.evaluation.scope import scope_of
 from upgan.losses import (
     EPSILON,
     MEANINGFUL_SIGMA,
@@ -17,6 +20,8 @@ from upgan.losses import (
     pixel_weights,
     weighted_l1,
 )
+from upgan.training.presets import preset
+from upgan.volume import read_volume
 
 
 @pytest.mark.parametrize(("name", "beta"), [("gaussian", 2.0), ("laplace", 1.0)])
@@ -155,3 +160,15 @@ def test_the_adversarial_terms_are_least_squares():
     real, generated = torch.tensor([1.0, 0.5]), torch.tensor([0.0, 0.5])
     assert float(generator_adversarial_loss(generated)) == pytest.approx((1 + 0.25) / 2)
     assert float(discriminator_loss(real, generated)) == pytest.approx(0.125 + 0.125)
+
+
+def test_the_presets_l1_pulls_a_body_pixel_as_their_former_one_that_was_averaged_over_the_slice():
+    ct = read_volume(Path(__file__).parents[2] / "UncertaintyGuidedI2I/Resources/SampleData/sample_ct.nrrd")
+    body = torch.from_numpy(ndimage.binary_dilation(scope_of(ct, "HU").mask, np.ones((1, 5, 5)))[:, None]).float()
+    likelihood = body + 0.02 * (1 - body)
+    former = (5 / body.numel()) / (1 / likelihood.sum())
+    for loss in (preset("quick")["loss"], preset("fine-tune", base="pet-ct-phantom")["loss"]):
+        weights = pixel_weights(body, torch.ones_like(body), loss["outside_body"])
+        pixel = int(body.flatten().argmax())
+        now = loss["l1"] * float(weights.l1.flatten()[pixel] / weights.likelihood.flatten()[pixel])
+        assert now == pytest.approx(float(former), rel=0.1)

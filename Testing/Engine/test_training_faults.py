@@ -266,7 +266,7 @@ def test_where_the_one_before_is_damaged_too_it_goes_on_from_the_end_of_the_stag
 
 
 def test_where_no_checkpoint_is_whole_that_a_run_can_go_on_from_it_says_what_can_be_done(pairs, tmp_path):
-    run = tmp_path / "run"
+    run = tmp_path / "our run"
     # The best epoch of a stage that may end early is kept while it lasts, and is not its end.
     with pytest.raises(Cancelled):
         train(tiny(pairs, schedule={"early_stopping": 5}), run, Onlooker(stop_after=4))
@@ -277,7 +277,7 @@ def test_where_no_checkpoint_is_whole_that_a_run_can_go_on_from_it_says_what_can
     with pytest.raises(InputError, match="last") as refusal:
         resume(run, Onlooker())
     assert refusal.value.code == "checkpoint_damaged"
-    assert f"upgan bundle create {run} --checkpoint best" in refusal.value.remedy
+    assert f"upgan bundle create '{run}' --checkpoint best" in refusal.value.remedy
     for name in (checkpoint.BEST, "phase_1"):
         cut(checkpoint.path_of(run, name))
     with pytest.raises(InputError) as refusal:

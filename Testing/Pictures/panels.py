@@ -98,7 +98,7 @@ def main(folder: Path, training: bool) -> None:
 
     if training:
         with tempfile.TemporaryDirectory() as scratch:
-            photograph_training(host, widget, Path(scratch), folder / "train.png")
+            photograph_training(host, widget, Path(scratch), folder)
     host.quit()
 
 
@@ -121,7 +121,7 @@ def photograph_sizes(host: Any, folder: Path, name: str) -> None:
         host.screenshot(host.main_window, folder / f"{name}-{size[0]}x{size[1]}.png")
 
 
-def photograph_training(host: Any, widget: Any, scratch: Path, picture: Path) -> None:
+def photograph_training(host: Any, widget: Any, scratch: Path, folder: Path) -> None:
     """Fine-tune the bundled model on a few heads of another scanner; chart and preview stand beside the panel."""
     from upgan.simulation.dataset import simulate_pet_ct_pairs
     from upgan.simulation.pet import Scanner
@@ -148,7 +148,7 @@ def photograph_training(host: Any, widget: Any, scratch: Path, picture: Path) ->
     history = widget.trainPanel.results.history
     host.wait_until(lambda: len(history.validations) > EPOCHS, TRAINING_S)
     wait(host)
-    host.screenshot(host.main_window, picture)
+    photograph_sizes(host, folder, "train")
     ui.pauseButton.click()
     host.wait_until(lambda: ui.pauseButton.text == "Resume", PATIENCE_S)
 

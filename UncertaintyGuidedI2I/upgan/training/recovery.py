@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,7 +162,7 @@ def _nothing_whole(run: Path, last: Path) -> InputError:
             continue
         whole.append(path.stem)
     if whole:
-        model = f"upgan bundle create {run} --checkpoint {whole[0]} --output MODEL --licence FILE"
+        model = f"upgan bundle create {shlex.quote(str(run))} --checkpoint {whole[0]} --output MODEL --licence FILE"
         way = f"make a model of what is whole ({model}) and begin a new training with it as the base"
     else:
         way = f"remove {last.parent} and have the run begin anew"

@@ -1,4 +1,4 @@
-"""What the validation compares with: a target as it is stored, not as the networks see it, and where it counts."""
+"""What the validation compares with: a target on its input's grid, not as the networks see it, and where it counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reference(NamedTuple):
     """A subject's target and the scope of its figures, see ``upgan.evaluation.scope.scope_of``.
 
     Attributes:
-        target: Output units, float32, [N, J, I]: the slices that are trained on, at the target's own pixel size.
+        target: Output units, float32, [N, J, I]: the slices that are trained on, at the input's own pixel size.
         mask: Where figures count, boolean, same shape.
         data_range: Intensities (low, high) over which PSNR and SSIM are computed.
     """

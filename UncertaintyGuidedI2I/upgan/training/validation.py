@@ -41,7 +41,7 @@ _SAMPLE = 200_000
 def validate(
     predict: Predict, cache: SliceCache, subjects: Sequence[str], task: Task, device: torch.device
 ) -> dict[int, dict[str, float]]:
-    """Compare each phase with the target as ``upgan.evaluation.report.evaluate`` will: on the target's own grid.
+    """Compare each phase with the target as ``upgan.evaluation.report.evaluate`` will: on the input's grid.
 
     Maps are resized as the engine resizes them, and figures are taken in the mask and over the range of
     ``upgan.evaluation.scope.scope_of``. What still differs is that inputs come in half precision from the cache.
