@@ -123,7 +123,8 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         """Stop and let go, when the application closes or the module is reloaded."""
         slicer.app.disconnect("aboutToQuit()", self.client.stop)
         self._toAllPanels("cleanup")
-        self._legendKeeper.close()
+        if self._legendKeeper is not None:
+            self._legendKeeper.close()
         self.client.stop()
         self.logic.training.close()
         self.removeObservers()
@@ -198,9 +199,8 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
 
     def _toAllPanels(self, method: str, *arguments: object) -> None:
         """Tell all panels something; one that fails takes none of the others with it."""
-        titles = (_("Translate"), _("Inspect"), _("Check"), _("Train"))
-        calls = [partial(getattr(panel, method), *arguments) for panel in self.panels]
-        self._upkeep.run(dict(zip(titles, calls, strict=True)) if calls else {})
+        # By their classes: two titles may be one word in another language.
+        self._upkeep.run({type(panel).__name__: partial(getattr(panel, method), *arguments) for panel in self.panels})
 
     def _addTab(self, name: str, title: str) -> object:
         uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from Scene.conftest import SLICER_IS_ABSENT
 
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
+vtk = pytest.importorskip("vtk", reason=SLICER_IS_ABSENT)
 
 from UncertaintyGuidedI2ILib.legends import (  # noqa: E402
     LegendKeeper,
@@ -116,6 +117,20 @@ def test_labels_follow_the_window_that_the_user_sets(mrml_scene, sigma):
         assert [float(text) for text in labels_of(legend)] == [0, 0.2, 0.4, 0.6, 0.8, 1]
         sigma.GetDisplayNode().SetWindowLevelMinMax(-10, 30)
         assert [float(text) for text in labels_of(legend)] == [-10, 0, 10, 20, 30]
+    finally:
+        keeper.close()
+
+
+def test_legends_that_are_gone_are_let_go(mrml_scene, sigma):
+    keeper = LegendKeeper(mrml_scene)
+    try:
+        legend = showLegend(sigma)
+        mrml_scene.RemoveNode(legend)
+        assert not legend.HasObserver(vtk.vtkCommand.ModifiedEvent)
+        again = showLegend(sigma)
+        assert again.HasObserver(vtk.vtkCommand.ModifiedEvent)
+        mrml_scene.Clear(0)
+        assert not keeper._followed
     finally:
         keeper.close()
 

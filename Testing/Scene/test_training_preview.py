@@ -164,6 +164,14 @@ def test_volumes_may_vanish_at_any_moment_of_a_refresh(preview, run, mrml_scene,
     assert len(volumes(mrml_scene)) == 4
 
 
+def test_the_legend_goes_with_the_volumes(preview, run, mrml_scene):
+    load(preview, run)
+    preview.show("image")
+    assert mrml_scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 1
+    preview.clear()
+    assert mrml_scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 0
+
+
 def test_a_closed_scene_is_no_error(preview, run, mrml_scene):
     load(preview, run)
     mrml_scene.Clear(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Generator
 
 from UncertaintyGuidedI2ILib.cooperative import Cooperative
@@ -52,19 +53,16 @@ class EngineImports:
     def start(self) -> None:
         """Begin, unless it has begun: returns at once."""
         if self._steps is None:
-            self._steps = Cooperative(_importAll(), self._finish, self._fail)
+            self._steps = Cooperative(_importAll(), self._finish, self._finish)
 
     def stop(self) -> None:
         """Leave it, for good."""
         if self._steps is not None:
             self._steps.cancel()
 
-    def _finish(self, result: None) -> None:
+    def _finish(self, result: object) -> None:
         self.isReady = True
         self._onReady()
-
-    def _fail(self, error: Exception) -> None:
-        raise error
 
 
 def _importAll() -> Generator[None, None, None]:
@@ -73,5 +71,7 @@ def _importAll() -> Generator[None, None, None]:
             importlib.import_module(name)
         except ImportError:
             # Another version's, or not installed: the panels say what is missing.
-            continue
+            pass
+        except Exception:  # Two packages that do not fit each other may raise anything.
+            logging.exception("%s could not be imported; what needs it will say so.", name)
         yield

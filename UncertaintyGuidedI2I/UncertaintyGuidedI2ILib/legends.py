@@ -157,11 +157,13 @@ def refreshLegends(scene: slicer.vtkMRMLScene) -> None:
     layers = kind.BackgroundVolumeFlag | kind.ForegroundVolumeFlag | kind.LabelVolumeFlag
     for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         composite = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
-        before = composite.GetInteractionFlags()
+        before = composite.GetInteractionFlags(), composite.GetInteracting()
         # Not as an interaction of the user's, which linked views would copy.
+        composite.SetInteracting(0)
         composite.SetInteractionFlags(layers)
         composite.Modified()
-        composite.SetInteractionFlags(before)
+        composite.SetInteractionFlags(before[0])
+        composite.SetInteracting(before[1])
 
 
 def legends(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLColorLegendDisplayNode]:
@@ -181,13 +183,20 @@ class LegendKeeper(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._scene = scene
         self._views: dict[str, tuple[Any, ...]] = {}
+        # By ID, and not by the mixin, which would keep each node that ever was in the scene.
+        self._followed: dict[str, tuple[slicer.vtkMRMLNode, int]] = {}
         self.addObserver(scene, scene.NodeAddedEvent, self._onNodeAdded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
+        self.addObserver(scene, scene.EndCloseEvent, self._letGo)
         self.addObserver(scene, scene.EndImportEvent, self._onImported)
         self._onImported()
 
     def close(self) -> None:
         """Let go of the scene."""
         self.removeObservers()
+        for node, tag in self._followed.values():
+            node.RemoveObserver(tag)
+        self._followed.clear()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeAdded(self, caller: Any, event: str, node: Any) -> None:
@@ -197,6 +206,17 @@ class LegendKeeper(VTKObservationMixin):
         elif node.IsA("vtkMRMLSliceNode"):
             self._follow(node, self._onView)
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller: Any, event: str, node: Any) -> None:
+        if node.IsA("vtkMRMLColorLegendDisplayNode") or node.IsA("vtkMRMLSliceNode"):
+            self._letGo()
+
+    def _letGo(self, caller: Any = None, event: Any = None) -> None:
+        for nodeID, (node, tag) in list(self._followed.items()):
+            if self._scene.GetNodeByID(nodeID) is not node:
+                node.RemoveObserver(tag)
+                del self._followed[nodeID]
+
     def _onImported(self, caller: Any = None, event: Any = None) -> None:
         for i in range(self._scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
             self._follow(self._scene.GetNthNodeByClass(i, "vtkMRMLSliceNode"), self._onView)
@@ -205,8 +225,9 @@ class LegendKeeper(VTKObservationMixin):
             fitLegend(legend)
 
     def _follow(self, node: slicer.vtkMRMLNode, function: Callable[[Any, str], None]) -> None:
-        if not self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, function):
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, function)
+        known = self._followed.get(node.GetID())
+        if known is None or known[0] is not node:
+            self._followed[node.GetID()] = node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, function)
 
     def _onLegend(self, legend: Any, event: str) -> None:
         if not self._scene.IsBatchProcessing():

@@ -273,11 +273,12 @@ class ChoicesBinding:
             widgets, panel = self._tags
             self._node.disconnectGui(widgets)
             self._node.RemoveObserver(panel)
-        self._node = node
+        # None until all is bound: a failure on the way must not have others' connections cut the next time.
+        self._node = None
         if node is not None:
             widgets = connectWidgets(node, self._ui)
             panel = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onChanged, node.PANELS_PRIORITY)
-            self._tags = widgets, panel
+            self._node, self._tags = node, (widgets, panel)
 
 
 def connectWidgets(parameterNode: UncertaintyGuidedI2IParameterNode, ui: Any) -> int:

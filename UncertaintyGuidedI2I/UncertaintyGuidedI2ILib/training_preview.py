@@ -16,7 +16,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib.display import DisplayHints, setUpDisplay, setUpMap, showOverlay, sliceComposites
-from UncertaintyGuidedI2ILib.legends import refreshLegends, showLegend
+from UncertaintyGuidedI2ILib.legends import legends, refreshLegends, showLegend
 from UncertaintyGuidedI2ILib.scene import isInScene
 from UncertaintyGuidedI2ILib.transfer import slabs
 
@@ -80,7 +80,10 @@ class TrainingPreview:
             refreshLegends(self._scene)
 
     def clear(self) -> None:
-        """Remove the volumes."""
+        """Remove the volumes, and the legend, which a volume does not take with it."""
+        for legend in list(legends(self._scene)):
+            if legend.GetDisplayableNode() in self._nodes.values():
+                self._scene.RemoveNode(legend)
         for node in self._nodes.values():
             if isInScene(node, self._scene):
                 self._scene.RemoveNode(node)
