@@ -127,6 +127,44 @@ def test_a_result_is_as_sure_as_the_input_it_was_made_of(add_volume, placement_o
     assert placement_of(node).sentence == "The file says no place."
 
 
+def test_a_result_that_was_moved_is_not_called_a_guess_any_more(add_volume, placement_of):
+    from UncertaintyGuidedI2ILib.scene import OutputName, addOutput, provenanceOf
+
+    source = add_volume("input")
+    provenance = {"placement": "guessed", "placement_note": "The file says no place."}
+    node = addOutput(source, OutputName("pseudo_ct", "image", 1, "HU"), source.GetImageData(), "pseudo-CT", provenance)
+    assert provenanceOf(node) == provenance
+    assert placement_of(node).certainty == "guessed"
+    node.SetOrigin(1, 2, 3)
+    assert placement_of(node).is_certain
+
+
+def test_a_remark_counts_until_the_file_that_slicer_writes_lies_elsewhere(mrml_scene, placement_of, tmp_path):
+    import slicer
+
+    from upgan.images.placement import Placement
+    from upgan.volume import Volume, read_volume, write_volume
+
+    left_handed = np.array([[1.1, 0.2, 0, -13.123456789], [-0.2, 1.1, 0, 7], [0, 0, -2.5, 3], [0, 0, 0, 1]])
+    guess = Placement("guessed", "'ä.nrrd' does not say\nin which space it lies.")
+    path = tmp_path / "image.nrrd"
+    write_volume(Volume(np.zeros((4, 5, 6), np.float32), left_handed, placement=guess), path)
+    node = mrml_scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    mrml_scene.AddNode(storage)
+    storage.SetFileName(str(path))
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    assert storage.ReadData(node)
+    for moved in (False, True):
+        if moved:
+            node.SetOrigin(1, 2, 3)
+        assert storage.WriteData(node)
+        assert b"UncertaintyGuidedI2I.Place:=guessed" in path.read_bytes()
+        assert read_volume(path).placement.is_certain == moved
+        assert placement_of(node).is_certain == moved
+    assert read_volume(path).placement.sentence == ""
+
+
 def test_pairs_that_are_handed_to_a_training_carry_the_guess_in_their_files(load, add_volume, tmp_path):
     from UncertaintyGuidedI2ILib.scene_pairs import exportPairs
     from upgan.volume import read_volume

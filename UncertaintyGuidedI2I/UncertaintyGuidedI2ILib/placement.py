@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 # Of the files whose headers may leave the place open; DICOM says it, and what Slicer saved has it.
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 
-# Where Slicer and the header put a volume may differ by rounding, mm.
-SAME_MM = 1e-3
-
 
 def placementOf(node: slicer.vtkMRMLScalarVolumeNode) -> Placement:
     """Return how sure the place of a volume is: that of its file, until the user moves it or saves it from Slicer.
@@ -29,7 +25,7 @@ def placementOf(node: slicer.vtkMRMLScalarVolumeNode) -> Placement:
     Slicer itself does not know: it keeps no codes, and shows a guess like any other place. So the header of the file
     is read again, and no voxel: some milliseconds, once for each file.
     """
-    from upgan.images.placement import CERTAIN
+    from upgan.images.placement import CERTAIN, have_same_corners
 
     # Who put it under a transform has looked where it lies.
     if node.GetTransformNodeID():
@@ -41,32 +37,30 @@ def placementOf(node: slicer.vtkMRMLScalarVolumeNode) -> Placement:
     if found is None:
         return CERTAIN
     placement, corners = found
-    return placement if not node.GetModifiedSinceRead() or _areSamePlaces(corners, _corners(node)) else CERTAIN
+    return placement if not node.GetModifiedSinceRead() or have_same_corners(corners, _corners(node)) else CERTAIN
 
 
 def _corners(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     """Return where the corner voxels lie, [8, 3], RAS mm."""
-    return _cornersOf(ijkToRAS(node), node.GetImageData().GetDimensions() if node.GetImageData() else (1, 1, 1))
+    from upgan.images.placement import corners_of
+
+    return corners_of(ijkToRAS(node), _shape(node))
 
 
-def _cornersOf(affine: np.ndarray, dimensions: tuple[int, ...]) -> np.ndarray:
-    corners = np.array(list(itertools.product(*((0, count - 1) for count in dimensions))))
-    return corners @ affine[:3, :3].T + affine[:3, 3]
-
-
-def _areSamePlaces(ones: np.ndarray, others: np.ndarray) -> bool:
-    """Tell whether two grids have the same corners, in any order: Slicer turns left-handed axes round on loading."""
-    distances = np.linalg.norm(ones[:, None] - others[None], axis=2)
-    return bool(distances.min(axis=1).max() < SAME_MM)
+def _shape(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, ...]:
+    return node.GetImageData().GetDimensions()[::-1] if node.GetImageData() else (1, 1, 1)
 
 
 def _ofResult(node: slicer.vtkMRMLScalarVolumeNode) -> Placement | None:
-    """Return what a run knew of its input; None for volumes that no run made."""
-    from upgan.images.placement import CERTAIN, Placement
+    """Return what a run knew of its input, until the result is moved; None for volumes that no run made."""
+    from upgan.images.placement import CERTAIN, PLACE_AT_KEY, PLACE_KEY, Placement, remarked
 
     certainty = node.GetAttribute(attributeName("placement"))
     if certainty not in ("guessed", "ambiguous"):
         return CERTAIN if certainty else None
+    at = node.GetAttribute(PLACE_AT_KEY)
+    if at and remarked({PLACE_KEY: f"{certainty}: ", PLACE_AT_KEY: at}, ijkToRAS(node), _shape(node)).is_certain:
+        return CERTAIN
     said = provenanceOf(node).get("placement_note", "")
     return Placement(certainty, said or "Where the input of the translation lies was not certain.")
 
@@ -92,7 +86,7 @@ def _ofHeader(path: Path, modified: int, size: int) -> tuple[Placement, np.ndarr
     """Return what the header of a file in this state says, and its corners; None where nothing can be read from it."""
     from upgan.errors import InputError
     from upgan.images.headers import read_header
-    from upgan.images.placement import Placement
+    from upgan.images.placement import Placement, corners_of
 
     try:
         header = read_header(path)
@@ -101,5 +95,5 @@ def _ofHeader(path: Path, modified: int, size: int) -> tuple[Placement, np.ndarr
     if header is None:
         return None
     # Without the forms: what Slicer saves, it writes in its own way.
-    corners = _cornersOf(header.ijk_to_ras, header.shape[::-1])
+    corners = corners_of(header.ijk_to_ras, header.shape)
     return Placement(header.placement.certainty, header.placement.sentence), corners

@@ -19,7 +19,7 @@ ATTRIBUTE_PREFIX = "UncertaintyGuidedI2I."
 INPUT_REFERENCE = "UncertaintyGuidedI2I.Input"
 
 # What an output node says of itself beside the provenance that all outputs of a run share.
-NODE_KEYS = {"quantity", "unit", "phase"}
+NODE_KEYS = {"quantity", "unit", "phase", "place", "place_at"}
 # Names and identifiers stay text even where they look like JSON: a digest of digits only, a volume called "12".
 TEXT_KEYS = {
     "engine",
@@ -179,6 +179,8 @@ def addOutput(
         imageName: What people call the translated image, e.g. "pseudo-CT".
         provenance: Stored on the node as attributes ``UncertaintyGuidedI2I.<Key>``.
     """
+    from upgan.images.placement import Placement, remarks_of
+
     scene = inputNode.GetScene()
     name = scene.GenerateUniqueName(outputNodeName(inputNode.GetName(), output, imageName))
     node = slicer.vtkMRMLScalarVolumeNode()
@@ -186,6 +188,9 @@ def addOutput(
     # Before it enters the scene: selectors look at a new node's attributes only then.
     for key, value in {**provenance, "quantity": output.quantity, "phase": output.phase, "unit": output.unit}.items():
         node.SetAttribute(attributeName(key), value if isinstance(value, str) else json.dumps(value))
+    doubt = Placement(provenance.get("placement", "certain"), provenance.get("placement_note", ""))
+    for attribute, remark in remarks_of(doubt, ijkToRAS(inputNode)).items():
+        node.SetAttribute(attribute, remark)
     scene.AddNode(node)
     with slicer.util.NodeModify(node):
         node.SetAndObserveImageData(image)

@@ -17,8 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from upgan.errors import OutputError
 from upgan.images.axes import RAS_FROM_LPS
-from upgan.images.nrrd import PLACE_KEY
-from upgan.images.placement import CERTAIN, Placement, are_one_place
+from upgan.images.placement import CERTAIN, Placement, are_one_place, remarks_of
 
 if TYPE_CHECKING:
     from upgan.volume import Volume
@@ -126,8 +125,9 @@ def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: 
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    if path.suffix == ".nrrd" and not placement.is_certain:
-        image.SetMetaData(PLACE_KEY, f"{placement.certainty}: {placement.sentence}")
+    if path.suffix == ".nrrd":
+        for name, remark in remarks_of(placement, ijk_to_ras).items():
+            image.SetMetaData(name, remark)
     SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 

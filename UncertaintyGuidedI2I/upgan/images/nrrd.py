@@ -14,14 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from upgan.images.data_file import data_beside
-from upgan.images.placement import CERTAIN, MAY_BE_WRONG, TAKEN_AS_SLICER_DOES, WITHOUT_PLACE, Placement
+from upgan.images.placement import CERTAIN, MAY_BE_WRONG, TAKEN_AS_SLICER_DOES, WITHOUT_PLACE, Placement, remarked
 from upgan.images.stored_voxels import ImageHeader, Packing
 from upgan.refusals import bad_header, colour, complex_valued, not_an_image, scattered_data, several_frames, truncated
 
 MAGIC = b"NRRD000"
-
-# A remark that this project writes and reads: how sure an image's place is, where it is not certain.
-PLACE_KEY = "UncertaintyGuidedI2I.Place"
 
 # Of a header: Slicer's sequences keep a remark for each of their frames there.
 _LONGEST_HEADER = 4 << 20
@@ -85,10 +82,9 @@ def read_nrrd_header(path: Path) -> ImageHeader:
     header = _Header(path, fields)
     shape, axes = header.spatial_axes()
     affine, placement = header.place(axes, shape)
-    if placement.is_certain and PLACE_KEY in remarks:
-        certainty, _, sentence = remarks[PLACE_KEY].partition(": ")
-        if certainty in ("guessed", "ambiguous"):
-            placement = Placement(certainty, sentence)  # type: ignore[arg-type]
+    doubt = remarked(remarks, affine, shape)
+    if placement.is_certain and not doubt.is_certain:
+        placement = doubt
     packing = _PACKINGS.get(header.word("encoding"))
     if packing is None:
         raise bad_header(path, f"its encoding '{header.word('encoding')}' is none of {', '.join(_PACKINGS)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +16,14 @@ Certainty = Literal["certain", "guessed", "ambiguous"]
 
 # Two places that differ by less than this share of a voxel are one: no reader's choice between them is seen.
 SAME_PLACE_VOXELS = 0.1
+
+# By how many mm rounding moves what is written as text or goes through Slicer.
+SAME_MM = 1e-3
+
+# Remarks that this project writes and reads in files of text: how sure an image's place is, where it is not certain,
+# and the place that this was said of, as the 12 numbers of the affine to RAS, row by row.
+PLACE_KEY = "UncertaintyGuidedI2I.Place"
+PLACE_AT_KEY = "UncertaintyGuidedI2I.PlaceAt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +83,51 @@ def are_one_place(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) ->
     """Tell whether two affines put every voxel of a grid [K, J, I] within a tenth of a voxel of each other."""
     voxel = float(np.linalg.norm(one[:3, :3], axis=0).min())
     return apart_mm(one, other, shape) <= SAME_PLACE_VOXELS * voxel
+
+
+def corners_of(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return where the corner voxels of a grid [K, J, I] lie, [8, 3], mm."""
+    corners = np.array(list(itertools.product(*((0, count - 1) for count in shape[::-1]))))
+    return corners @ affine[:3, :3].T + affine[:3, 3]
+
+
+def have_same_corners(ones: np.ndarray, others: np.ndarray) -> bool:
+    """Tell whether two grids have the same corners [8, 3], in any order: Slicer turns left-handed axes round."""
+    distances = np.linalg.norm(ones[:, None] - others[None], axis=2)
+    return bool(distances.min(axis=1).max() < SAME_MM)
+
+
+def remarks_of(placement: Placement, ijk_to_ras: np.ndarray) -> dict[str, str]:
+    """Return the remarks, each of one line, with which a file of text says that its place is not certain."""
+    if placement.is_certain:
+        return {}
+    return {
+        PLACE_KEY: f"{placement.certainty}: {' '.join(placement.sentence.split())}",
+        PLACE_AT_KEY: " ".join(f"{number:.9g}" for number in ijk_to_ras[:3].ravel()),
+    }
+
+
+def remarked(remarks: Mapping[str, str], ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> Placement:
+    """Return what ``remarks_of`` said of a place, as long as the image still lies there.
+
+    Slicer keeps the remarks of the NRRD files that it loads and writes them again, also after the user has put the
+    image where it belongs.
+
+    Args:
+        remarks: Of the file.
+        ijk_to_ras: Where the file says that it lies, 4x4, mm.
+        shape: (K, J, I).
+
+    Returns:
+        A certain place where there is no remark, or one of another place.
+    """
+    certainty, _, sentence = remarks.get(PLACE_KEY, "").partition(": ")
+    if certainty not in ("guessed", "ambiguous"):
+        return CERTAIN
+    try:
+        rows = np.array([float(word) for word in remarks[PLACE_AT_KEY].split()]).reshape(3, 4)
+    except (KeyError, ValueError):
+        rows = ijk_to_ras[:3]  # Without a place that can be read, the doubt stands.
+    if not have_same_corners(corners_of(rows, shape), corners_of(ijk_to_ras, shape)):
+        return CERTAIN
+    return Placement(certainty, sentence)  # type: ignore[arg-type]
