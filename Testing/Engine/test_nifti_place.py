@@ -3,7 +3,9 @@
 import gzip
 import itertools
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -146,6 +148,45 @@ def test_a_file_without_a_place_is_taken_as_itk_takes_it(tmp_path: Path) -> None
     write_volume(volume, tmp_path / "image.nrrd")
     assert read_volume(tmp_path / "image.nrrd").placement.sentence == volume.placement.sentence
     assert read_volume(tmp_path / "image.nrrd").placement.certainty == "guessed"
+
+
+@pytest.mark.parametrize("certainty", ["guessed", "ambiguous", "certain"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_a_result_is_as_sure_of_its_place_as_its_input_in_every_format(
+    suffix: str, certainty: Literal["guessed", "ambiguous", "certain"], tmp_path: Path
+) -> None:
+    affine = affine_of(TURNED[:3, :3] / (8, 8, 9), (1.1, 0.9, 2.3), (-13.123456789, 1234.56789, 3))
+    said = "" if certainty == "certain" else "'ä.nrrd' does not say\nin which space it lies."
+    volume = replace(volume_of(affine), placement=Placement(certainty, said))
+    for name in (f"first{suffix}", f"second{suffix}"):  # what was read is written again
+        write_volume(volume, tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        whole = gzip.decompress(whole) if suffix == ".nii.gz" else whole
+        assert (b"UncertaintyGuidedI2I" in whole) == (certainty != "certain")
+        volume = read_volume(tmp_path / name)
+        assert volume.placement.certainty == certainty
+        assert bool(volume.placement.sentence) == (certainty != "certain")
+    if suffix in (".mha", ".nrrd"):
+        assert volume.placement.sentence == " ".join(said.split())
+        image = SimpleITK.ReadImage(tmp_path / f"second{suffix}")
+        image.SetOrigin([1, 2, 3])
+        SimpleITK.WriteImage(image, str(tmp_path / f"moved{suffix}"))
+        assert read_placement(tmp_path / f"moved{suffix}").is_certain
+    else:
+        nifti = nibabel.load(tmp_path / f"second{suffix}")
+        nibabel.save(nibabel.Nifti2Image.from_image(nifti), tmp_path / "2.nii")
+        assert read_placement(tmp_path / "2.nii").certainty == certainty
+
+
+def test_codes_that_say_it_themselves_need_no_mark(tmp_path: Path) -> None:
+    for codes in ((0, 0), (1, 2)):
+        volume = read_volume(save_forms(tmp_path / "image.nii", HEAD, TURNED, codes))
+        write_volume(volume, tmp_path / "result.nii")
+        assert b"UncertaintyGuidedI2I" not in (tmp_path / "result.nii").read_bytes()
+        assert not read_placement(tmp_path / "result.nii").is_certain
+        # On another grid there are no such codes.
+        write_volume(volume.reoriented("coronal"), tmp_path / "result.nii")
+        assert read_placement(tmp_path / "result.nii").certainty == volume.placement.certainty
 
 
 @pytest.mark.parametrize("size", [0.0, np.nan])

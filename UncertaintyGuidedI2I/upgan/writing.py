@@ -17,7 +17,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from upgan.errors import OutputError
 from upgan.images.axes import RAS_FROM_LPS
-from upgan.images.placement import CERTAIN, Placement, are_one_place, remarks_of
+from upgan.images.nifti_forms import decide
+from upgan.images.placement import CERTAIN, Placement, are_one_place, mark_of, remarks_of
 
 if TYPE_CHECKING:
     from upgan.volume import Volume
@@ -39,8 +40,8 @@ def write_image(
         ijk_to_ras: 4x4, mm; shear is kept.
         path: Ends in one of ``SUFFIXES``.
         dtype: One of ``DTYPES``; integer types round and clip, and NaN becomes 0.
-        placement: How sure ``ijk_to_ras`` is: NIfTI repeats its forms as long as they are this affine's, NRRD has a
-            remark where it is not certain.
+        placement: How sure ``ijk_to_ras`` is: NIfTI repeats its forms as long as they are this affine's. Where it is
+            not certain and no form says so, the header has a remark that ``read_image`` understands.
 
     Raises:
         OutputError: ``unsupported_format``, ``unsupported_dtype``, ``not_writable``, ``disk_full`` or ``not_written``.
@@ -103,6 +104,9 @@ def _write_nifti(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement
         # A quaternion cannot hold shear; code 0 tells readers to leave it alone.
         if not are_one_place(image.header.get_qform(), ijk_to_ras, data.shape):
             image.header["qform_code"] = 0
+    # A mark would outlive a correction of forms that say it themselves.
+    if forms is None or decide(forms, data.shape, path.name)[1].is_certain:
+        image.header["descrip"] = mark_of(placement)
     image.to_filename(path)
 
 
@@ -125,9 +129,8 @@ def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: 
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    if path.suffix == ".nrrd":
-        for name, remark in remarks_of(placement, ijk_to_ras).items():
-            image.SetMetaData(name, remark)
+    for name, remark in remarks_of(placement, ijk_to_ras).items():
+        image.SetMetaData(name, remark)
     SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 

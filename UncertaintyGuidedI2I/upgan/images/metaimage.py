@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from upgan.images.data_file import data_beside
-from upgan.images.placement import CERTAIN, MAY_BE_WRONG, TAKEN_AS_SLICER_DOES, WITHOUT_PLACE, Placement
+from upgan.images.placement import (
+    CERTAIN,
+    MAY_BE_WRONG,
+    PLACE_AT_KEY,
+    PLACE_KEY,
+    TAKEN_AS_SLICER_DOES,
+    WITHOUT_PLACE,
+    Placement,
+    remarked,
+)
 from upgan.images.stored_voxels import ImageHeader, Packing
 from upgan.refusals import bad_header, colour, not_an_image, scattered_data, several_frames, truncated
 
@@ -97,6 +106,9 @@ class _Header:
         shape = self._shape(axes)
         dtype = self._dtype()
         affine, placement = self._place(axes)
+        doubt = remarked(self._remarks(), affine, shape)
+        if placement.is_certain and not doubt.is_certain:
+            placement = doubt
         packing: Packing = "raw"
         if self._flag("compresseddata"):
             packing = "deflate"
@@ -104,6 +116,11 @@ class _Header:
             packing = "text"
         data, offset = self._data(length, packing, math.prod(shape) * dtype.itemsize)
         return ImageHeader(self.path, data, packing, offset, 0, dtype, shape, affine, placement)
+
+    def _remarks(self) -> dict[str, str]:
+        """Return the remarks on the place by the names that they have in NRRD, from what was read as Latin-1."""
+        found = {name: self.fields.get(name.lower(), "") for name in (PLACE_KEY, PLACE_AT_KEY)}
+        return {name: text.encode("latin-1").decode("utf-8", "replace") for name, text in found.items()}
 
     def _shape(self, axes: int) -> tuple[int, int, int]:
         sizes = self._integers("dimsize", axes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from upgan.images.data_file import data_beside
 from upgan.images.nifti_forms import NiftiForms, decide
+from upgan.images.placement import marked
 from upgan.images.stored_voxels import GZIP_MAGIC, ImageHeader, open_deflated
 from upgan.refusals import bad_header, colour, complex_valued, not_an_image, several_frames, truncated
 
@@ -36,6 +38,7 @@ _FIELDS: dict[int, dict[str, tuple[str, int]]] = {
         "scl_slope": ("f4", 112),
         "scl_inter": ("f4", 116),
         "xyzt_units": ("i1", 123),
+        "descrip": ("S80", 148),
         "qform_code": ("i2", 252),
         "sform_code": ("i2", 254),
         "quatern": ("3f4", 256),
@@ -49,6 +52,7 @@ _FIELDS: dict[int, dict[str, tuple[str, int]]] = {
         "vox_offset": ("i8", 168),
         "scl_slope": ("f8", 176),
         "scl_inter": ("f8", 184),
+        "descrip": ("S80", 240),
         "qform_code": ("i4", 344),
         "sform_code": ("i4", 348),
         "quatern": ("3f8", 352),
@@ -115,6 +119,9 @@ class _Header:
     def integer(self, name: str) -> int:
         return int(self._fields[name])
 
+    def text(self, name: str) -> bytes:
+        return bytes(self._fields[name])
+
     def number(self, name: str) -> float:
         return float(self._fields[name])
 
@@ -163,6 +170,9 @@ def read_nifti_header(path: Path) -> ImageHeader:
         ijk_to_ras, placement = decide(forms, shape, path.name)
     except ValueError as error:
         raise bad_header(path, str(error)) from error
+    mark = marked(header.text("descrip"), path.name)
+    if placement.is_certain and not mark.is_certain:
+        placement = replace(placement, certainty=mark.certainty, sentence=mark.sentence)
     data = path if header.is_single else _other_half(path)
     with data.open("rb") as file:
         is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC

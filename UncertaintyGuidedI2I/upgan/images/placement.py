@@ -20,10 +20,15 @@ SAME_PLACE_VOXELS = 0.1
 # By how many mm rounding moves what is written as text or goes through Slicer.
 SAME_MM = 1e-3
 
-# Remarks that this project writes and reads in files of text: how sure an image's place is, where it is not certain,
+# Remarks that this project writes and reads in headers of text: how sure an image's place is, where it is not certain,
 # and the place that this was said of, as the 12 numbers of the affine to RAS, row by row.
 PLACE_KEY = "UncertaintyGuidedI2I.Place"
 PLACE_AT_KEY = "UncertaintyGuidedI2I.PlaceAt"
+
+_MARKED: dict[Certainty, str] = {
+    "guessed": "whose file did not say where its voxels lie",
+    "ambiguous": "whose file named two places for its voxels",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +102,25 @@ def have_same_corners(ones: np.ndarray, others: np.ndarray) -> bool:
     return bool(distances.min(axis=1).max() < SAME_MM)
 
 
+def mark_of(placement: Placement) -> bytes:
+    """Return what is written into the few bytes of text that a NIfTI header has, where a place is not certain."""
+    return b"" if placement.is_certain else f"{PLACE_KEY}={placement.certainty}".encode()
+
+
+def marked(text: bytes, name: str) -> Placement:
+    """Return what ``mark_of`` said in the text of the header of a file, which other programs may have added to.
+
+    There is no room for the place that was guessed: tools that correct it are to drop the text too, as Slicer does.
+    """
+    for certainty, sentence in _MARKED.items():
+        mark = Placement(certainty, f"'{name}' was made of an image {sentence}; its place is no surer.")
+        if mark_of(mark) in text:
+            return mark
+    return CERTAIN
+
+
 def remarks_of(placement: Placement, ijk_to_ras: np.ndarray) -> dict[str, str]:
-    """Return the remarks, each of one line, with which a file of text says that its place is not certain."""
+    """Return the remarks, each of one line, with which a header of text says that its place is not certain."""
     if placement.is_certain:
         return {}
     return {
