@@ -77,7 +77,7 @@ def test_a_scene_from_before_a_choice_existed_is_loaded_with_its_default(host, m
     old.SetSingletonTag(node.GetSingletonTag())
     old.SetModuleName(node.GetModuleName())
     for name in node.GetParameterNames():
-        if name not in ("translate.allPhases", "train.trainPatients"):
+        if name not in ("translate.allPhases", "train.trainPatients", "train.trustGuessedPlaces"):
             old.SetParameter(name, node.GetParameter(name))
     other.SetURL(str(tmp_path / "old.mrml"))
     assert other.Commit()
@@ -89,6 +89,7 @@ def test_a_scene_from_before_a_choice_existed_is_loaded_with_its_default(host, m
         True,
         0,
     )
+    assert choices.train.trustGuessedPlaces is False
     assert module_widget.translatePanel.ui.precisionSelector.currentText == "float32"
 
 

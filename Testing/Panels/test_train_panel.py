@@ -208,7 +208,13 @@ def test_inputs_can_be_made_from_the_targets_for_mri_alone(ui, choices):
 
 def test_the_engine_is_asked_about_exactly_what_was_chosen(ui, choices, session, folder):
     choices.trainPatients, choices.testPatients = 20, 5
-    choices.skipBad = choices.registerPairs = True
+    for box, choice in (
+        (ui.skipBadCheckBox, "skipBad"),
+        (ui.registerCheckBox, "registerPairs"),
+        (ui.trustPlacesCheckBox, "trustGuessedPlaces"),
+    ):
+        box.click()
+        assert getattr(choices, choice)
     ui.checkButton.click()
     (config,) = [arguments[0] for name, *arguments in session.asked if name == "checkData"]
     assert config["data"] == {
@@ -219,6 +225,7 @@ def test_the_engine_is_asked_about_exactly_what_was_chosen(ui, choices, session,
         "task": "pet_to_ct",
         "degradation": "none",
         "register_pairs": True,
+        "trust_guessed_places": True,
         "skip_bad": True,
         "plane": "axial",
         "spacing_mm": None,
@@ -291,11 +298,12 @@ def test_pictures_of_the_pairs_come_into_the_table(host, ui, session, folder, tm
     assert ui.pairsTable.item(0, 3).icon().isNull()
 
 
-def test_what_was_found_of_other_data_is_taken_away(ui, choices, session, folder):
+@pytest.mark.parametrize("choice", ["registerPairs", "trustGuessedPlaces"])
+def test_what_was_found_of_other_data_is_taken_away(ui, choices, session, folder, choice):
     ui.checkButton.click()
     session.answer(FOUND)
     assert rows(ui)
-    choices.registerPairs = True
+    setattr(choices, choice, True)
     assert rows(ui) == []
     assert ui.dataSummaryLabel.isHidden()
 

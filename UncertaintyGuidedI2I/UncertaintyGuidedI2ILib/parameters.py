@@ -119,6 +119,7 @@ class TrainChoices:
         task: What is translated.
         degradation: What makes the inputs from the targets, if anything.
         registerPairs: Whether each target is first aligned to its input.
+        trustGuessedPlaces: Whether targets are moved also where the files leave open where the images lie.
         skipBad: Whether subjects that cannot be used are left out instead of refusing to start.
         trainPatients: How many are trained on; likewise watched, and held out. 0 lets the engine choose.
         baseModel: Name of an installed model to go on from; empty where training starts from scratch.
@@ -139,6 +140,7 @@ class TrainChoices:
     task: Annotated[str, Choice(TASKS)] = TASKS[0]
     degradation: Annotated[str, Choice(DEGRADATIONS)] = DEGRADATIONS[0]
     registerPairs: bool = False
+    trustGuessedPlaces: bool = False
     skipBad: bool = False
     trainPatients: Annotated[int, WithinRange(0, 100000)] = 0
     validationPatients: Annotated[int, WithinRange(0, 100000)] = 0

@@ -268,6 +268,7 @@ class DataSection:
                 "task": self.task,
                 "degradation": self.degradation,
                 "register_pairs": choices.registerPairs,
+                "trust_guessed_places": choices.trustGuessedPlaces,
                 "skip_bad": choices.skipBad,
             },
             "split": {part: count or None for part, count in parts.items()},
