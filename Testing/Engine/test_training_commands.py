@@ -112,6 +112,36 @@ def test_a_finished_run_stays_finished(whole):
     assert (whole / "finished.json").read_bytes() == before
 
 
+def test_a_run_and_its_model_are_told_where_images_are_that_were_moved(pairs, models, tmp_path, monkeypatch):
+    heads, run, moved = shutil.copytree(pairs, tmp_path / "heads"), tmp_path / "run", tmp_path / "elsewhere"
+    with pytest.raises(Cancelled):
+        ask("train", Reports(cancel_after=5), config=as_json(tiny(heads)), folder=str(run))
+    heads.rename(moved)
+    shutil.rmtree(run / "cache")
+    data = (run / "data.json").read_bytes()
+    monkeypatch.setattr("upgan.training.trainer._LOCK_S", 0.05)
+    for command, arguments in (
+        ("resume_training", {"folder": str(run)}),
+        ("create_model", {"run": str(run), "name": "mine"}),
+    ):
+        with pytest.raises(InputError) as refusal:
+            ask(command, **arguments)
+        assert refusal.value.code == "images_not_found"
+        with FileLock(run / "run.lock"), pytest.raises(InputError) as refusal:
+            ask(command, **arguments, data=str(moved))
+        assert refusal.value.code == "run_in_use"
+        assert (run / "data.json").read_bytes() == data
+    # A model is made of it, and it rests as before; then it goes on.
+    before = (run / "journal.jsonl").read_bytes()
+    assert ask("create_model", run=str(run), name="mine", data=str(moved))["name"] == "mine"
+    assert (read_run(run).state, (run / "journal.jsonl").read_bytes()) == ("paused", before)
+    assert json.loads((run / "data.json").read_text(encoding="utf-8"))["path"] == str(moved)
+    again = moved.rename(tmp_path / "again")
+    with pytest.raises(Cancelled):
+        ask("resume_training", Reports(cancel_after=1), folder=str(run), data=str(again))
+    assert json.loads((run / "data.json").read_text(encoding="utf-8"))["path"] == str(again)
+
+
 def test_a_run_that_has_reached_nothing_can_be_ended_too(tmp_path):
     (tmp_path / "config.json").write_text('{"name": "x"}', encoding="utf-8")
     ask("finish_training", folder=str(tmp_path))

@@ -392,9 +392,9 @@ VALID: dict[str, dict[str, Any]] = {
     "remove_model": {"name": "no-such-model"},
     "check_data": {"config": {}, "thumbnails": PATH},
     "train": {"config": {}, "folder": PATH},
-    "resume_training": {"folder": PATH},
+    "resume_training": {"folder": PATH, "data": PATH},
     "finish_training": {"folder": PATH},
-    "create_model": {"run": PATH, "checkpoint": "best", "name": "x", "licence": "None."},
+    "create_model": {"run": PATH, "checkpoint": "best", "name": "x", "licence": "None.", "data": PATH},
     "start_config": {"preset": "quick", "base": "x"},
 }
 # May be left out, or null.
@@ -402,7 +402,8 @@ OPTIONAL = {
     "translate": {"modality", "source", "device", "precision", "plane", "phases", "replace_nonfinite"},
     "check": {"alpha", "beta"},
     "check_data": {"thumbnails"},
-    "create_model": {"checkpoint", "licence"},
+    "resume_training": {"data"},
+    "create_model": {"checkpoint", "licence", "data"},
     "start_config": {"base"},
 }
 # Text that is looked up or shown, and so may be any text.

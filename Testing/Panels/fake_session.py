@@ -98,16 +98,16 @@ class FakeSession:
         self._ask("pause")
         self.tell("pausing")
 
-    def resume(self, run=None):
-        self._ask("resume", run)
+    def resume(self, run=None, data=None):
+        self._ask("resume", run, *filter(None, [data]))
         self.tell("running")
 
     def stop(self):
         self._ask("stop")
         self.tell("stopping")
 
-    def saveModel(self, checkpoint, name, onResult, onError):
-        self._ask("saveModel", checkpoint, name)
+    def saveModel(self, checkpoint, name, onResult, onError, data=None):
+        self._ask("saveModel", checkpoint, name, *filter(None, [data]))
         self._answers = onResult, onError
         self.tell("saving")
 

@@ -1,6 +1,7 @@
 """The Train panel: data chosen and checked, a training started, watched and steered, a model made of it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -709,6 +710,74 @@ def test_what_ended_a_training_is_told_once(host, ui, session, running):
     (message,) = host.messages
     assert "diverged three times" in message.text
     assert "lower rate" in message.text
+
+
+# How a run's images are read, the dialog for their new place, and what it has to choose.
+MOVED = [
+    ({"layout": "pattern", "path": "heads"}, "getExistingDirectory", "elsewhere"),
+    ({"layout": "csv", "path": "pairs.csv"}, "getOpenFileName", "elsewhere/pairs.csv"),
+    ({"layout": "manifest", "path": "fold.json"}, "getOpenFileName", "elsewhere/fold.json"),
+    (None, "getExistingDirectory", "elsewhere"),
+]
+
+
+@pytest.fixture
+def moved(session, running, monkeypatch, request):
+    """What goes wrong in the run, and the answers that wait for the dialog in question; no other may come."""
+    import qt
+
+    from upgan.errors import InputError
+
+    data, dialog, _ = request.param
+    (running / "config.json").write_text(json.dumps({"name": "site-model", "base": None, "data": data}))
+    answers = []
+    for name in ("getExistingDirectory", "getOpenFileName"):
+        monkeypatch.setattr(qt.QFileDialog, name, lambda *asked, name=name: answers.pop() if name == dialog else 1 / 0)
+    return InputError("images_not_found", "The images of 07 are not where they were.", "Put them back."), answers
+
+
+@pytest.mark.parametrize(("moved", "place"), [(case, Path(case[2])) for case in MOVED], indirect=["moved"])
+def test_a_run_whose_images_were_moved_goes_on_with_the_place_that_the_user_gives(host, session, running, moved, place):
+    error, answers = moved
+    answers.append(str(place))
+    # Its process is ending: nothing can be asked for yet.
+    session.tell(error=error)
+    assert len(answers) == 1
+    session.tell("paused", progress={})
+    assert session.asked[-1] == ("resume", running, place)
+    session.tell()
+    assert session.state == "running"
+    assert host.messages == []
+
+
+@pytest.mark.parametrize("moved", MOVED[:1], indirect=True)
+def test_who_does_not_know_where_the_images_are_is_told_what_was_refused(host, ui, session, running, moved):
+    error, answers = moved
+    answers.append("")
+    session.tell("paused", error=error, progress={})
+    host.wait_until(lambda: ui.saveModelButton.enabled)
+    ui.saveModelButton.click()
+    asked = session.asked[-1]
+    answers.append("")
+    session.answer(error)
+    assert session.asked[-1] == asked == ("saveModel", "best", "site-model")
+    assert answers == []
+    assert ["not where they were" in message.text for message in host.messages] == [True, True]
+    assert "not where they were" in ui.statusLabel.text
+
+
+@pytest.mark.parametrize(("moved", "place"), [(MOVED[1], Path(MOVED[1][2]))], indirect=["moved"])
+def test_a_model_is_measured_on_images_at_the_place_that_the_user_gives(host, ui, session, saved, moved, place):
+    error, answers = moved
+    session.tell("paused", progress={})
+    host.wait_until(lambda: ui.saveModelButton.enabled)
+    ui.saveModelButton.click()
+    answers.append(str(place))
+    session.answer(error)
+    assert session.asked[-1] == ("saveModel", "best", "site-model", place)
+    session.answer({"name": "site-model", "origin": "trained", "folder": "/models/trained/site-model"})
+    assert saved == ["site-model"]
+    assert host.messages == []
 
 
 def test_what_happened_is_listed(host, ui, session, running):

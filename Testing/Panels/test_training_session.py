@@ -380,6 +380,38 @@ def test_stop_ends_a_check_and_the_making_of_a_model(session, host, begin):
     assert session.error is None
 
 
+def test_a_run_and_its_model_are_told_where_images_are_that_were_moved(session, host, begin):
+    """Whoever hears of the refusal when nothing is under way any more may answer at once."""
+    moved = begin() / "moved"
+    session.pause()
+    host.wait_until(lambda: session.state == "paused", 10)
+    moved.touch()
+    session.resume()
+    refused = []
+
+    def answer():
+        if session.error is not None and not session.isBusy and not refused:
+            refused.append(session.error.code)
+            session.resume(session.run, Path("new place"))
+
+    session.whenChanged(answer)
+    host.wait_until(lambda: refused and session.progress.get("stage", "").startswith("phase"), 20)
+    assert (refused, session.error, moved.read_text()) == (["images_not_found"], None, "new place")
+    session.pause()
+    host.wait_until(lambda: session.state == "paused", 10)
+    model = Answers()
+
+    def save_again(error):
+        refused.append(error.code)
+        session.saveModel("best", "heads", *model.handlers, Path("another"))
+
+    session.saveModel("best", "heads", print, save_again)
+    host.wait_until(lambda: model.arrived, 20)
+    assert refused == ["images_not_found"] * 2
+    assert model.results[0]["name"] == "heads"
+    assert moved.read_text() == "another"
+
+
 def test_a_model_is_made_of_a_run_that_rests(session, host, begin):
     folder = begin(steps=3)
     host.wait_until(lambda: session.state == "idle", 20)

@@ -80,10 +80,11 @@ class MadeUpWorker:
         (folder / "data.json").write_text("{}")
         return self.resume_training(folder)
 
-    def resume_training(self, folder):
+    def resume_training(self, folder, data=None):
         folder = Path(folder)
         config = json.loads((folder / "config.json").read_text())
         options = config.get("made_up", {})
+        self.find_images(folder, data)
         last = folder / "checkpoints" / "last.safetensors"
         last.parent.mkdir(exist_ok=True)
         step, length = json.loads(last.read_text()) if last.exists() else (0, 0)
@@ -110,6 +111,12 @@ class MadeUpWorker:
             (folder / "finished.json").write_text(json.dumps({"seconds": 1.0, "best": None, "stopped": False}))
         return {"folder": str(folder), "finished": True}
 
+    def find_images(self, run, data):
+        if (run / "moved").exists():
+            if data is None:
+                raise ValueError("images_not_found")
+            (run / "moved").write_text(data)
+
     def write(self, journal, step):
         line = {"kind": "steps", "stage": 1, "stages": 1, "step": step, "loss": 1 / step, "pid": os.getpid()}
         with journal.open("a") as file:
@@ -119,7 +126,8 @@ class MadeUpWorker:
         (Path(folder) / "finished.json").write_text(json.dumps({"seconds": 1.0, "best": None, "stopped": True}))
         return {"folder": folder, "finished": True}
 
-    def create_model(self, run, checkpoint, name):
+    def create_model(self, run, checkpoint, name, data=None):
+        self.find_images(Path(run), data)
         for _ in range(3 if checkpoint == "best" else 10**6):
             self.report("measuring on the test patients", 0.5)
             time.sleep(STEP_S)

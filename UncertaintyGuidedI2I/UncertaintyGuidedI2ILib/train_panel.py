@@ -13,6 +13,7 @@ from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.messages import plain, showError
+from UncertaintyGuidedI2ILib.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
 from UncertaintyGuidedI2ILib.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.train_data import DataSection
@@ -226,11 +227,22 @@ class TrainPanel(VTKObservationMixin):
             self._notice = _("The training had not begun yet: nothing is left of its run.") if isGone else ""
             self._lastState, self._lastRun = session.state, session.run
             self._upkeep.run({_("the choice of a run"): self._rememberRun, _("the list of runs"): self._listRuns})
-        if session.error is not None and session.error is not self._shownError:
+        # Where it is a question, the answer needs a free engine: it is asked when the process has ended.
+        isReady = not (isAboutMovedImages(session.error) and session.isBusy)
+        if session.error is not None and session.error is not self._shownError and isReady:
             self._shownError = session.error
-            self._showError(session.error)
+            self._onTrainingFailed(session.error)
         self._upkeep.run({_("the buttons"): self._showState})
         self._followSoon()
+
+    def _onTrainingFailed(self, error: Exception) -> None:
+        """Ask where images are that were not found, and go on with them; else say what went wrong."""
+        run = self._session.run
+        place = askForImages(run) if run is not None and isAboutMovedImages(error) else None
+        if place is None:
+            self._showError(error)
+        else:
+            self._do(lambda: self._session.resume(run, place))
 
     def _followSoon(self, *arguments: Any) -> None:
         if not self._isFollowing:

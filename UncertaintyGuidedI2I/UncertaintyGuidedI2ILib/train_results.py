@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from UncertaintyGuidedI2ILib.check_curves import formatValue
 from UncertaintyGuidedI2ILib.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.messages import plain
+from UncertaintyGuidedI2ILib.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.training_history import TrainingHistory
 from UncertaintyGuidedI2ILib.training_plots import TrainingPlots
 from UncertaintyGuidedI2ILib.training_preview import TrainingPreview
@@ -127,15 +128,32 @@ class ResultsSection:
         """Make a model of the chosen checkpoint, or let it be: the button does what it says."""
         from upgan.errors import UpganError
 
-        checkpoint, name = self._ui.checkpointSelector.currentData, self._ui.modelNameEdit.text
         try:
             if self._session.state == "saving":
                 self._session.stop()
             elif not self._whyNotSave():
                 self._ui.savedLabel.visible = False
-                self._session.saveModel(checkpoint, name, self._onSaved, self._onError)
+                self._save(self._ui.checkpointSelector.currentData, self._ui.modelNameEdit.text)
         except UpganError as error:
             self._onError(error)
+
+    def _save(self, checkpoint: str, name: str, data: Path | None = None) -> None:
+        from upgan.errors import UpganError
+
+        run = self._session.run
+
+        def fail(error: Exception) -> None:
+            # A model is measured on its test patients: their images are needed, wherever they are now.
+            place = askForImages(run) if run is not None and isAboutMovedImages(error) else None
+            if place is None:
+                self._onError(error)
+                return
+            try:
+                self._save(checkpoint, name, place)
+            except UpganError as refusal:
+                self._onError(refusal)
+
+        self._session.saveModel(checkpoint, name, self._onSaved, fail, data)
 
     def _onSaved(self, model: dict[str, Any]) -> None:
         chosen = self._ui.checkpointSelector.currentText

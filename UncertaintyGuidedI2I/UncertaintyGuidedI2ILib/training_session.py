@@ -165,11 +165,12 @@ class TrainingSession:
             self._client.interrupt()
             self._begin("pausing")
 
-    def resume(self, run: Path | None = None) -> None:
+    def resume(self, run: Path | None = None, data: Path | None = None) -> None:
         """Go on from the last checkpoint.
 
         Args:
             run: A run's folder; by default that of the run looked at.
+            data: Where its images are now, as ``data.path`` of its configuration says it; None where they were.
 
         Raises:
             UpganError: ``training_busy``, ``package_missing``, ``no_run`` and the like, ``run_in_use``, ``run_over``,
@@ -184,7 +185,7 @@ class TrainingSession:
         if found.state in ("stopped", "finished"):
             raise InputError("run_over", "This training is over.", "Save its model and go on from that in a new one.")
         self._begun = None
-        self._train("resume_training", {"folder": str(found.folder)}, found.folder)
+        self._train("resume_training", {"folder": str(found.folder), **_movedTo(data)}, found.folder)
 
     def stop(self) -> None:
         """End the run for good, where it is, after a checkpoint; or end a check or the making of a model.
@@ -203,7 +204,9 @@ class TrainingSession:
             self._finishRun()
             self._begin("stopping")
 
-    def saveModel(self, checkpoint: str, name: str, onResult: Handler, onError: Handler) -> None:
+    def saveModel(
+        self, checkpoint: str, name: str, onResult: Handler, onError: Handler, data: Path | None = None
+    ) -> None:
         """Make a model of the run, with card, figures on the test patients and calibration; ``stop`` ends it.
 
         Args:
@@ -211,12 +214,14 @@ class TrainingSession:
             name: Of the model among the installed ones.
             onResult: Called with the installed model: name, origin, folder.
             onError: Called with an ``UpganError``.
+            data: Where the run's images are now, as ``data.path`` of its configuration says it; None where they were.
 
         Raises:
             UpganError: ``training_busy``, ``package_missing``, ``no_run``, or what ``WorkerClient.request`` raises.
         """
         self._refuseUnlessReady()
-        arguments = {"run": str(_existing(self.run).folder), "checkpoint": checkpoint, "name": name}
+        run = str(_existing(self.run).folder)
+        arguments = {"run": run, "checkpoint": checkpoint, "name": name, **_movedTo(data)}
 
         def endThen(answer: Handler) -> Handler:
             return lambda content: self._endProcess(lambda: self._thenRest(answer)(content))
@@ -471,6 +476,10 @@ class TrainingSession:
     def _refuseOthers(self) -> None:
         if self.state == "running" and not self.isOurs:
             raise _inUse()
+
+
+def _movedTo(data: Path | None) -> dict[str, str]:
+    return {} if data is None else {"data": str(data)}
 
 
 def _existing(run: Path | None) -> Run:

@@ -43,13 +43,23 @@ class RunArguments(Arguments):
     folder: FilePath
 
 
+class ResumeArguments(RunArguments):
+    """Attributes: data: where the run's images are now, as ``data.path`` says it; where they were, if None."""
+
+    data: FilePath | None = None
+
+
 class CreateModelArguments(Arguments):
-    """Attributes: run: its folder; checkpoint: best, last, phase_1 …; name: of the model; licence: its text."""
+    """Attributes: run: its folder; checkpoint: best, last, phase_1 …; name: of the model; licence: its text.
+
+    data: where the run's images are now, as ``data.path`` says it; where they were, if None.
+    """
 
     run: FilePath
     checkpoint: Name = "best"
     name: Name
     licence: str | None = None
+    data: FilePath | None = None
 
 
 class StartConfigArguments(Arguments):
@@ -64,7 +74,7 @@ def training_commands() -> Mapping[str, Validated[Any]]:
     return {
         "check_data": Validated(CheckDataArguments, _check_data),
         "train": Validated(TrainArguments, _train),
-        "resume_training": Validated(RunArguments, _resume_training),
+        "resume_training": Validated(ResumeArguments, _resume_training),
         "finish_training": Validated(RunArguments, _finish_training),
         "create_model": Validated(CreateModelArguments, _create_model),
         "start_config": Validated(StartConfigArguments, _start_config),
@@ -92,10 +102,10 @@ def _train(request: TrainArguments, report: Report) -> dict[str, Any]:
     return _outcome(request.folder)
 
 
-def _resume_training(request: RunArguments, report: Report) -> dict[str, Any]:
+def _resume_training(request: ResumeArguments, report: Report) -> dict[str, Any]:
     from upgan.training.trainer import resume
 
-    resume(request.folder, _ReportingWatch(report))
+    resume(request.folder, _ReportingWatch(report), request.data)
     return _outcome(request.folder)
 
 
@@ -117,6 +127,10 @@ def _create_model(request: CreateModelArguments, report: Report) -> dict[str, An
     from upgan.training.publish import publish
 
     def make(folder: Path) -> None:
+        if request.data is not None:
+            from upgan.training.trainer import tell_place
+
+            tell_place(request.run, request.data, report)
         publish(
             request.run,
             folder,

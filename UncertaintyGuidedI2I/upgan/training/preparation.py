@@ -126,8 +126,8 @@ def refuse_unsure_places(source: Volume, target: Volume, data: DataConfig) -> No
     raise InputError(
         "unsure_place",
         f"The target would be {aim}, but where the images lie is not certain. {' '.join(notes)}",
-        "Look in Slicer's slice views how both lie. Where it is wrong, correct it and save them there as NRRD; where it "
-        "is right, say so: 'Trust guessed places of images' in the Train panel, data.trust_guessed_places in a "
+        "Look in Slicer's slice views how both lie. Where it is wrong, correct it and save them there as NRRD; where "
+        "it is right, say so: 'Trust guessed places of images' in the Train panel, data.trust_guessed_places in a "
         "configuration, --trust-guessed-places for upgan evaluate.",
     )
 

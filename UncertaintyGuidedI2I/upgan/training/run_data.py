@@ -274,7 +274,8 @@ def images_not_found(pairs: Sequence[PairFiles], folder: Path) -> InputError | N
     return InputError(
         "images_not_found",
         f"The images of {_listed(list(missing))} are not where they were when the training began: below {place}.",
-        f"Put them back, or say where they are now: upgan train --resume {shlex.quote(str(folder))} --data PLACE.",
+        "Put them back, or say where they are now: the Train panel asks for it when the training is resumed or saved "
+        f"as a model; the command is upgan train --resume {shlex.quote(str(folder))} --data PLACE.",
     )
 
 

@@ -25,7 +25,7 @@ from upgan.training.files import CACHE, CONFIG, DATA, FINISHED, LOCK, read_json
 from upgan.training.processes import make_fabric
 from upgan.training.progressive import ProgressiveTraining, Watch
 from upgan.training.run_config import read_run_config, write_run_config
-from upgan.training.run_data import data_of, find_again, place_of, prepare_data
+from upgan.training.run_data import Progress, data_of, find_again, place_of, prepare_data
 
 _LOCK_S = 2.0
 
@@ -76,7 +76,7 @@ def resume(folder: Path, watch: Watch, moved_to: Path | None = None) -> None:
     config = read_run_config(folder)
     if _is_finished(folder):
         if moved_to is not None:
-            find_again(data_of(config, _base_of(config))[0], folder, moved_to, watch.progress)
+            tell_place(folder, moved_to, watch.progress)
         shutil.rmtree(folder / CACHE, ignore_errors=True)  # Somebody may have ended it in between.
         return
     fabric = make_fabric(config.compute)
@@ -90,6 +90,23 @@ def resume(folder: Path, watch: Watch, moved_to: Path | None = None) -> None:
             _run(fabric, config, folder, watch, moved_to)
     finally:
         lock.release()
+
+
+def tell_place(folder: Path, moved_to: Path, progress: Progress) -> None:
+    """Write down where the images of a run are now that does not go on, so that its model can be measured on them.
+
+    Args:
+        folder: The run's.
+        moved_to: As ``resume`` takes it.
+        progress: Told which patient is being recognised; may raise ``Cancelled``, and nothing is written.
+
+    Raises:
+        InputError: As ``read_run_config``; ``run_in_use``; what ``run_data.find_again`` refuses.
+        OutputError: ``not_writable``.
+    """
+    config = read_run_config(folder)
+    with _explained(folder), FileLock(folder / LOCK, timeout=_LOCK_S):
+        find_again(data_of(config, _base_of(config))[0], folder, moved_to, progress)
 
 
 @contextlib.contextmanager
