@@ -159,3 +159,14 @@ def test_what_is_being_written_meanwhile_does_not_stay_behind(tmp_path):
     is_over.set()
     thread.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_moved_while_a_folder_is_removed_does_not_save_the_others(tmp_path, monkeypatch):
+    folder = abandoned(tmp_path)
+    for name in "abc":
+        (folder / name).write_bytes(b"a patient")
+    real = type(folder).iterdir
+    monkeypatch.setattr(type(folder), "rename", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    monkeypatch.setattr(type(folder), "iterdir", lambda path: iter([*real(path), path / "moved meanwhile"]))
+    remove(folder)
+    assert not folder.exists()

@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 
 from Engine.images import SHAPE, affine_of, affines, code_of, itk_position_ras, quick
 from upgan.errors import InputError
-from upgan.volume import read_volume
+from upgan.volume import read_volume, write_volume
 
 VOXELS = np.arange(np.prod(SHAPE), dtype="<i2").reshape(SHAPE)
 AFFINE = affine_of(np.diag([-1.0, 1, 1]), (8, 7, 9), (90, -100, -70))
@@ -334,3 +334,37 @@ def test_no_damage_to_a_header_of_text_lets_a_raw_exception_out(seed: int, kind:
             read_volume(path)
         except InputError:
             continue
+
+
+@pytest.mark.parametrize("name", ["image.nrrd", "image.mha"])
+def test_text_with_fewer_numbers_than_voxels_is_cut_short_however_many_blanks_follow(name: str, tmp_path: Path) -> None:
+    for text in (b"7" + b" " * 1000, b"7 8 9" + b"\n" * 1000):
+        if name.endswith("nrrd"):
+            path = save_nrrd(tmp_path / name, f"space: LPS\n{IN_LPS}", text, encoding="ascii")
+        else:
+            path = save_mha(tmp_path / name, text, BinaryData="False")
+        assert code_of(lambda: read_volume(path)) == "truncated_file"  # noqa: B023
+
+
+def test_a_count_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    path = save_nrrd(tmp_path / "image.nrrd", f"space: LPS\n{IN_LPS}")
+    path.write_bytes(path.read_bytes().replace(b"sizes: 6", b"sizes: " + b"6" * 5000))
+    assert code_of(lambda: read_volume(path)) == "bad_header"
+
+
+def test_a_metaimages_last_line_needs_no_end_and_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "x.raw").write_bytes(VOXELS.tobytes())
+    path = save_mha(tmp_path / "image.mhd", b"", ElementDataFile="below/x.raw")
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    np.testing.assert_array_equal(read_volume(path).voxels, VOXELS)
+    path.write_bytes(path.read_bytes().replace(b"below/x.raw", b""))
+    assert code_of(lambda: read_volume(path)) == "truncated_file"
+
+
+def test_a_guessed_image_may_have_a_name_that_is_no_unicode(tmp_path: Path) -> None:
+    name = tmp_path / "M\udcfcller.nrrd"
+    volume = read_volume(save_nrrd(name, ""))
+    assert not volume.placement.is_certain
+    write_volume(volume, tmp_path / "result.nrrd")
+    assert not read_volume(tmp_path / "result.nrrd").placement.is_certain

@@ -180,7 +180,7 @@ def _load(path: Path) -> np.ndarray:
     try:
         # Read, not mapped: on Windows a mapped file could not be removed if the viewer died meanwhile.
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(
             "transfer_failed", "The image did not reach the engine.", "Try again; check the temporary folder's disk."
         ) from error

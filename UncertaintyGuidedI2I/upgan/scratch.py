@@ -70,9 +70,11 @@ def remove(folder: Path) -> None:
     for _ in range(_ATTEMPTS):
         try:
             _clear(folder)
-        except FileNotFoundError:
             return
         except OSError:
+            # A file may have been moved by whoever writes; the folder is gone only when nothing is left.
+            if not os.path.lexists(folder):
+                return
             time.sleep(_PATIENCE_S)
 
 
@@ -121,7 +123,7 @@ def _clear(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
     (folder / LOCK).unlink(missing_ok=True)
     folder.rmdir()
 

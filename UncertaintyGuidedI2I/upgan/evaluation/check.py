@@ -105,7 +105,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
 def _read(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(
             "transfer_failed", "The images did not reach the engine.", "Try again; check the temporary folder's disk."
         ) from error

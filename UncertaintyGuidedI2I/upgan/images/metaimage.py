@@ -81,7 +81,8 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             name, sign, value = (part.strip() for part in line.decode("latin-1").partition("="))
             if line.strip() and (not sign or file.tell() > _LONGEST_HEADER):
                 raise not_an_image(path)
-            if not line.endswith(b"\n") and not (name == "ElementDataFile" and path.with_name(value).is_file()):
+            names_a_file = name == "ElementDataFile" and "\0" not in value and (path.parent / value).is_file()
+            if not line.endswith(b"\n") and not names_a_file:
                 # Only what was begun as a MetaImage can be one cut short.
                 raise truncated(path) if fields else not_an_image(path)
             if not line.strip():

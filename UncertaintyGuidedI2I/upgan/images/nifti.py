@@ -160,7 +160,7 @@ def read_nifti_header(path: Path) -> ImageHeader:
     millimetres = UNITS_MM.get(header.integer("xyzt_units") & 7, 1.0)
     lengths = np.array([1, millimetres, millimetres, millimetres])
     forms = NiftiForms(
-        codes=(max(header.integer("qform_code"), 0), max(header.integer("sform_code"), 0)),
+        codes=(_code(header.integer("qform_code")), _code(header.integer("sform_code"))),
         pixdim=header.array("pixdim")[:4] * lengths,
         quaternion=header.array("quatern"),
         offset=header.array("qoffset") * millimetres,
@@ -230,6 +230,11 @@ def _dtype(header: _Header) -> np.dtype:
     if code not in _NUMBERS:
         raise bad_header(header.path, f"its datatype is {code}, which is no type of number that can be read")
     return np.dtype(_NUMBERS[code]).newbyteorder(header.order)
+
+
+def _code(code: int) -> int:
+    """Return a qform or sform code; what the format's 16 bits cannot hold says as little as 0."""
+    return code if 0 <= code < 1 << 15 else 0
 
 
 def _scaling(header: _Header) -> tuple[float, float]:

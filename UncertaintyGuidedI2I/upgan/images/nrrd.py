@@ -24,6 +24,9 @@ MAGIC = b"NRRD000"
 _LONGEST_HEADER = 4 << 20
 _MOST_AXES = 16
 
+# Of voxels or axes; more digits are no count of anything.
+_COUNT = re.compile(r"[0-9]{1,18}")
+
 _RAS_FROM = {
     "right-anterior-superior": np.diag([1.0, 1.0, 1.0]),
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0]),
@@ -141,9 +144,9 @@ class _Header:
 
     def __init__(self, path: Path, fields: dict[str, str]) -> None:
         self.path, self.fields = path, fields
-        self.sizes = [int(size) if size.isdecimal() else -1 for size in self._needed("sizes").split()]
+        self.sizes = [int(size) if _COUNT.fullmatch(size) else -1 for size in self._needed("sizes").split()]
         dimension = self._needed("dimension")
-        if not dimension.isdecimal() or int(dimension) != len(self.sizes) or len(self.sizes) > _MOST_AXES:
+        if not _COUNT.fullmatch(dimension) or int(dimension) != len(self.sizes) or len(self.sizes) > _MOST_AXES:
             raise bad_header(path, f"it has '{dimension[:20]}' dimensions and {len(self.sizes)} sizes")
         if min(self.sizes) < 1:
             raise bad_header(path, f"its sizes are '{self.fields['sizes'][:40]}'")

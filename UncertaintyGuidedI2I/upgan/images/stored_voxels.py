@@ -93,7 +93,10 @@ class ImageHeader:
 
     def _fill(self, voxels: np.ndarray, stream: IO[bytes]) -> None:
         if self.packing == "text":
-            self._convert(voxels, np.array(stream.read().split(), np.float64)[: voxels.size])
+            stored = np.array(stream.read().split(), np.float64)[: voxels.size]
+            if stored.size < voxels.size:
+                raise EOFError
+            self._convert(voxels, stored)
             return
         _skip(stream, self.offset)
         buffer = memoryview(bytearray(_BLOCK * self.dtype.itemsize))
