@@ -461,6 +461,34 @@ def test_damaged_and_unwanted_slices_are_replaced_and_removed(pairs, folder):
     assert codes == {"cache_unreadable"}
 
 
+@pytest.mark.parametrize("damage", ["changed", "gone", "never summed"])
+def test_what_is_compared_with_is_made_anew_where_it_is_not_as_it_was_written(pairs, folder, damage):
+    def build_measured(known):
+        return build_cache(pairs[:1], DATA, PET_TO_CT, SPACING_MM, folder, known=known, measured=["a"])
+
+    cache = build_measured({})
+    truth = cache.load_reference("a").target
+    (path,), (entry,) = folder.glob("*.reference"), [path for path in folder.glob("*.json") if path.stem != "cache"]
+    if damage == "changed":
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+    elif damage == "gone":
+        path.unlink()
+    else:
+        content = json.loads(entry.read_text(encoding="utf-8"))
+        del content["reference_sha256"]
+        entry.write_text(json.dumps(content), encoding="utf-8")
+        path.write_bytes(path.read_bytes()[:100])
+    images = [side.rename(side.with_name("moved_" + side.name)) for side in (pairs[0].input, pairs[0].target)]
+    with pytest.raises(InputError) as refusal:
+        build_measured({"a": cache.subjects["a"].sha256})
+    assert refusal.value.code == "file_not_found"
+    for image in images:
+        image.rename(image.with_name(image.name.removeprefix("moved_")))
+    np.testing.assert_array_equal(build_measured({}).load_reference("a").target, truth)
+
+
 def test_the_fingerprint_is_of_the_images_not_of_files_or_pixel_size(tmp_path, pairs, folder):
     fingerprint = build(pairs, folder).fingerprint
     write_volume(read_volume(pairs[0].input), tmp_path / "copy.nrrd")

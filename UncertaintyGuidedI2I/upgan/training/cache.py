@@ -185,7 +185,7 @@ def build_cache(
         origin = _origin(files, data, task, spacing_mm)
         is_measured = files.subject in measured
         entry = _kept(folder, files, origin, (known or {}).get(files.subject))
-        if is_measured and not _reference_path(folder, files.subject).exists():
+        if is_measured and entry is not None and not _is_reference_whole(folder, entry):
             entry = None
         try:
             if entry is None:
@@ -223,8 +223,9 @@ def _build(
     clean_shape = (stored[1], stored[2]) if data.degradation != "none" and stored[1:] != size else None
     intensities = task.calibrate(pair.source)
     _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
+    reference_path = _reference_path(folder, files.subject)
     if measured:
-        Reference.of(pair, task, data.plane).save(_reference_path(folder, files.subject))
+        Reference.of(pair, task, data.plane).save(reference_path)
     records = _records(pair, layout, intensities, _record(size, clean_shape))
     checksum = _write_records(_slices_path(folder, files.subject), stored[0], _record(size, clean_shape), records)
     affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(stored, size)
@@ -238,6 +239,7 @@ def _build(
         "acquired_mm": list(layout.in_plane_spacing),
         "clean_shape": clean_shape,
         "slices_sha256": checksum,
+        "reference_sha256": _sha256(reference_path) if measured else None,
     }
 
 
@@ -385,16 +387,27 @@ def _kept(folder: Path, files: PairFiles, origin: dict[str, Any], known: str | N
         entry = dict(json.loads(_entry_path(folder, files.subject).read_text(encoding="utf-8")))
         if entry["origin"] != origin:
             # Slices that cannot be compared with their images' files must be those of the same images, bit by bit.
-            path = _slices_path(folder, files.subject)
             if entry["sha256"] != known or {**entry["origin"], "files": origin["files"]} != origin:
                 return None
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != entry["slices_sha256"]:
-                    return None
+            if _sha256(_slices_path(folder, files.subject)) != entry["slices_sha256"]:
+                return None
         _mapped(folder, _subject_of(entry))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
     return entry
+
+
+def _is_reference_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether what a subject is compared with is as it was written, bit by bit."""
+    try:
+        return _sha256(_reference_path(folder, entry["subject"])) == entry["reference_sha256"]
+    except (OSError, KeyError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_others(folder: Path, pairs: Sequence[PairFiles]) -> None:
