@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,9 @@ from upgan.training import checkpoint, progressive
 from upgan.training.batches import Batches
 from upgan.training.finishing import finish
 from upgan.training.health import Health
+from upgan.training.pairs import PairFiles
+from upgan.training.run_config import read_run_config, write_run_config
+from upgan.training.run_data import files_of, images_not_found
 from upgan.training.run_folder import TrainedRun
 from upgan.training.stage import Stage
 from upgan.training.trainer import resume, train
@@ -76,6 +80,46 @@ def test_a_best_epoch_that_an_earlier_version_measured_otherwise_is_measured_ane
     assert all_same(kept(run), uninterrupted)
     best = json.loads((run / "finished.json").read_text(encoding="utf-8"))["best"]["mae"]
     assert 1 < best <= true * (1 + 1e-6)
+
+
+def test_a_run_of_an_earlier_version_goes_on_from_a_stages_end_to_the_same_weights(pairs, uninterrupted, tmp_path):
+    """Its best epoch is measured anew, and these weights are not those that the next stage begins with."""
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=13))  # in the second stage
+    for name in ("phase_1", checkpoint.BEST):
+        path = checkpoint.path_of(run, name)
+        tensors, state = checkpoint.load(path)
+        del state["measure"]
+        state["best"]["mae"] = 1.0
+        if name == checkpoint.BEST:  # of another epoch than the stage's last
+            tensors = {key: tensor * 0.9 if ".running_" not in key else tensor for key, tensor in tensors.items()}
+        checkpoint.save(path, tensors, state)
+    last = checkpoint.path_of(run, checkpoint.LAST)
+    last.write_bytes(b"")
+    checkpoint.previous_of(last).unlink()
+    resume(run, Onlooker())
+    assert all_same(kept(run), uninterrupted)
+    assert json.loads((run / "finished.json").read_text(encoding="utf-8"))["best"]["mae"] > 1
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_best_epoch_that_cannot_be_measured_anew_does_not_end_a_run(pairs, tmp_path, damage):
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=5))
+    path = checkpoint.path_of(run, checkpoint.LAST)
+    tensors, state = checkpoint.load(path)
+    del state["measure"]
+    state["best"]["mae"] = state["stage_best"]["mae"] = 1.0
+    checkpoint.save(path, tensors, state)
+    damage(checkpoint.path_of(run, checkpoint.BEST))
+    onlooker = Onlooker(stop_after=2)
+    with pytest.raises(Cancelled):
+        resume(run, onlooker)
+    (line,) = onlooker.of("validation")
+    assert line["best"]
+    assert checkpoint.load(checkpoint.path_of(run, checkpoint.BEST))[1]["measure"] == 2
 
 
 def journal_best(run):
@@ -404,6 +448,112 @@ def test_images_within_a_runs_folder_move_with_it(pairs, tmp_path):
     with pytest.raises(Cancelled):
         resume(run.rename(tmp_path / "moved"), onlooker)
     assert [event["code"] for event in onlooker.of("event")] == ["resumed", "paused"]
+
+
+def test_images_that_were_moved_are_found_where_they_are_also_by_who_names_their_former_place(pairs, tmp_path):
+    heads, run, moved = shutil.copytree(pairs, tmp_path / "heads"), tmp_path / "run", tmp_path / "elsewhere"
+    with pytest.raises(Cancelled):
+        train(tiny(heads), run, Onlooker(stop_after=1))
+    heads.rename(moved)
+    with pytest.raises(Cancelled):
+        resume(run, Onlooker(stop_after=1), moved / "manifest.json")
+    onlooker = Onlooker(stop_after=1)
+    with pytest.raises(Cancelled):
+        train(tiny(heads), run, onlooker)
+    assert [event["code"] for event in onlooker.of("event")] == ["resumed", "paused"]
+
+
+def test_places_are_relative_to_the_runs_folder_only_where_it_is_written_down(pairs, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(pairs, tmp_path / "heads")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Cancelled):
+        train(tiny(Path("heads")), Path("run"), Onlooker(stop_after=1))
+    content = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    heads = tmp_path / "heads"
+    assert {files.input.parent for files in files_of(content, run)} == {heads}
+    # An earlier version wrote them as they were given.
+    del content["relative_to"]
+    for entry in content["pairs"]:
+        entry["input"] = str(Path("heads") / Path(entry["input"]).name)
+    assert {files.input.absolute().parent for files in files_of(content, run)} == {heads}
+
+
+def test_lost_images_in_places_without_a_common_folder_are_told(tmp_path, monkeypatch):
+    def refuse(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    pair = PairFiles("s", Path("pet.nii"), tmp_path / "ct.nii")
+    assert images_not_found([pair], tmp_path).code == "images_not_found"
+    monkeypatch.setattr(os.path, "commonpath", refuse)
+    assert str(Path.cwd()) in images_not_found([pair], tmp_path).sentence
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"pairs": [5], "spacing_mm": [1, 1]}'])
+def test_what_a_run_knows_of_its_images_is_told_to_be_damaged(pairs, tmp_path, content):
+    run = tmp_path / "run"
+    run.mkdir()
+    write_run_config(tiny(pairs), run)
+    (run / "data.json").write_bytes(content)
+    for begin in (lambda: resume(run, Onlooker()), lambda: train(tiny(pairs), run, Onlooker())):
+        with pytest.raises(InputError) as refusal:
+            begin()
+        assert refusal.value.code == "run_damaged"
+        assert "data.json" in refusal.value.remedy
+
+
+class Unprepared(Onlooker):
+    """Stops a run while its slices are prepared."""
+
+    def progress(self, text, fraction, remaining_s):
+        if "slices" in text:
+            raise Cancelled
+
+
+def unplaced(folder):
+    """Have a folder's images say no place."""
+    for path in folder.glob("*.nii.gz"):
+        image = nibabel.load(path)
+        voxels, header = np.asarray(image.dataobj), image.header.copy()
+        bare = nibabel.Nifti1Image(voxels, None, header)
+        bare.header["qform_code"] = bare.header["sform_code"] = 0
+        nibabel.save(bare, path)
+
+
+def test_notes_on_guessed_places_are_told_by_the_start_that_begins_the_journal_and_by_no_other(pairs, tmp_path):
+    heads, run = shutil.copytree(pairs, tmp_path / "heads"), tmp_path / "run"
+    unplaced(heads)
+    told = []
+    for onlooker in (Unprepared(), Onlooker(stop_after=1), Onlooker(stop_after=1)):
+        with pytest.raises(Cancelled):
+            train(tiny(heads), run, onlooker)
+        told.append("guessed_place" in [event["code"] for event in onlooker.of("event")])
+    assert told == [False, True, False]
+
+
+def test_a_run_begun_before_it_could_be_said_trusts_guessed_places_and_any_other_can_be_told_to(pairs, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=1))
+    assert not read_run_config(run).data.trust_guessed_places
+    with pytest.raises(Cancelled):
+        train(tiny(pairs, data={"trust_guessed_places": True}), run, Onlooker(stop_after=1))
+    assert read_run_config(run).data.trust_guessed_places
+    content = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    del content["data"]["trust_guessed_places"]
+    (run / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(Cancelled):
+        train(tiny(pairs), run, Onlooker(stop_after=1))
+    assert read_run_config(run).data.trust_guessed_places
+
+
+@pytest.mark.parametrize("value", [5, None, []])
+def test_a_section_that_is_no_object_is_a_damaged_run(pairs, tmp_path, value):
+    content = {**tiny(pairs).model_dump(mode="json"), "architecture": value}
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        read_run_config(tmp_path)
+    assert refusal.value.code == "run_damaged"
 
 
 def test_a_run_that_was_ended_and_goes_on_is_not_ended_any_more(pairs, tmp_path):

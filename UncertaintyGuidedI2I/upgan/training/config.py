@@ -23,7 +23,7 @@ class _Section(BaseModel):
 
 def _kind_of_network(value: Any) -> str:
     """Name the kind of architecture; one that says nothing is ours."""
-    return str(value.get("name", "up-gan") if isinstance(value, dict) else value.name)
+    return str(value.get("name", "up-gan") if isinstance(value, dict) else getattr(value, "name", "up-gan"))
 
 
 Architecture = Annotated[
@@ -191,15 +191,19 @@ class TrainingConfig(_Section):
 
     @classmethod
     def of_run(cls, content: Mapping[str, Any]) -> Self:
-        """Read what a run of this version or an earlier one wrote; it goes on with the loss that it began with.
+        """Read what a run of this version or an earlier one wrote; it goes on with what it began with.
+
+        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie.
 
         Raises:
             ValueError: It is no configuration.
         """
-        loss = content.get("loss", {})
-        if isinstance(loss, Mapping) and "normalisation" not in loss:
-            content = {**content, "loss": {**loss, "normalisation": "slice"}}
-        return cls.model_validate(dict(content))
+        content = dict(content)
+        for name, key, former in (("loss", "normalisation", "slice"), ("data", "trust_guessed_places", True)):
+            section = content.get(name, {})
+            if isinstance(section, Mapping) and key not in section:
+                content[name] = {**section, key: former}
+        return cls.model_validate(content)
 
     @model_validator(mode="after")
     def _has_one_duration_per_phase(self) -> TrainingConfig:

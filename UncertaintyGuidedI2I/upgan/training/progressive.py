@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from upgan.distribution import GeneralizedNormal
-from upgan.errors import Cancelled, OutputError, TrainingError
+from upgan.errors import Cancelled, InputError, OutputError, TrainingError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
 from upgan.training import checkpoint
@@ -108,7 +108,7 @@ class ProgressiveTraining:
             self._journal = Journal(self.folder, self.state.journal, self.state.total_steps, self.watch.line)
         self._clock = self._saved = self._closed = time.monotonic()
         try:
-            for code, sentence in self.data.notes:
+            for code, sentence in (*(() if resumed else self.data.notes), *self.data.warnings):
                 self._tell(code, sentence)
             if resumed:
                 if told:
@@ -307,18 +307,30 @@ class ProgressiveTraining:
     def _measure_kept(self) -> None:
         """Measure the best weights anew where an earlier version measured them by another definition."""
         state = self.state
-        path = checkpoint.path_of(self.folder, checkpoint.BEST)
-        if state.best is not None and self.fabric.is_global_zero and path.exists():
-            tensors, kept = checkpoint.load_weights(path)
-            self.cascade.load_state_dict(tensors)  # The last checkpoint's come back with the stage.
-            trained, state.phases_trained = state.phases_trained, kept["phases_trained"]
+        state.measure = MEASURE
+        if state.best is None or not self.fabric.is_global_zero:
+            return
+        # Where the run goes on between two stages, the next one begins with these.
+        handed_on = {name: tensor.clone() for name, tensor in self.cascade.state_dict().items()}
+        trained = state.phases_trained
+        try:
+            tensors, kept = checkpoint.load_weights(checkpoint.path_of(self.folder, checkpoint.BEST))
+            self.cascade.load_state_dict(tensors)
+            state.phases_trained = kept["phases_trained"]
             data, predict = self.data, self._predicting(self.cascade)
             figures = validate(predict, data.cache, data.split.validation, data.task, self.fabric.device)
             again = replace(state.best, mae=figures[state.phases_trained]["mae"])
             # Of a stage's best that is another there is no such measure: the next epoch takes its place.
             state.stage_best = again if state.stage_best == state.best else None
-            state.best, state.phases_trained = again, trained
-        state.measure = MEASURE
+            state.best = again
+        except InputError as error:
+            if error.code not in ("no_checkpoint", "checkpoint_unreadable"):
+                raise
+            # No reason to end a training whose last checkpoint is whole: the next epoch is the best.
+            state.best = state.stage_best = None
+        finally:
+            state.phases_trained = trained
+            self.cascade.load_state_dict(handed_on)
 
     def _preview(self, stage: int, epoch: int) -> None:
         """Show what the weights make of the first validation subject."""

@@ -15,7 +15,7 @@ from upgan.training import checkpoint
 from upgan.training.config import TrainingConfig
 from upgan.training.journal_reader import JOURNAL
 from upgan.training.stage import StagePlan
-from upgan.training.state import Best, RunState
+from upgan.training.state import RunState
 
 
 class Recovered(NamedTuple):
@@ -121,19 +121,18 @@ def _at_the_end_of(kept: RunState, index: int, plans: Sequence[StagePlan], lines
     next_stage = _begun(lines, plans[index + 1]) if index + 1 < len(plans) else None
     before = [line for line in lines if next_stage is None or line.at < next_stage]
     steps: dict[int, int] = {}
-    best, seconds = None, kept.seconds
+    seconds = kept.seconds
     for _, line in before:
         if line.get("kind") == "steps":
             steps[line["stage"]], seconds = line["step"], line["seconds"]
-        elif line.get("kind") == "validation" and line["best"]:
-            mae = line["phases"][max(line["phases"], key=int)]["mae"]
-            best = Best(line["stage"], line["epoch"], mae)
     state = RunState(
         total_steps=sum(steps.values()),
         seconds=seconds,
         phases_trained=kept.phases_trained,
-        best=best or kept.best,
+        # As it was when the stage's outcome was kept, after which the stage brought nothing better.
+        best=kept.best,
         journal=kept.journal if next_stage is None else next_stage,
+        measure=kept.measure,
     )
     state.begin_stage(index + 1)
     return state

@@ -29,6 +29,13 @@ _NAMED = 5
 # Told how far the preparation is: text, fraction, seconds left; may raise Cancelled.
 Progress = Callable[[str, float, float | None], None]
 
+# Codes and sentences.
+Notes = tuple[tuple[str, str], ...]
+
+# In data.json: places that are not absolute are within the run's folder. Earlier versions wrote places as given.
+_RELATIVE_TO = "relative_to"
+_RUN = "run"
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -38,13 +45,15 @@ class RunData:
         task: The translation.
         split: Subjects' names.
         cache: Their slices.
-        notes: What the journal is to tell of them, each a code and a sentence.
+        notes: What the journal tells of them once, when the run begins, each a code and a sentence.
+        warnings: What it tells of them at this start, likewise.
     """
 
     task: Task
     split: Split
     cache: SliceCache
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: Notes = ()
+    warnings: Notes = ()
 
 
 def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Task]:
@@ -57,8 +66,32 @@ def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Ta
 
 def place_of(config: TrainingConfig, folder: Path) -> Path:
     """Where a run's images were said to be last: as configured, or where they were moved to since."""
-    path = folder / DATA
-    return Path(read_json(path).get("path", config.data.path)) if path.exists() else config.data.path
+    return Path(read_data(folder).get("path", config.data.path)) if (folder / DATA).exists() else config.data.path
+
+
+def read_data(folder: Path) -> dict[str, Any]:
+    """Read what a run's folder says of its images: data.json.
+
+    Raises:
+        InputError: ``run_damaged``.
+    """
+    try:
+        content = dict(read_json(folder / DATA))
+        for entry in content["pairs"]:
+            _files_of(entry, folder)
+            str(entry["sha256"])
+        _, _ = content["spacing_mm"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, DATA) from error
+    return content
+
+
+def _damaged(folder: Path, name: str) -> InputError:
+    return InputError(
+        "run_damaged",
+        f"{name} of the training in {folder} is missing or damaged.",
+        f"Put a copy of {name} back, or begin the training anew in another folder.",
+    )
 
 
 def prepare_data(
@@ -86,16 +119,18 @@ def prepare_data(
         Cancelled: By ``progress``.
     """
     data, task = data_of(config, base)
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: Notes = ()
+    warnings: Notes = ()
     if fabric.is_global_zero:
         base_sha256 = base.sha256 if base else None
-        if (folder / DATA).exists() and read_json(folder / DATA)["base_sha256"] != base_sha256:
+        if (folder / DATA).exists() and read_data(folder).get("base_sha256") != base_sha256:
             raise base_changed(str(config.base))
         if moved_to is not None:
             find_again(data, folder, moved_to, progress)
-        notes = _prepare(config, data, task, base_sha256, folder, fabric, progress, are_known=moved_to is not None)
+        is_moved = moved_to is not None
+        notes, warnings = _prepare(config, data, task, base_sha256, folder, fabric, progress, are_known=is_moved)
     fabric.barrier()
-    return RunData(task, Split(**read_json(folder / SPLIT)), SliceCache.open(folder / CACHE), notes)
+    return RunData(task, _read_split(folder), SliceCache.open(folder / CACHE), notes, warnings)
 
 
 def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progress) -> None:
@@ -116,7 +151,7 @@ def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progres
             "run_not_begun", "This training has not looked at any images yet.", "Correct data.path and start it anew."
         )
     moved_to = moved_to.absolute()
-    content = read_json(folder / DATA)
+    content = read_data(folder)
     found = {pair.subject: pair for pair in find_pairs(data.model_copy(update={"path": moved_to}))}
     missing = [entry["subject"] for entry in content["pairs"] if entry["subject"] not in found]
     if missing:
@@ -135,7 +170,7 @@ def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progres
         if checksum != entry["sha256"]:
             raise images_changed(files.subject)
         entry |= _places(files, folder)
-    write_json(folder / DATA, {**content, "path": str(moved_to)})
+    write_json(folder / DATA, {**content, _RELATIVE_TO: _RUN, "path": str(moved_to)})
 
 
 def _prepare(
@@ -148,9 +183,8 @@ def _prepare(
     progress: Progress,
     *,
     are_known: bool,
-) -> tuple[tuple[str, str], ...]:
-    """Prepare the data; returns what the journal is to tell of them. Images that ``are_known`` are those of before."""
-    notes: tuple[tuple[str, str], ...] = ()
+) -> tuple[Notes, Notes]:
+    """Prepare the data; returns ``RunData``'s notes and warnings. Images that ``are_known`` are those of before."""
 
     def count(text: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
@@ -174,16 +208,19 @@ def _prepare(
                 "task": task.model_dump(mode="json"),
                 "statement": data.statement or _statement_of(data),
                 "base_sha256": base_sha256,
+                # The slices take their time: the journal may be begun by another start than this.
+                "notes": notes,
+                _RELATIVE_TO: _RUN,
             },
         )
-    content, parts = read_json(folder / DATA), read_json(folder / SPLIT)
-    seen = {*parts["train"], *parts["validation"]}
-    pairs = [files_of(entry, folder) for entry in content["pairs"] if entry["subject"] in seen]
+    content, split = read_data(folder), _read_split(folder)
+    seen = {*split.train, *split.validation}
+    pairs = [files for files in files_of(content, folder) if files.subject in seen]
     rows, columns = content["spacing_mm"]
     checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
     known = {pair.subject: checksums[pair.subject] for pair in pairs if are_known or missing_of(pair)}
     lost = images_not_found(pairs, folder)
-    telling, watched = count("preparing slices of patient"), parts["validation"]
+    telling, watched = count("preparing slices of patient"), split.validation
     try:
         cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, telling, known=known, measured=watched)
     except InputError as error:
@@ -196,10 +233,18 @@ def _prepare(
             raise images_changed(entry["subject"])
     if "fingerprint" not in content:
         write_json(folder / DATA, {**content, "fingerprint": cache.fingerprint})
+    noted = tuple((str(code), str(sentence)) for code, sentence in content.get("notes", ()))
     if lost is None:
-        return notes
+        return noted, ()
     told = f"{lost.sentence} It goes on with the slices that it made of them, which are whole."
-    return (*notes, ("images_not_found", told))
+    return noted, (("images_not_found", told),)
+
+
+def _read_split(folder: Path) -> Split:
+    try:
+        return Split(**read_json(folder / SPLIT))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(folder, SPLIT) from error
 
 
 def _machine(fabric: Fabric) -> str:
@@ -251,11 +296,17 @@ def _places(files: PairFiles, folder: Path) -> dict[str, str | None]:
 def _place(path: Path | None, folder: Path) -> str | None:
     if path is None:
         return None
+    path = path.absolute()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
-def files_of(entry: Mapping[str, Any], folder: Path) -> PairFiles:
-    """Read where a subject's images are, from an entry of data.json."""
+def files_of(content: Mapping[str, Any], folder: Path) -> list[PairFiles]:
+    """Where the images of a run's subjects are, as ``read_data`` gives them."""
+    root = folder if content.get(_RELATIVE_TO) == _RUN else Path()
+    return [_files_of(entry, root) for entry in content["pairs"]]
+
+
+def _files_of(entry: Mapping[str, Any], folder: Path) -> PairFiles:
     source, target = (folder / entry[side] if entry[side] else None for side in ("input", "target"))
     return PairFiles(str(entry["subject"]), source, target)
 
@@ -270,7 +321,11 @@ def images_not_found(pairs: Sequence[PairFiles], folder: Path) -> InputError | N
     missing = {pair.subject: paths for pair in pairs if (paths := missing_of(pair))}
     if not missing:
         return None
-    place = os.path.commonpath([path.parent for paths in missing.values() for path in paths])
+    folders = [path.absolute().parent for paths in missing.values() for path in paths]
+    try:
+        place = os.path.commonpath(folders)
+    except ValueError:  # On several drives.
+        place = str(folders[0])
     return InputError(
         "images_not_found",
         f"The images of {_listed(list(missing))} are not where they were when the training began: below {place}.",

@@ -16,12 +16,12 @@ from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.tasks import Task
 from upgan.training import checkpoint as checkpoints
 from upgan.training.config import DataConfig, TrainingConfig
-from upgan.training.files import DATA, MACHINE, SPLIT, read_json
+from upgan.training.files import MACHINE, SPLIT, read_json
 from upgan.training.journal_reader import read_journal
 from upgan.training.pairs import PairFiles
 from upgan.training.preparation import Pair, prepare_pair
 from upgan.training.run_config import read_run_config
-from upgan.training.run_data import base_changed, files_of, images_changed, images_not_found
+from upgan.training.run_data import base_changed, files_of, images_changed, images_not_found, read_data
 from upgan.training.splitting import Split
 
 
@@ -79,11 +79,11 @@ class TrainedRun:
             raise _unfinished(run, checkpoint)
         try:
             config = read_run_config(run)
-            content = read_json(run / DATA)
+            content = read_data(run)
             split = Split(**read_json(run / SPLIT))
             task = Task.model_validate(content["task"])
             data = config.data.model_copy(update={name: content[name] for name in ("plane", "spacing_mm")})
-            files = {entry["subject"]: files_of(entry, run) for entry in content["pairs"]}
+            files = {files.subject: files for files in files_of(content, run)}
             checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
             machine = (run / MACHINE).read_text(encoding="utf-8").strip()
             journal = read_journal(run)

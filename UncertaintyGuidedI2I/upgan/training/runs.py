@@ -146,7 +146,8 @@ def run_damaged(folder: Path, why: str) -> InputError:
         "run_damaged",
         f"The configuration of the training in {folder} is damaged: {why}.",
         f"Put a copy of {_CONFIG} back. Without one, delete that file and start the same training in the same folder "
-        "with `upgan train CONFIG.toml --output FOLDER`: it goes on from its last checkpoint.",
+        "with `upgan train CONFIG.toml --output FOLDER`: it goes on from its last checkpoint. Where the first version "
+        'began it, normalisation = "slice" belongs under [loss] of CONFIG.toml.',
     )
 
 

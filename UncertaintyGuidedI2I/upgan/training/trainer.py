@@ -52,11 +52,16 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
                 f"{folder} holds a run with another configuration.",
                 "Choose another folder, or empty this one.",
             )
-        # The same in every other respect: the images have moved.
-        moved_to = config.data.path if config.data.path != place_of(begun, folder) else None
+        # The same in every other respect: the images have moved. What the run was begun with, though, may say where
+        # they were, long after they were found again elsewhere.
+        is_former = config.data.path == begun.data.path and not config.data.path.exists()
+        moved_to = config.data.path if config.data.path != place_of(begun, folder) and not is_former else None
     if begun is None or (begun != config and not (folder / DATA).exists()):
         moved_to = None  # It has not looked at any yet, or what it began with is lost.
         write_run_config(config, folder)
+    elif config.data.trust_guessed_places and not begun.data.trust_guessed_places:
+        trusting = begun.data.model_copy(update={"trust_guessed_places": True})
+        write_run_config(begun.model_copy(update={"data": trusting}), folder)
     resume(folder, watch, moved_to)
 
 
@@ -153,9 +158,13 @@ def _base_of(config: TrainingConfig) -> Bundle | None:
 
 
 def _comparable(config: TrainingConfig, begun: TrainingConfig) -> dict[str, Any]:
-    """A configuration but for where the images are, and for what a run of the first version could not say."""
+    """A configuration but for where the images are, and for what a run of the first version could not say.
+
+    Whether guessed places are trusted decides whether images are used, and not what is made of them.
+    """
     is_first = begun.loss.normalisation == "slice"
-    return config.model_dump(mode="json", exclude={"data": {"path"}, "loss": {"normalisation"} if is_first else set()})
+    exclude = {"data": {"path", "trust_guessed_places"}, "loss": {"normalisation"} if is_first else set()}
+    return config.model_dump(mode="json", exclude=exclude)
 
 
 def _new_cascade(config: TrainingConfig) -> Cascade | PublishedCascade:
