@@ -385,7 +385,12 @@ def test_what_cannot_be_compared_is_refused(head, tmp_path):
     assert code_of(lambda: check(tmp_path, (head[0], head[1][1:], *head[2:]))) == "unequal_maps"
     assert code_of(lambda: check(tmp_path, (head[0] * np.nan, *head[1:]))) == "nothing_to_compare"
     (tmp_path / "text.npy").write_text("no array")
-    for name in ("text.npy", "absent.npy"):
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "broken.npy").write_bytes(b"PK\x03\x04")
+    np.save(tmp_path / "words.npy", np.full(SHAPE, "word"))
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, head[1])
+    for name in ("text.npy", "absent.npy", "empty.npy", "broken.npy", "words.npy", "archive.npy"):
         assert code_of(lambda name=name: check(tmp_path, head, alpha=str(tmp_path / name))) == "transfer_failed"
     assert code_of(lambda: check(tmp_path, head, output=str(tmp_path / "absent"))) == "not_writable"
 

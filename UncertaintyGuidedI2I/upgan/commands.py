@@ -11,7 +11,7 @@ from pydantic import Field
 
 from upgan.errors import InputError
 from upgan.evaluation.request import CheckArguments
-from upgan.handover import save_voxels
+from upgan.handover import load_voxels, save_voxels
 from upgan.requests import NoArguments, Validated
 from upgan.schema import Affine, Arguments, FilePath, Name
 from upgan.training_commands import training_commands
@@ -179,8 +179,8 @@ def _info(request: NoArguments, report: Report) -> dict[str, Any]:
 def _load(path: Path) -> np.ndarray:
     try:
         # Read, not mapped: on Windows a mapped file could not be removed if the viewer died meanwhile.
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return load_voxels(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             "transfer_failed", "The image did not reach the engine.", "Try again; check the temporary folder's disk."
         ) from error

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from upgan.errors import OutputError
 from upgan.writing import FULL
+
+
+def load_voxels(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """Read the voxels of a .npy file, or map them into memory.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no .npy file of real numbers, or not all of one.
+    """
+    try:
+        voxels = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (EOFError, BadZipFile) as error:
+        raise ValueError("the file is empty or broken") from error
+    if not isinstance(voxels, np.ndarray):  # an archive of several, which is left open
+        voxels.close()
+        raise ValueError("the file is an archive")
+    if voxels.dtype.kind not in "biuf":
+        raise ValueError(f"the file holds {voxels.dtype}")
+    return voxels
 
 
 def save_voxels(path: Path, voxels: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from upgan.errors import InputError
 from upgan.evaluation.comparison import compare
 from upgan.evaluation.request import CheckArguments
 from upgan.evaluation.scope import scope_in
-from upgan.handover import save_voxels
+from upgan.handover import load_voxels, save_voxels
 from upgan.hounsfield import AIR_HU, HIGHEST_HU, hounsfield
 from upgan.images.placement import apart_mm
 from upgan.resampling import Grid, Resampled, resample
@@ -104,12 +104,11 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
 
 def _read(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return load_voxels(path, mapped=True)
+    except (OSError, ValueError) as error:
         raise InputError(
             "transfer_failed", "The images did not reach the engine.", "Try again; check the temporary folder's disk."
         ) from error
-    return array
 
 
 def _known(image: np.ndarray, alpha: np.ndarray | None, beta: np.ndarray | None) -> np.ndarray:
