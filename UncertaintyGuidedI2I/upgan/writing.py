@@ -130,8 +130,8 @@ def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: 
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     for name, remark in remarks_of(placement, ijk_to_ras).items():
-        # It may hold a file name that is no Unicode.
-        image.SetMetaData(name, remark.encode("utf-8", "backslashreplace").decode("utf-8"))
+        # A remark may quote the name of a file that is not UTF-8.
+        image.SetMetaData(name, remark.encode("utf-8", "backslashreplace").decode())
     SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 

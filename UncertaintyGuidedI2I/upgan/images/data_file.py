@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from upgan.refusals import missing_data, scattered_data
@@ -21,6 +22,7 @@ def data_beside(path: Path, name: str) -> Path:
     if not name or "\0" in name or parts.is_absolute() or ".." in parts.parts or ":" in name:
         raise scattered_data(path)
     data = path.parent / parts
-    if not data.is_file():
+    # Path's own way raises where a name is too long for any file.
+    if not os.path.isfile(data):
         raise missing_data(path, name)
     return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -81,8 +82,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             name, sign, value = (part.strip() for part in line.decode("latin-1").partition("="))
             if line.strip() and (not sign or file.tell() > _LONGEST_HEADER):
                 raise not_an_image(path)
-            names_a_file = name == "ElementDataFile" and "\0" not in value and (path.parent / value).is_file()
-            if not line.endswith(b"\n") and not names_a_file:
+            if not line.endswith(b"\n") and not (name == "ElementDataFile" and os.path.isfile(path.parent / value)):
                 # Only what was begun as a MetaImage can be one cut short.
                 raise truncated(path) if fields else not_an_image(path)
             if not line.strip():

@@ -68,6 +68,8 @@ _PACKINGS: dict[str, Packing] = {
 }
 
 _SPATIAL_KINDS = ("domain", "space", "???", "none")
+# Python refuses to convert thousands of digits.
+_COUNT = re.compile(r"[0-9]{1,18}")
 _NUMBER = r"[-+0-9.eEnaifNAIF]+"
 _VECTOR = re.compile(rf"none|\(\s*{_NUMBER}\s*(?:,\s*{_NUMBER}\s*)*\)", re.IGNORECASE)
 

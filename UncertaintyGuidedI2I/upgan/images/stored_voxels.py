@@ -29,6 +29,9 @@ _BLOCK = 1 << 20
 # Of a file that is inflated at a time.
 _READ = 1 << 18
 
+# Of text, in characters.
+_LONGEST_NUMBER = 1 << 12
+
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
@@ -93,10 +96,7 @@ class ImageHeader:
 
     def _fill(self, voxels: np.ndarray, stream: IO[bytes]) -> None:
         if self.packing == "text":
-            stored = np.array(stream.read().split(), np.float64)[: voxels.size]
-            if stored.size < voxels.size:
-                raise EOFError
-            self._convert(voxels, stored)
+            self._fill_from_text(voxels, stream)
             return
         _skip(stream, self.offset)
         buffer = memoryview(bytearray(_BLOCK * self.dtype.itemsize))
@@ -107,6 +107,22 @@ class ImageHeader:
             self._convert(target, np.frombuffer(part, self.dtype))
         # Only behind the last voxel does a packed file have the check sum that vouches for them.
         stream.read(1)
+
+    def _fill_from_text(self, voxels: np.ndarray, stream: IO[bytes]) -> None:
+        filled, begun = 0, b""
+        while filled < voxels.size:
+            block = stream.read(_READ)
+            if not block and not begun:
+                raise EOFError
+            text = begun + block
+            words = text.split()
+            # The last number may go on in the next block.
+            begun = words.pop() if block and words and not text[-1:].isspace() else b""
+            if len(begun) > _LONGEST_NUMBER:
+                raise ValueError
+            numbers = np.array(words[: voxels.size - filled], np.float64)
+            self._convert(voxels[filled : filled + numbers.size], numbers)
+            filled += numbers.size
 
     def _convert(self, target: np.ndarray, stored: np.ndarray) -> None:
         if (self.slope, self.intercept) == (1.0, 0.0):
