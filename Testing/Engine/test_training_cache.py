@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import tracemalloc
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -318,8 +319,9 @@ def test_training_validation_and_test_leave_the_same_lines_of_k_space(tmp_path, 
 
 def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder):
     pytest.importorskip("torchio")
-    clean = Volume(50 * blob((3, 40, 36)), affine_of(np.diag([-1, -1, 1]), (2, 2, 2)))
-    write_volume(clean, tmp_path / "t1.nii")
+    # Each slice is of the order of 1 in network units: at the ends of a whole lump everything is nearly nothing.
+    middle = np.repeat(blob((9, 40, 36))[4:5], 3, axis=0)
+    write_volume(Volume(50 * middle, affine_of(np.diag([-1, -1, 1]), (2, 2, 2))), tmp_path / "t1.nii")
     data = DataConfig(path=tmp_path, layout="pattern", target="{subject}.nii", task="mri_motion", degradation="motion")
     cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(3.0, 3.0))
     batches = Batches(cache, ["t1"], TrainingConfig(name="x", data=data, schedule=ScheduleConfig(batch=1)), 1)
@@ -327,11 +329,19 @@ def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder
     draw_change(AugmentationConfig(), rng)
     acquired = cache.load("t1").clean[batch.names[0].number][None].astype(np.float32)
     assert acquired.shape == (1, 40, 36)
+    same_again = deepcopy(rng)
     moved = torch.from_numpy(degrade_slices(acquired, "motion", rng, (2.0, 2.0)))[None]
     rows, columns = cache.subjects["t1"].shape
     top, left = (32 - rows) // 2, (32 - columns) // 2
     found = batch.a[0, 0, top : top + rows, left : left + columns]
+    assert (rows, columns) != acquired.shape[1:]
     torch.testing.assert_close(found, resize(moved, (rows, columns))[0, 0])
+    # It is a motion that is seen, and none that pixels of the network's size would have had as well.
+    at_rest = resize(torch.from_numpy(acquired)[None], (rows, columns))
+    of_other_pixels = degrade_slices(at_rest[0].numpy(), "motion", same_again, (3.0, 3.0))
+    artefact = (found - at_rest[0, 0]).abs().mean()
+    assert artefact > 0.02 * at_rest.mean()
+    assert (found - torch.from_numpy(of_other_pixels)[0]).abs().max() > 1e-3
 
 
 # On disk
