@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from Engine.test_evaluation import write_pairs
-from Engine.training_runs import STEPS, Onlooker, all_same, kept, tiny, trained
+from Engine.training_runs import STEPS, Onlooker, all_same, kept, tiny
 from upgan.errors import Cancelled, DeviceError, InputError, OutputError, TrainingError
 from upgan.training import checkpoint, progressive
 from upgan.training.batches import Batches
@@ -41,9 +41,23 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(pairs, tmp_path_factory):
+def healthy():
+    """Who saw the run below."""
+    return Onlooker()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pairs, healthy, tmp_path_factory):
     """Everything that a run's last checkpoint holds when nothing happened to it."""
-    return trained(tiny(pairs), tmp_path_factory.mktemp("training") / "run")
+    folder = tmp_path_factory.mktemp("training") / "run"
+    train(tiny(pairs), folder, healthy)
+    return kept(folder)
+
+
+@pytest.fixture(scope="module")
+def usual_rates(uninterrupted, healthy):
+    """Rate by stage and step of a run to which nothing happened."""
+    return {(line["stage"], line["step"]): line["rate"] for line in healthy.of("steps")}
 
 
 def journal(run):
@@ -616,7 +630,7 @@ def poison(monkeypatch, times, step=7):
     return poisoned
 
 
-def test_after_a_nan_the_run_goes_back_names_the_batch_and_halves_the_rate(pairs, tmp_path, monkeypatch):
+def test_after_a_nan_the_run_goes_back_names_the_batch_and_halves_the_rate(pairs, usual_rates, tmp_path, monkeypatch):
     poison(monkeypatch, times=1)
     onlooker = Onlooker()
     train(tiny(pairs), tmp_path / "run", onlooker)
@@ -624,12 +638,8 @@ def test_after_a_nan_the_run_goes_back_names_the_batch_and_halves_the_rate(pairs
     assert "not a number" in event["sentence"]
     assert event["sentence"].count(" slice ") == 4  # a batch
     rates = {(line["stage"], line["step"]): line["rate"] for line in onlooker.of("steps")}
-    healthy = Onlooker()
-    monkeypatch.undo()
-    train(tiny(pairs), tmp_path / "healthy", healthy)
-    usual = {(line["stage"], line["step"]): line["rate"] for line in healthy.of("steps")}
-    assert rates[1, 9] == pytest.approx(usual[1, 9] / 2)
-    assert rates[2, 6] == pytest.approx(usual[2, 6])  # the next stage has its own
+    assert rates[1, 9] == pytest.approx(usual_rates[1, 9] / 2)
+    assert rates[2, 6] == pytest.approx(usual_rates[2, 6])  # the next stage has its own
     assert all(torch.isfinite(tensor).all() for tensor in kept(tmp_path / "run").values())
 
 
@@ -686,7 +696,7 @@ def test_a_nan_that_stays_ends_the_run_after_three_times_with_what_it_had(pairs,
     assert (state["step"], state["rollbacks"]) == (6, 3)
 
 
-def test_the_halved_rate_is_not_forgotten_when_the_run_is_killed_afterwards(pairs, tmp_path, monkeypatch):
+def test_the_halved_rate_is_not_forgotten_when_the_run_is_killed_afterwards(pairs, usual_rates, tmp_path, monkeypatch):
     poisoned = poison(monkeypatch, times=1)
 
     class Dying(Onlooker):
@@ -701,10 +711,7 @@ def test_the_halved_rate_is_not_forgotten_when_the_run_is_killed_afterwards(pair
     onlooker = Onlooker()
     resume(tmp_path / "run", onlooker)
     rates = {(line["stage"], line["step"]): line["rate"] for line in onlooker.of("steps")}
-    healthy = Onlooker()
-    train(tiny(pairs), tmp_path / "healthy", healthy)
-    usual = {(line["stage"], line["step"]): line["rate"] for line in healthy.of("steps")}
-    assert rates[1, 9] == pytest.approx(usual[1, 9] / 2)
+    assert rates[1, 9] == pytest.approx(usual_rates[1, 9] / 2)
 
 
 def test_an_error_that_grows_to_four_times_its_lowest_is_a_divergence():
