@@ -6,6 +6,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# Files whose tests take longest. They begin first: else two processes would end with one of them, the other idle.
+LONGEST = (
+    "test_fine_tuning.py",
+    "test_progressive_learning.py",
+    "test_translate_panel.py",
+    "test_training_faults.py",
+    "test_train_journey.py",
+    "test_training.py",
+    "test_memory.py",
+    "test_training_processes.py",
+    "test_self_test.py",
+    "test_train_panel.py",
+    "test_worker.py",
+    "test_cli_training.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first; the order within a file stays."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

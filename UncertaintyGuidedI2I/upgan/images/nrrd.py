@@ -24,9 +24,6 @@ MAGIC = b"NRRD000"
 _LONGEST_HEADER = 4 << 20
 _MOST_AXES = 16
 
-# Of voxels or axes; more digits are no count of anything.
-_COUNT = re.compile(r"[0-9]{1,18}")
-
 _RAS_FROM = {
     "right-anterior-superior": np.diag([1.0, 1.0, 1.0]),
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0]),
