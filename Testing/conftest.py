@@ -8,11 +8,10 @@ import pytest
 
 # Files whose tests take longest. They begin first: else two processes would end with one of them, the other idle.
 LONGEST = (
-    "test_fine_tuning.py",
+    "test_train_journey.py",
     "test_progressive_learning.py",
     "test_translate_panel.py",
     "test_training_faults.py",
-    "test_train_journey.py",
     "test_training.py",
     "test_memory.py",
     "test_training_processes.py",

@@ -137,11 +137,18 @@ def test_the_bundled_model_is_fine_tuned_on_five_heads_of_another_scanner_and_is
     assert host.messages == []
     assert not session.isBusy
 
-    metadata = json.loads(
-        (homes / "models" / "trained" / "our-scanner" / "configs" / "metadata.json").read_text("utf-8")
-    )
-    comparison = metadata["upgan"]["figures"]["compared_with"]
+    model = homes / "models" / "trained" / "our-scanner"
+    figures = json.loads((model / "configs" / "metadata.json").read_text("utf-8"))["upgan"]["figures"]
+    comparison = figures["compared_with"]
     (mae,) = [test for test in comparison["tests"] if test["key"] == "mae"]
     assert (comparison["name"], mae["patients"], mae["verdict"]) == ("pet-ct-phantom", 8, "better")
-    assert mae["p"] < 0.01
+    assert mae["largest"] < 0  # on each of them
+    assert mae["p"] < 0.01  # 2·2⁻⁸ where all eight agree
+    assert mae["difference"] < -0.05 * mae["theirs"]
+    last = figures["test"]["phases"][max(figures["test"]["phases"])]
+    assert last["coverage_90%"][0] == pytest.approx(0.9, abs=0.06)
+    card = " ".join((model / "docs" / "README.md").read_text(encoding="utf-8").split())
+    assert "better than pet-ct-phantom" in card
+    assert "Not for patients" in card
+    assert "22" in card  # patients that a certificate of the intervals would need
     assert module_widget.translatePanel.ui.modelSelector.currentData == "our-scanner"

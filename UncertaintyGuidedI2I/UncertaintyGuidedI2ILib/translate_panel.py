@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -23,6 +23,9 @@ from UncertaintyGuidedI2ILib.translation_job import Nodes, TranslationChoices, T
 from UncertaintyGuidedI2ILib.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.widgets import addMenu, select
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient
+
+if TYPE_CHECKING:
+    from upgan.library import InstalledModel
 
 DOUBLE_CLICK_S = 0.5
 RECHECK_MS = 100
@@ -233,9 +236,9 @@ class TranslatePanel(VTKObservationMixin):
         done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
         self._progress.show(" ".join([done, *provenance.get("warnings", [])]), fraction=1.0)
         self._onTranslated(nodes)
-        # What the next run will take is known better now.
-        self._checked = None
-        self._onChoicesChanged()
+        # What the next run will take is known better now; nothing else has changed that took long to find out.
+        self._showEstimate()
+        self._showState()
 
     def _onError(self, error: Exception) -> None:
         from upgan.errors import Cancelled
@@ -359,18 +362,28 @@ class TranslatePanel(VTKObservationMixin):
         self.models.showCard()
         warnings: list[str] = []
         self._refusal = preflight.refusal(node) if node is not None else ""
-        self._expected = None
-        isAble = not self._missing and self.engine.isReady
-        if model is not None and not model.problem and node is not None and isAble:
-            warnings = preflight.warnings(model, node, choices.plane) if not self._refusal else []
-            self._expected = preflight.estimate(model, node, choices, len(outputs))
+        pair = self._modelAndInput()
+        if pair is not None and not self._refusal:
+            warnings = preflight.warnings(*pair, choices.plane)
         self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)
         self.ui.warningLabel.visible = bool(warnings)
-        self.ui.estimateLabel.text = preflight.estimateText(self._expected) if self._expected else ""
-        self.ui.estimateLabel.visible = self._expected is not None
+        self._showEstimate()
         self.ui.packagesFrame.visible = bool(self._missing)
         needed = _("The engine needs packages that are not installed yet: {names}.")
         self.ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
+
+    def _modelAndInput(self) -> tuple[InstalledModel, slicer.vtkMRMLScalarVolumeNode] | None:
+        """Return them where all is there that is needed to say how they will get on."""
+        model, node = self.models.model, self._input()
+        if self._missing or not self.engine.isReady or node is None or model is None or model.problem:
+            return None
+        return model, node
+
+    def _showEstimate(self) -> None:
+        pair, choices = self._modelAndInput(), self._choices()
+        self._expected = preflight.estimate(*pair, choices, len(self._outputs())) if pair is not None else None
+        self.ui.estimateLabel.text = preflight.estimateText(self._expected) if self._expected else ""
+        self.ui.estimateLabel.visible = self._expected is not None
 
     def _showState(self) -> None:
         """Enable what makes sense now, and say why Apply does not."""
