@@ -1,6 +1,8 @@
 """The test host for panels: one application a session, a clean one for each test."""
 
 import importlib.util
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,27 @@ def host(started_host: Any) -> Iterator[Any]:
 def module_widget(host: Any) -> Any:
     """The extension's module, opened."""
     return host.open_module(MODULE / "UncertaintyGuidedI2I.py")
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Python that starts in a moment; None on systems where a process cannot be copied safely."""
+    if sys.platform != "linux" or importlib.util.find_spec("torch") is None:
+        yield None
+        return
+    from Panels.warm_python import WarmPython
+
+    python = WarmPython(tmp_path_factory.mktemp("python"))
+    yield python
+    python.end()
+
+
+@pytest.fixture
+def warm_worker(warm_python: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have workers start in it: what a test is about is not how PyTorch is imported."""
+    if warm_python is not None:
+        monkeypatch.setenv("PATH", str(warm_python.folder), prepend=os.pathsep)
+    return warm_python
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ PATIENT_S = 60
 
 
 @pytest.fixture
-def panel(host, module_widget):
+def panel(host, warm_worker, module_widget):
     panel = module_widget.translatePanel
     panel.ui.deviceSelector.currentIndex = 0
     host.wait_until(lambda: panel.engine.isReady)
@@ -88,8 +88,15 @@ def scratch_folders():
     return list(Path(slicer.app.temporaryPath).glob("upgan-*"))
 
 
-def nothing_is_left():
-    return children_of(os.getpid()) == set() and scratch_folders() == []
+@pytest.fixture
+def nothing_is_left(warm_worker):
+    """Tell whether neither processes nor files of a run are there."""
+
+    def look():
+        workers = warm_worker.workers() if warm_worker is not None else set()
+        return children_of(os.getpid()) | workers == set() and scratch_folders() == []
+
+    return look
 
 
 def test_the_user_translates_the_sample_and_finds_the_outputs_on_its_grid(host, panel, apply, pet):
@@ -142,7 +149,7 @@ def test_a_second_run_on_the_warm_worker_adds_less_than_half_a_second(host, pane
     assert min(added) < 0.5
 
 
-def test_cancel_is_idle_in_less_than_a_second_and_leaves_nothing(host, panel, apply, pet):
+def test_cancel_is_idle_in_less_than_a_second_and_leaves_nothing(host, panel, apply, pet, nothing_is_left):
     apply(until=lambda: at_work(panel))
     pause(host, 0.5)
     before = volumes()
@@ -175,7 +182,7 @@ def test_after_the_worker_was_killed_the_panel_says_so_and_the_next_run_works(ho
     assert panel.ui.statusLabel.text.startswith("Done in")
 
 
-def test_deleting_the_input_during_the_run_cancels_it_without_a_pop_up(host, panel, apply, pet):
+def test_deleting_the_input_during_the_run_cancels_it_without_a_pop_up(host, panel, apply, pet, nothing_is_left):
     apply(until=lambda: at_work(panel))
     slicer.mrmlScene.RemoveNode(pet)
     host.wait_until(lambda: idle(panel), 2)
@@ -184,7 +191,7 @@ def test_deleting_the_input_during_the_run_cancels_it_without_a_pop_up(host, pan
     assert host.messages == []
 
 
-def test_closing_the_scene_during_the_run_cancels_it_without_a_pop_up(host, panel, apply, pet):
+def test_closing_the_scene_during_the_run_cancels_it_without_a_pop_up(host, panel, apply, pet, nothing_is_left):
     apply(until=lambda: at_work(panel))
     host.close_scene()
     host.wait_until(lambda: idle(panel), 2)
@@ -212,6 +219,32 @@ def test_the_scene_may_be_closed_at_any_stage_of_the_run(host, panel, module_wid
     host.wait_until(lambda: scratch_folders() == [] or not panel.isBusy, 5)
     assert host.messages == []
     panel._onProgress = progress
+
+
+def test_a_cancel_between_the_results_and_their_showing_takes_them_out_again(
+    host, panel, apply, small_pet, choices, monkeypatch
+):
+    from UncertaintyGuidedI2ILib.translation_job import TranslationJob
+    from upgan.errors import Cancelled
+
+    receive = TranslationJob.receive
+
+    def receive_and_cancel(self, result):
+        steps = receive(self, result)
+        for _ in steps:
+            yield
+            if len(volumes()) > 1:
+                steps.close()
+                raise Cancelled
+
+    monkeypatch.setattr(TranslationJob, "receive", receive_and_cancel)
+    choices.allPhases = True
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    apply(until=lambda: idle(panel))
+    assert panel.ui.statusLabel.text.startswith("Cancelled")
+    assert volumes() == ["slab"]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
 
 
 def test_a_result_comes_back_from_a_saved_scene_with_phases_overlay_and_provenance(
@@ -245,7 +278,7 @@ def test_a_result_comes_back_from_a_saved_scene_with_phases_overlay_and_provenan
     assert browser.GetSelectedItemNumber() == 0
 
 
-def test_reloading_the_module_during_the_run_leaves_no_process(host, panel, apply, pet, module_widget):
+def test_reloading_the_module_during_the_run_leaves_no_process(host, panel, apply, pet, module_widget, nothing_is_left):
     apply(until=lambda: at_work(panel))
     module_widget.cleanup()
     assert nothing_is_left()

@@ -239,21 +239,25 @@ def _provenanceValue(key: str, text: str) -> Any:
 
 
 @contextmanager
-def allOrNothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
+def allOrNothing(scene: slicer.vtkMRMLScene) -> Iterator[list[slicer.vtkMRMLNode]]:
     """Remove every node that the block added if the block fails.
 
     The block must not process events: what the user adds meanwhile would be taken for its own.
+
+    Yields:
+        After the block: the nodes that it added, the newest first, for ``remove``.
     """
     before = {node.GetID() for node in _nodes(scene)}
+    added: list[slicer.vtkMRMLNode] = []
     finished = False
     try:
-        yield
+        yield added
         finished = True
     finally:
+        added += [node for node in reversed(_nodes(scene)) if node.GetID() not in before]
         if not finished:
-            for node in reversed(_nodes(scene)):
-                if node.GetID() not in before:
-                    remove(node, scene)
+            for node in added:
+                remove(node, scene)
 
 
 def _setUnits(node: slicer.vtkMRMLScalarVolumeNode, output: OutputName) -> None:

@@ -22,6 +22,7 @@ from UncertaintyGuidedI2ILib.scene import (
     ijkToRAS,
     modality,
     refuseOtherThanScalarVolume,
+    remove,
     sourceName,
 )
 from UncertaintyGuidedI2ILib.worker_client import WorkerClient
@@ -108,9 +109,16 @@ class TranslationJob(WorkerJob):
             outputs.append(Output(what, image, entry["maximum"]))
         provenance = {**result["provenance"], "run": uuid.uuid4().hex}
         hints = DisplayHints.of(result["display"])
-        with allOrNothing(self.scene):
+        with allOrNothing(self.scene) as added:
             nodes = addOutputs(self._input(), outputs, result["image_name"], hints, provenance)
             nodes = _asSequences(outputs, nodes)
+        try:
+            # What the panels make of the result has an event of its own: both in one would hold the viewer too long.
+            yield
+        except GeneratorExit:
+            for node in added:
+                remove(node, self.scene)
+            raise
         return nodes, float(provenance["seconds"])
 
     def _input(self) -> slicer.vtkMRMLScalarVolumeNode:

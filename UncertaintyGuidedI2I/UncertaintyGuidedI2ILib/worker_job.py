@@ -71,7 +71,10 @@ class WorkerJob(VTKObservationMixin, ABC):
 
     @abstractmethod
     def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[Any, ...]]:
-        """Read the worker's answer in small steps, add to the scene in the last one, and return what came of it."""
+        """Read the worker's answer in small steps, add to the scene in one of them, and return what came of it.
+
+        Where it is closed before its end, nothing of it stays in the scene.
+        """
 
     def cancel(self) -> None:
         """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended. Nothing where it does not run."""

@@ -1,0 +1,78 @@
+"""The process behind ``warm_python.py``: imports what a worker needs but none of ours, and copies itself when asked.
+
+It is nobody's child, so that tests which look for processes left behind do not find it, and ends when its stdin closes.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+import nibabel  # noqa: F401
+import pydantic  # noqa: F401
+import pydicom.pixels  # noqa: F401
+import safetensors.torch  # noqa: F401
+import SimpleITK  # noqa: F401
+import torch  # noqa: F401
+
+
+def serve(address: str) -> None:
+    """Wait for launchers at an address, until stdin closes."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        if os.fork():
+            os._exit(0)
+        print(os.getpid(), flush=True)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            if not os.fork():
+                listener.close()
+                _answer(connection)
+            connection.close()
+    os._exit(0)
+
+
+def _answer(connection: socket.socket) -> None:
+    """Run what a launcher asks for in another copy, and tell how that ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as request:
+        arguments, environment, folder = json.load(request)
+    worker = os.fork()
+    if not worker:
+        connection.close()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        _become(arguments)
+    for stream in (*range(3), *streams):
+        os.close(stream)
+    code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    connection.sendall(str(code if code >= 0 else 128 - code).encode())
+    os._exit(0)
+
+
+def _become(arguments: list[str]) -> None:
+    """Do what ``python -c CODE ARGUMENTS…`` does."""
+    option, code, *rest = arguments
+    assert option == "-c"
+    sys.argv[:] = [option, *rest]
+    sys.path[0] = ""
+    try:
+        exec(code, {"__name__": "__main__"})
+    except Exception:  # noqa: BLE001 - printed, as an interpreter does
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
