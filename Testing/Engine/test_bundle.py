@@ -37,8 +37,9 @@ def test_what_was_written_verifies_and_loads_the_same_weights_in_half_precision(
     from Engine.conftest import seasoned_cascade
 
     assert problems(tiny_bundle.folder) == []
+    written = seasoned_cascade().state_dict()
     for name, tensor in Bundle.open(tiny_bundle.folder).load_cascade().state_dict().items():
-        expected = seasoned_cascade().state_dict()[name]
+        expected = written[name]
         torch.testing.assert_close(tensor, expected.half().float() if tensor.is_floating_point() else expected)
 
 

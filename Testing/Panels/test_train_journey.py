@@ -124,7 +124,7 @@ def test_the_bundled_model_is_fine_tuned_on_five_heads_of_another_scanner_and_is
     ui.advancedGroup.collapsed = False
     host.wait_until(lambda: ui.jointEpochsSpinBox.enabled, PATIENT_S)
     assert ui.presetSelector.currentData == "fine-tune"
-    ui.jointEpochsSpinBox.value = 4
+    ui.jointEpochsSpinBox.value = 2
     ui.jointRateSpinBox.value = 5e-4
 
     host.wait_until(lambda: ui.startButton.enabled, PATIENT_S)
