@@ -1,4 +1,7 @@
-"""A large volume passes through the engine and onto the disk within the memory and time of a modest computer."""
+"""A large volume passes through the engine and onto the disk within the memory and time of a modest computer.
+
+A quarter of one does here; the whole, and its limits, are in ``Testing/Benchmarks/test_large_volume.py``.
+"""
 
 import json
 import os
@@ -16,11 +19,10 @@ from Engine.conftest import seasoned_cascade
 from upgan.bundle import write_bundle
 from upgan.tasks import PET_TO_CT
 
-SHAPE = (400, 512, 512)  # K, J, I
+ROWS = COLUMNS = 512
 SPACING = 0.5
-RAW_BYTES = 4 * int(np.prod(SHAPE))
-MOST_MEMORY = 4e9
-MOST_SECONDS = 60
+# Of PyTorch with what it needs, whatever is translated.
+ENGINE_BYTES = 0.5e9
 
 # In a process of its own: its peak is then the engine's alone, with PyTorch and the volume itself.
 PROGRAM = """
@@ -66,36 +68,43 @@ def lively_bundle(folder: Path):
     return write_bundle(folder, cascade, {"name": "lively", "version": "1", "description": ""}, section, "card", "none")
 
 
-def test_a_large_volume_needs_less_than_four_gigabytes_and_a_minute_of_one_core(tmp_path, record_property):
+def translate_large_volume(tmp_path: Path, slices: int) -> dict[str, float]:
+    """Translate and save a volume in a process of its own; return its peak memory, bytes, and times, seconds."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("only Linux tells a process's own peak memory")
-    if shutil.disk_usage(tmp_path).free < 4 * RAW_BYTES:
-        pytest.skip("the four maps need 1.7 GB of free disk")
+    shape = (slices, ROWS, COLUMNS)
+    raw = 4 * int(np.prod(shape))
+    if shutil.disk_usage(tmp_path).free < 4 * raw:
+        pytest.skip(f"the four maps need {4 * raw / 1e9:.1f} GB of free disk")
     model, output = lively_bundle(tmp_path / "lively").folder, tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, model, output, *map(str, SHAPE), str(SPACING)],
+        [sys.executable, "-c", PROGRAM, model, output, *map(str, shape), str(SPACING)],
         env={**os.environ, "PYTHONPATH": str(Path(upgan.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         encoding="utf-8",
     )
     try:
         assert done.returncode == 0, done.stderr
-        used = json.loads(done.stdout)
-        for name, value in used.items():
-            record_property(name, value)
+        used: dict[str, float] = json.loads(done.stdout)
         wall = f"{used['wall']:.1f} s, of which {used['translated']:.1f} s translation"
         print(f"peak {used['peak'] / 1e9:.2f} GB, {wall}; {used['cpu']:.1f} s of one core")
-        assert used["peak"] < MOST_MEMORY
-        # Of one core: the seconds of a machine that does other things besides would say nothing about the engine.
-        assert used["cpu"] < MOST_SECONDS
         sizes = {path.name: path.stat().st_size for path in output.glob("*.nrrd")}
         assert set(sizes) == {f"{name}.nrrd" for name in ("pseudo_ct", "alpha", "beta", "sigma")}
-        assert sum(sizes.values()) > RAW_BYTES, "the maps are too smooth for the time to mean anything"
+        assert sum(sizes.values()) > raw, "the maps are too smooth for the time to mean anything"
         reader = SimpleITK.ImageFileReader()
         for name in sizes:
             reader.SetFileName(str(output / name))
             reader.ReadImageInformation()
-            assert reader.GetSize() == SHAPE[::-1]
+            assert reader.GetSize() == shape[::-1]
             assert reader.GetSpacing() == (SPACING,) * 3
     finally:
         shutil.rmtree(output, ignore_errors=True)  # pytest would keep it for days
+    return used
+
+
+def test_a_quarter_of_a_large_volume_needs_its_share_of_four_gigabytes_and_a_third_of_a_minute_of_one_core(tmp_path):
+    used = translate_large_volume(tmp_path, slices=100)
+    assert used["peak"] < ENGINE_BYTES + (4e9 - ENGINE_BYTES) / 4
+    # Of one core: the seconds of a machine that does other things besides would say nothing about the engine. More than
+    # a quarter of a minute, for what shares a core's caches with it makes it dearer.
+    assert used["cpu"] < 20

@@ -67,7 +67,7 @@ def journal(run):
 # Stopped, killed
 
 
-@pytest.mark.parametrize("steps", [1, 8, 9, 10, 20])
+@pytest.mark.parametrize("steps", [1, 9, 20])  # at the start, between two stages, just before the end
 def test_a_run_that_is_paused_goes_on_to_the_same_weights(pairs, uninterrupted, tmp_path, steps):
     with pytest.raises(Cancelled):
         train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=steps))

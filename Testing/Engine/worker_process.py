@@ -3,7 +3,6 @@
 import json
 import queue
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ import numpy as np
 
 from Engine.command_line import environment_of
 from upgan.bundle import Bundle
+from warm_python import executable
 
 
 class WorkerProcess:
@@ -22,7 +22,7 @@ class WorkerProcess:
         scratch.mkdir(parents=True)
         self.scratch = scratch
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "upgan.worker", "--scratch", str(scratch), *options],
+            [executable(), "-m", "upgan.worker", "--scratch", str(scratch), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

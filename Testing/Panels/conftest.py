@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,25 +54,20 @@ def module_widget(host: Any) -> Any:
     return host.open_module(MODULE / "UncertaintyGuidedI2I.py")
 
 
-@pytest.fixture(scope="session")
-def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A Python that starts in a moment; None on systems where a process cannot be copied safely."""
-    if sys.platform != "linux" or importlib.util.find_spec("torch") is None:
-        yield None
-        return
-    from Panels.warm_python import WarmPython
-
-    python = WarmPython(tmp_path_factory.mktemp("python"))
-    yield python
-    python.end()
-
-
 @pytest.fixture
-def warm_worker(warm_python: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have workers start in it: what a test is about is not how PyTorch is imported."""
-    if warm_python is not None:
-        monkeypatch.setenv("PATH", str(warm_python.folder), prepend=os.pathsep)
-    return warm_python
+def warm_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[int]]:
+    """Have workers start in a warm Python, and return what tells which live: their parent is none of this process.
+
+    What such a test is about is not how PyTorch is imported.
+    """
+    from Panels.processes import children_of
+    from warm_python import warm_python
+
+    python = warm_python()
+    if python is None:
+        return set
+    monkeypatch.setenv("PATH", str(python.launcher.parent), prepend=os.pathsep)
+    return lambda: children_of(python.pid)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def homes(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def panel(homes, module_widget):
+def panel(homes, warm_worker, module_widget):
     return module_widget.trainPanel
 
 

@@ -93,8 +93,7 @@ def nothing_is_left(warm_worker):
     """Tell whether neither processes nor files of a run are there."""
 
     def look():
-        workers = warm_worker.workers() if warm_worker is not None else set()
-        return children_of(os.getpid()) | workers == set() and scratch_folders() == []
+        return children_of(os.getpid()) | warm_worker() == set() and scratch_folders() == []
 
     return look
 

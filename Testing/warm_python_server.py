@@ -5,6 +5,7 @@ It is nobody's child, so that tests which look for processes left behind do not 
 
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -61,16 +62,22 @@ def _answer(connection: socket.socket) -> None:
 
 
 def _become(arguments: list[str]) -> None:
-    """Do what ``python -c CODE ARGUMENTS…`` does."""
-    option, code, *rest = arguments
-    assert option == "-c"
+    """Do what ``python -c CODE …`` and ``python -m MODULE …`` do, with PYTHONPATH."""
+    option, what, *rest = arguments
     sys.argv[:] = [option, *rest]
-    sys.path[0] = ""
+    sys.path[0:1] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     try:
-        exec(code, {"__name__": "__main__"})
-    except Exception:  # noqa: BLE001 - printed, as an interpreter does
+        if option == "-c":
+            exec(what, {"__name__": "__main__"})
+        else:
+            assert option == "-m"
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+    except BaseException:  # noqa: BLE001 - printed, as an interpreter does
         traceback.print_exc()
         os._exit(1)
+    sys.stdout.flush()
     os._exit(0)
 
 
