@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 
 test: lint  ## Check style, types and behaviour; under 10 minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 gui: $(VENV)/.test  ## Open the module beside real slice views, in the test host instead of Slicer; needs a display
 	PYTHONPATH=Testing $(BIN)/python -m Host
