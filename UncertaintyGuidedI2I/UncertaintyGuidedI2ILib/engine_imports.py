@@ -30,6 +30,8 @@ MODULES = (
     "upgan.volume",
     "upgan.tasks",
     "upgan.domain",
+    "upgan.architecture",
+    "upgan.metadata",
     "upgan.estimate",
     "upgan.derived",
     "upgan.components",

@@ -10,8 +10,13 @@ from slicer.i18n import tr as _
 
 
 def plain(text: str) -> str:
-    """Return text that no tool tip or message box takes for markup: names in it are written by strangers."""
-    return text.replace("<", "‹")
+    """Return text that no tool tip or message box takes for markup, and in which nothing is hidden.
+
+    Names in it are written by strangers.
+    """
+    from upgan.foreign_text import escaped
+
+    return "\n".join(escaped(line) for line in text.split("\n")).replace("<", "‹")
 
 
 def showError(error: Exception) -> str:
@@ -21,6 +26,7 @@ def showError(error: Exception) -> str:
         error: An ``UpganError``; anything else is a defect of ours, shown and logged with its traceback.
     """
     from upgan.errors import UpganError
+    from upgan.foreign_text import escaped
 
     if not isinstance(error, UpganError):
         sentence = _("The module failed unexpectedly.")
@@ -29,4 +35,4 @@ def showError(error: Exception) -> str:
         slicer.util.errorDisplay(sentence, detailedText=plain(details))
         return sentence
     slicer.util.errorDisplay(plain(f"{error.sentence}\n\n{error.remedy}"), detailedText=plain(str(error)))
-    return error.sentence
+    return escaped(error.sentence)

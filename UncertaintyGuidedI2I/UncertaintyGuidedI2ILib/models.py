@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ _NOT_FOR_PATIENTS = re.compile(r"\b(not|no|never|only)\b", re.IGNORECASE)
 
 # Statistics of normalisation layers travel with the weights but are not learned.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_LARGEST_HEADER = 16 << 20
+_LARGEST_HEADER = 1 << 20
 
 
 def installedModels() -> list[InstalledModel]:
@@ -41,7 +42,7 @@ def modelLabel(model: InstalledModel) -> str:
     """Return one line for a selector: "pet-ct-phantom (bundled)"."""
     origins = {"bundled": _("bundled"), "trained": _("trained here"), "imported": _("imported")}
     remarks = [origins[model.origin], *([_("cannot be used")] if model.problem else [])]
-    return _("{name} ({remarks})").format(name=model.name, remarks=", ".join(remarks))
+    return _("{name} ({remarks})").format(name=_INVISIBLE.sub("", model.name), remarks=", ".join(remarks))
 
 
 def cardHtml(model: InstalledModel) -> str:
@@ -159,8 +160,10 @@ def _weights(path: Path) -> tuple[int, int]:
         OSError: It cannot be read.
         ValueError: Its header is not one; or TypeError, AttributeError, RecursionError, by what it is instead.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    from upgan.unpacking import open_plain
+
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > min(size, _LARGEST_HEADER):
             raise ValueError("no header of a safetensors file")
@@ -179,10 +182,11 @@ def _weights(path: Path) -> tuple[int, int]:
 def _licence(folder: Path) -> str:
     """Return the title of a licence: the first two lines with anything in them."""
     from upgan.library import LICENCE
+    from upgan.unpacking import open_plain
 
     try:
-        with (folder / LICENCE).open(encoding="utf-8", errors="replace") as file:
-            lines = [line.strip() for line in file.read(4096).splitlines()]
+        with open_plain(folder / LICENCE) as file:
+            lines = [line.strip() for line in file.read(4096).decode("utf-8", "replace").splitlines()]
     except OSError:
         return _escaped(_("Its LICENSE cannot be read."))
     return _escaped(", ".join([line for line in lines if line][:2])[:160])

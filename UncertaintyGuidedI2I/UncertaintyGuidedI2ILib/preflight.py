@@ -44,16 +44,19 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
     """Return sentences on why this model may do badly with this volume, in some 10 ms for any size.
 
     Args:
-        model: A usable one.
+        model: One without a problem that a list can see; what its metadata say more may be wrong still, and is told.
         node: A volume that is not refused; its voxels are looked at in place.
         plane: Of ``PLANES``.
     """
-    from upgan.domain import Domain, misfits
-    from upgan.tasks import Task
+    from upgan.domain import misfits
+    from upgan.errors import BundleError
+    from upgan.metadata import checked_metadata
 
-    section = model.metadata["upgan"]
-    domain = Domain.model_validate(section["domain"]) if section.get("domain") else None
-    found = misfits(Task.model_validate(section["task"]), domain, _volume(node), _plane(plane))
+    try:
+        section = checked_metadata(model.metadata).upgan
+    except BundleError as error:
+        return [f"{error.sentence} {error.remedy}"]
+    found = misfits(section.task, section.domain, _volume(node), _plane(plane))
     placement = placementOf(node)
     return found if placement.is_certain else [placement.sentence, *found]
 
@@ -103,14 +106,17 @@ def estimate(
     from upgan.errors import UpganError
     from upgan.estimate import estimate as estimated
     from upgan.estimate import rate_of
+    from upgan.metadata import checked_metadata
 
     keys = tuple(f"{SETTINGS_KEY}/{name}/{choices.device}/{choices.precision}" for name in (model.name, ANY_MODEL))
     kinds, runs = zip(*(_remembered(key) for key in keys), strict=True)
     kind = next(filter(None, kinds), _kind(choices.device))
     try:
         refuseOtherThanScalarVolume(node)
+        # Numbers of a stranger's: a billion phases would be counted for ever.
+        section = checked_metadata(model.metadata).upgan
         cost = estimated(
-            model.metadata["upgan"],
+            section.model_dump(),
             slicer.util.arrayFromVolume(node).shape,
             ijkToRAS(node),
             plane=_plane(choices.plane),

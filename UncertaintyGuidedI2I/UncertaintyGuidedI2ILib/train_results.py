@@ -275,7 +275,7 @@ class ResultsSection:
         """Say in the tool tip what the selector may have no room for."""
         what = _("Which state of the networks to keep, with its error on the validation patients.")
         selector = self._ui.checkpointSelector
-        selector.toolTip = f"{selector.currentText}\n{what}".strip()
+        selector.toolTip = plain(f"{selector.currentText}\n{what}".strip())
 
     def _figure(self, checkpoint: str, keepsBest: bool) -> str:
         found = self.history.errorOf(checkpoint, keepsBest)

@@ -261,7 +261,7 @@ class TranslatePanel(VTKObservationMixin):
         if not isinstance(error, UpganError) or error.code != "not_finite":
             return False
         question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
-        return bool(slicer.util.confirmOkCancelDisplay(question.format(refusal=error.sentence)))
+        return bool(slicer.util.confirmOkCancelDisplay(plain(question.format(refusal=error.sentence))))
 
     def _endRun(self) -> None:
         self._job = None

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 import upgan
 from upgan import cli_training
 from upgan.errors import UpganError
 from upgan.progress_bar import counting_bar, translation_bar
+from upgan.terminal import echo, marked, warn
+from upgan.terminal import messages as _messages
 from upgan.worker import GRACE_S
 
 # Commands import the engine themselves: `upgan --help` should not wait for torch.
@@ -30,8 +30,6 @@ bundle_app = typer.Typer(help="List, install, remove, verify and make models.", 
 simulate_app = typer.Typer(help="Make simulated data.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(simulate_app, name="simulate")
-
-_messages = Console(stderr=True, highlight=False)
 
 
 def _finite(value: float | None) -> float | None:
@@ -97,10 +95,9 @@ def translate(
     engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
     volume = read_volume(image, series=series)
     for sentence in engine.warnings(volume, plane.value if plane else None):
-        _messages.print(f"[yellow]Warning:[/] {escape(sentence)}", soft_wrap=True)
+        warn(sentence)
     if file_format is Formats.nifti and not opens_as_nifti(volume):
-        sentence = "The image's axes are slanted. ITK and Slicer open no such NIfTI file: write NRRD (--format nrrd)."
-        _messages.print(f"[yellow]Warning:[/] {sentence}", soft_wrap=True)
+        warn("The image's axes are slanted. ITK and Slicer open no such NIfTI file: write NRRD (--format nrrd).")
     with OutputFolder(output) as folder:
         with translation_bar(_messages) as update:
             translation = engine.translate(
@@ -115,7 +112,7 @@ def translate(
     seconds = translation.provenance["seconds"]
     _messages.print(f"{seconds:.1f} s on {engine.device} in {translation.provenance['precision']}")
     for name in names:
-        typer.echo(output / name)
+        echo(output / name)
 
 
 app.command("train")(cli_training.train)
@@ -131,7 +128,7 @@ def info() -> None:
     from upgan.devices import choose_precision, devices
     from upgan.library import installed_models
 
-    typer.echo(f"upgan {upgan.__version__}, PyTorch {torch.__version__}")
+    echo(f"upgan {upgan.__version__}, PyTorch {torch.__version__}")
     for device in devices():
         memory = (
             f", {device.free / 2**30:.1f} of {device.total / 2**30:.1f} GiB free"
@@ -139,13 +136,13 @@ def info() -> None:
             else ""
         )
         if device.problem:
-            typer.echo(f"device  {device.name}: {device.description}: {device.problem}")
+            echo(f"device  {device.name}: {device.description}: {device.problem}")
             continue
         precision = str(choose_precision("auto", torch.device(device.name))).removeprefix("torch.")
-        typer.echo(f"device  {device.name}: {device.description}{memory}; auto precision {precision}")
+        echo(f"device  {device.name}: {device.description}{memory}; auto precision {precision}")
     for model in installed_models():
         found = problems(model.folder)
-        typer.echo(f"model   {model.name} ({model.origin}): {found[0] if found else model.folder}")
+        echo(f"model   {model.name} ({model.origin}): {found[0] if found else model.folder}")
 
 
 @app.command()
@@ -165,8 +162,8 @@ def bundle_list() -> None:
     from upgan.library import installed_models
 
     for model in installed_models():
-        version = model.metadata.get("version", "")
-        typer.echo(f"{model.name}\t{model.origin}\t{version}\t{model.folder}\t{model.problem}".rstrip())
+        version = str(model.metadata.get("version", ""))[:64]
+        echo(model.name, model.origin, version, model.folder, model.problem)
 
 
 @bundle_app.command("install")
@@ -174,7 +171,7 @@ def bundle_install(path: Annotated[Path, typer.Argument(help="A bundle's folder,
     """Verify a finished model and copy it to your models; print its name there."""
     from upgan.library import import_model
 
-    typer.echo(import_model(path).name)
+    echo(import_model(path).name)
 
 
 @bundle_app.command("remove")
@@ -182,7 +179,7 @@ def bundle_remove(name: Annotated[str, typer.Argument(help="Of a model that you 
     """Delete one of your models from the disk; its folder is printed."""
     from upgan.library import remove_model
 
-    typer.echo(remove_model(name).folder)
+    echo(remove_model(name).folder)
 
 
 @bundle_app.command("verify")
@@ -192,12 +189,12 @@ def bundle_verify(path: Annotated[Path, typer.Argument(help="A bundle's folder."
 
     found = problems(path)
     for problem in found:
-        _messages.print(f"[red]{problem.code}[/]: {escape(f'{problem.sentence} {problem.remedy}')}", soft_wrap=True)
+        _messages.print(f"[red]{problem.code}[/]: {marked(f'{problem.sentence} {problem.remedy}')}", soft_wrap=True)
     if found:
         raise typer.Exit(2)
     bundle = Bundle.open(path)
     bundle.load_cascade()
-    typer.echo(f"{bundle.metadata.name} {bundle.metadata.version}: complete, sha256 {bundle.sha256}")
+    echo(f"{bundle.metadata.name} {bundle.metadata.version}: complete, sha256 {bundle.sha256}")
 
 
 @bundle_app.command("import")
@@ -212,7 +209,7 @@ def bundle_import(
     from upgan.networks.importing import import_published
 
     bundle = import_published(checkpoints, output, task, plane.value, spacing)
-    typer.echo(bundle.folder)
+    echo(bundle.folder)
 
 
 bundle_app.command("create")(cli_training.bundle_create)
@@ -238,7 +235,7 @@ def simulate_pet_ct(
     from upgan.simulation.pet import Scanner
 
     with counting_bar(_messages, "simulating") as update:
-        typer.echo(simulate_pet_ct_pairs(subjects, output, seed, Scanner(resolution_mm=resolution), update))
+        echo(simulate_pet_ct_pairs(subjects, output, seed, Scanner(resolution_mm=resolution), update))
 
 
 def main() -> None:
@@ -249,8 +246,8 @@ def main() -> None:
     try:
         app()
     except UpganError as error:
-        _messages.print(f"[red]Error[/] ({error.code}): {escape(error.sentence)}", soft_wrap=True)
-        _messages.print(escape(error.remedy), soft_wrap=True)
+        _messages.print(f"[red]Error[/] ({error.code}): {marked(error.sentence)}", soft_wrap=True)
+        _messages.print(marked(error.remedy), soft_wrap=True)
         sys.exit(2)
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from upgan.errors import Cancelled
 from upgan.progress_bar import TrainingDisplay, counting_bar, fraction_bar
+from upgan.terminal import echo, marked, warn
+from upgan.terminal import messages as _messages
 
 if TYPE_CHECKING:
     from upgan.training.preparation import Pair
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 # Ctrl-C reaches each process of a group once from the terminal and once more from torchrun.
 _SAME_PRESS_S = 1.0
-
-_messages = Console(stderr=True, highlight=False)
 
 
 class Presets(StrEnum):
@@ -73,7 +72,7 @@ def train(
         from upgan.training.template import write_template
 
         write_template(init, (preset or Presets.quick).value, base)
-        typer.echo(init)
+        echo(init)
         return
     if config is not None:
         if output is None:
@@ -116,14 +115,14 @@ def evaluate(
     prepared = _told(prepare_pair(files, data, section.task) for files in chosen)
     with counting_bar(_messages, "evaluating") as update:
         figures = measure(engine, prepared, len(chosen), update)
-    typer.echo(json.dumps(figures, indent=2))
+    typer.echo(json.dumps(figures, indent=2))  # in which JSON escapes what is not ASCII
 
 
 def _told(pairs: Iterable[Pair]) -> Iterator[Pair]:
     """Hand pairs on, and say what is to be said of each."""
     for pair in pairs:
         for note in pair.notes:
-            _messages.print(f"[yellow]Warning:[/] {escape(f'{pair.subject}: {note}')}", soft_wrap=True)
+            warn(f"{pair.subject}: {note}")
         yield pair
 
 
@@ -136,12 +135,13 @@ def bundle_create(
     name: Annotated[str | None, typer.Option(help="Of the model; the run's if not given.")] = None,
 ) -> None:
     """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
+    from upgan.bundle import read_licence
     from upgan.training.publish import publish
 
-    text = licence.read_text(encoding="utf-8")
+    text = read_licence(licence)
     with fraction_bar(_messages) as update:
         bundle = publish(run, output, text, version, checkpoint, name, update)
-    typer.echo(bundle.folder)
+    echo(bundle.folder)
 
 
 def _run(folder: Path, config: Any, moved_to: Path | None = None) -> None:
@@ -162,12 +162,12 @@ def _run(folder: Path, config: Any, moved_to: Path | None = None) -> None:
             is_paused = True
     quoted = shlex.quote(str(folder))
     if is_paused:
-        console.print(escape(f"Paused. Go on with: upgan train --resume {quoted}"), soft_wrap=True)
+        console.print(marked(f"Paused. Go on with: upgan train --resume {quoted}"), soft_wrap=True)
         raise typer.Exit(128 + (signals[0] if signals else signal.SIGINT))
     hint = f"Make a model of it with: upgan bundle create {quoted} --output MODEL --licence FILE"
-    console.print(escape(hint), soft_wrap=True)
+    console.print(marked(hint), soft_wrap=True)
     if _rank() == 0:
-        typer.echo(folder)
+        echo(folder)
 
 
 class _InterruptibleWatch:

@@ -45,10 +45,12 @@ def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-Range = Annotated[
-    tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], Annotated[float, Field(ge=0, allow_inf_nan=False)]],
-    AfterValidator(_ordered),
-]
+# Of whatever is measured, in mm, degrees or as a ratio: real ranges lie far within.
+_LARGEST = 1e6
+
+_Limit = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
+
+Range = Annotated[tuple[_Limit, _Limit], AfterValidator(_ordered)]
 
 
 class Appearance(NamedTuple):
@@ -68,7 +70,7 @@ class Appearance(NamedTuple):
 
 
 class Domain(BaseModel):
-    """Ranges (smallest, largest) over the inputs a model was trained on.
+    """Ranges (smallest, largest) over the inputs a model was trained on, each within 0 to 1e6.
 
     Attributes:
         volumes: How many were measured.
@@ -85,7 +87,7 @@ class Domain(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    volumes: int = Field(ge=1)
+    volumes: int = Field(ge=1, le=10**9)
     plane: Plane
     pixel_mm: Range
     gap_mm: Range
@@ -124,7 +126,10 @@ class Domain(BaseModel):
             raise InputError(
                 "nothing_measured", "No training image has an object in it.", "Check the images that were trained on."
             )
-        limits = {name: (round(min(values), 4), round(max(values), 4)) for name, values in found.items()}
+        limits = {
+            name: tuple(round(min(limit, _LARGEST), 4) for limit in (min(values), max(values)))
+            for name, values in found.items()
+        }
         return cls.model_validate({"volumes": len(found["gap_mm"]), "plane": plane, **limits})
 
     def describe(self) -> str:

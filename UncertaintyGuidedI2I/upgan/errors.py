@@ -32,6 +32,10 @@ class DeviceError(UpganError):
     """The processor asked for is absent or has too little memory."""
 
 
+class ResultError(UpganError):
+    """What a model made of an image is no result."""
+
+
 class OutputError(UpganError):
     """The results cannot be written where they were asked for."""
 

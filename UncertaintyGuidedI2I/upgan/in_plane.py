@@ -15,6 +15,9 @@ MULTIPLE = 16
 # Larger than a whole patient: such a field of view comes from a wrong spacing and would exhaust any memory.
 _LARGEST_FIELD_MM = 2500.0
 
+# Of one slice: a whole body at 0.5 mm. The networks hold some hundred maps of that size at once.
+_MOST_PIXELS = 2048 * 2048
+
 
 def inner_size(
     shape: tuple[int, ...], spacing_mm: tuple[float, float], wanted_mm: tuple[float, float]
@@ -27,7 +30,7 @@ def inner_size(
         wanted_mm: The other pixel size.
 
     Raises:
-        InputError: ``absurd_field_of_view``.
+        InputError: ``absurd_field_of_view``, or ``absurd_matrix`` for more than four million pixels.
     """
     fields = [count * step for count, step in zip(shape, spacing_mm, strict=True)]
     if max(fields) > _LARGEST_FIELD_MM:
@@ -37,6 +40,13 @@ def inner_size(
             "Check the unit of the image's spacing: it must be millimetres.",
         )
     rows, columns = (max(round(field / step), 1) for field, step in zip(fields, wanted_mm, strict=True))
+    if rows * columns > _MOST_PIXELS:
+        raise InputError(
+            "absurd_matrix",
+            f"At the model's pixel size of {wanted_mm[1]:g}×{wanted_mm[0]:g} mm a slice of this image has "
+            f"{columns}×{rows} pixels, more than any network takes.",
+            "Choose a model of coarser pixels, or crop the image.",
+        )
     return rows, columns
 
 

@@ -18,11 +18,11 @@ from upgan.bundle import Bundle
 from upgan.devices import choose_device, choose_precision
 from upgan.distribution import GeneralizedNormal
 from upgan.domain import misfits
-from upgan.errors import DeviceError, InputError
+from upgan.errors import DeviceError, InputError, ResultError
 from upgan.in_plane import MULTIPLE, inner_size, resize
 from upgan.networks.folding import fold_batch_norm
 from upgan.tasks import Intensities
-from upgan.translation import PhaseMaps, Translation
+from upgan.translation import PhaseMaps, Translation, is_sound
 from upgan.volume import Plane, Reorientation, Volume, count_nonfinite
 
 # Pixels a batch holds by default: a few slices fill two cores' caches, a GPU wants many more.
@@ -94,8 +94,10 @@ class InferenceEngine:
             source: The input's path or identifier, for the provenance.
 
         Raises:
-            InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal`` or ``absurd_field_of_view``.
+            InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``absurd_field_of_view`` or
+                ``absurd_matrix``.
             DeviceError: ``out_of_memory`` when even one slice does not fit.
+            ResultError: ``not_finite_output`` when image, α, β or σ is no number somewhere.
         """
         started = time.monotonic()
         volume = _finite(volume, replace_nonfinite)
@@ -146,6 +148,8 @@ class _SliceWork:
         self.intensities = intensities
         reorientation = Reorientation.of(volume.ijk_to_ras, plane)
         self.slices = reorientation.apply(volume.voxels)
+        # First: what the slices become may be refused, and that before anything is allocated.
+        self.grid = _InPlaneGrid.of(self.slices.shape[1:], reorientation.in_plane_spacing, engine)
         self.phase_count = engine.bundle.metadata.upgan.architecture.phases
         kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
         shape = volume.voxels.shape
@@ -161,7 +165,6 @@ class _SliceWork:
             phase: tuple(reorientation.apply(array) for array in (maps.image, maps.alpha, maps.beta))
             for phase, maps in self.maps.items()
         }
-        self.grid = _InPlaneGrid.of(self.slices.shape[1:], reorientation.in_plane_spacing, engine)
 
     def run(self, progress: ProgressCallback | None, started: float) -> dict[int, PhaseMaps]:
         """Go through all slices, with half the batch again whenever memory runs out."""
@@ -214,7 +217,10 @@ class _SliceWork:
         if calibration is not None:
             # On the way out only: a later phase is guided by σ over its mean, in which the factor cancels.
             alpha = alpha * np.float32(calibration.scale[phase - 1])
-        converted = (self.intensities.denormalise(image), self.intensities.denormalise_scale(alpha), beta)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            converted = (self.intensities.denormalise(image), self.intensities.denormalise_scale(alpha), beta)
+        if not is_sound(*converted):
+            raise _not_finite(phase, self.engine)
         for view, values in zip(self.views[phase], converted, strict=True):
             view[first:last] = values
 
@@ -266,6 +272,16 @@ def _finite(volume: Volume, replacement: float | None) -> Volume:
         )
     voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
     return replace(volume, voxels=voxels)
+
+
+def _not_finite(phase: int, engine: InferenceEngine) -> ResultError:
+    """What is said of maps with NaN, infinities, or a σ that is no number."""
+    remedy = "Check the image for voxels far brighter than all others, or use another model."
+    if engine.precision != torch.float32:
+        remedy = f"Choose the precision float32. {remedy}"
+    name = engine.bundle.metadata.name
+    sentence = f"What phase {phase} of the model '{name}' made of this image is not a number everywhere."
+    return ResultError("not_finite_output", sentence, remedy)
 
 
 # What CUDA, cuBLAS, cuDNN and the host's allocators say besides torch.OutOfMemoryError.

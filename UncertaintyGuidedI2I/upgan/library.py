@@ -14,6 +14,7 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import BundleError, OutputError
-from upgan.unpacking import check_names, copy_folder, unpack
+from upgan.unpacking import LIMITS, Limits, check_names, copy_folder, open_plain, plain_files, unpack
 
 Origin = Literal["bundled", "trained", "imported"]
 
@@ -34,16 +35,25 @@ METADATA = Path("configs/metadata.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 LICENCE = Path("LICENSE")
+PARTS = (METADATA, WEIGHTS, CARD, LICENCE)
 
-# As bundles' metadata have it.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# What a model may be called.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 
-_LARGEST_METADATA = 4 << 20
+# Besides the four a model may have these in docs/, which nothing here opens: pictures and texts for its card.
+_PICTURES = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
+_TEXTS = (".md", ".txt")
+# Other data that bundles elsewhere hold. They are no part of a model here, but no sign of an attack either.
+_DATA = (".json", ".toml", ".yaml", ".yml", ".safetensors", "")
+_CODE = (b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"MZ", b"#!", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
+
+_LARGEST_METADATA = 1 << 20
+_DEEPEST_METADATA = 32
 _DRAFT = ".draft-"
 _ABANDONED_AFTER_S = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
-_AGAIN = "Get the model again from where it came from."
+AGAIN = "Get the model again from where it came from."
 
 
 @dataclass(frozen=True)
@@ -102,21 +112,29 @@ def installed_models() -> list[InstalledModel]:
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Read a model's metadata.json, of which no more is certain than that it has a section ``upgan``.
 
+    Every number in it is finite: NaN, ``Infinity`` and 1e999, which Python writes and reads as JSON, become null.
+
     Raises:
         BundleError: ``metadata_missing``, ``metadata_unreadable`` or ``unknown_architecture``.
     """
+    name = METADATA.as_posix()
     try:
-        with (folder / METADATA).open("rb") as file:
+        with open_plain(folder / METADATA) as file:
             text = file.read(_LARGEST_METADATA + 1)
-        if len(text) > _LARGEST_METADATA:
-            raise ValueError("far longer than any metadata")
-        content = json.loads(text.decode("utf-8"))
     except FileNotFoundError as error:
         raise BundleError(
-            "metadata_missing", f"The model has no {METADATA.as_posix()}.", "A MONAI bundle folder is expected."
+            "metadata_missing", f"The model has no {name}.", "A MONAI bundle folder is expected."
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError("metadata_unreadable", f"The model's {METADATA.as_posix()} is not JSON.", _AGAIN) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the folder's name
+        sentence = f"The model's {name} cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise BundleError("metadata_unreadable", sentence, AGAIN) from error
+    try:
+        if len(text) > _LARGEST_METADATA:
+            raise ValueError("far longer than any metadata")
+        content = json.loads(text.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
+        _refuse_deep([content])
+    except (ValueError, RecursionError) as error:
+        raise BundleError("metadata_unreadable", f"The model's {name} is not JSON.", AGAIN) from error
     if not isinstance(content, dict) or not isinstance(content.get("upgan"), dict):
         raise BundleError(
             "unknown_architecture",
@@ -124,6 +142,79 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             "Choose a model made by this software, or import published checkpoints with `upgan bundle import`.",
         )
     return content
+
+
+def _finite(text: str) -> float | None:
+    """A number that JSON holds; none for what is no number or beyond float64."""
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _refuse_deep(content: list[Any]) -> None:
+    """Raise where containers are nested deeper than any metadata: whoever walks them need not take care.
+
+    Raises:
+        ValueError: They are.
+    """
+    level = content
+    for _ in range(_DEEPEST_METADATA):
+        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise ValueError("nested deeper than any metadata")
+
+
+def files_of_model(folder: Path, limits: Limits = LIMITS) -> tuple[list[str], list[BundleError]]:
+    """Look at a model's files by name, kind and size, and at the first bytes of what is not the weights.
+
+    A model is its four files, and pictures and texts in ``docs/``. All others are refused, whatever they hold: what
+    nobody looks for cannot be opened by mistake.
+
+    Args:
+        folder: The model's.
+        limits: As for an import.
+
+    Returns:
+        Relative paths, and what is wrong with them; the paths are none where a fault forbids looking any further.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    try:
+        names = plain_files(folder, limits)
+        check_names(names)
+    except BundleError as error:
+        return [], [error]
+    return names, [problem for name in sorted(names) if (problem := _foreign(folder, name)) is not None]
+
+
+def _foreign(folder: Path, name: str) -> BundleError | None:
+    """Say what a file that is no part of a model is, or one that is not what its name says."""
+    path, suffix = folder / name, Path(name).suffix.lower()
+    with open_plain(path) as file:
+        start = file.read(4096)
+    if name == WEIGHTS.as_posix():
+        looks_like_code = start[8:9] != b"{"  # eight bytes of length, then the JSON header
+    else:
+        looks_like_code = start.startswith(_CODE) or suffix not in (*_DATA, *_TEXTS, *_PICTURES)
+    if looks_like_code:
+        return BundleError(
+            "holds_pickle",
+            f"The model holds {name}, which could carry code and is not opened.",
+            "Use a model whose weights are safetensors only.",
+        )
+    if name in (WEIGHTS.as_posix(), METADATA.as_posix()):
+        return None  # more is asked of them where they are read
+    is_text = name in (LICENCE.as_posix(), CARD.as_posix()) or suffix in _TEXTS
+    is_part = name == LICENCE.as_posix() or name.startswith(f"{CARD.parent.as_posix()}/")
+    if is_part and (b"\0" not in start if is_text else start.startswith(_PICTURES.get(suffix, ()))):
+        return None
+    return BundleError(
+        "foreign_file",
+        f"The model holds {name}, which is no part of a model, or not what its name says, and is not opened.",
+        f"A model is {', '.join(part.as_posix() for part in PARTS)}, and pictures and texts in docs: remove the rest.",
+    )
 
 
 def import_model(path: str | Path) -> InstalledModel:
@@ -158,7 +249,6 @@ def import_model(path: str | Path) -> InstalledModel:
             content = _without_outer_folder(content)
         metadata = read_metadata(content)
         bundle = Bundle.open(content)
-        check_names([bundle.metadata.name])
         bundle.load_cascade()
         folder = _move_in(content, home, bundle.metadata.name, metadata)
     return InstalledModel(folder.name, "imported", folder, metadata)
@@ -176,9 +266,11 @@ def add_trained(name: str, make: Callable[[Path], object]) -> InstalledModel:
         BundleError: ``bad_name`` or ``name_taken``.
         OutputError: ``not_writable``, ``disk_full`` or ``no_home``.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise BundleError(
-            "bad_name", f"A model cannot be called '{name}'.", "Use letters, digits, hyphens, dots and underscores."
+            "bad_name",
+            f"A model cannot be called '{name}'.",
+            "Use letters, digits, hyphens, dots and underscores, 128 at most.",
         )
     check_names([name])
     home = models_home() / "trained"
@@ -260,12 +352,17 @@ def _folders(home: Path) -> list[Path]:
 
 def _look(name: str, origin: Origin, folder: Path) -> InstalledModel:
     try:
-        metadata = read_metadata(folder)
+        names, faults = files_of_model(folder)
+        metadata = {} if faults and not names else read_metadata(folder)
     except BundleError as error:
         return InstalledModel(name, origin, folder, {}, f"{error.sentence} {error.remedy}")
+    except OSError as error:
+        return InstalledModel(name, origin, folder, {}, f"The model cannot be read: {error.strerror or error}. {AGAIN}")
+    for fault in faults:
+        return InstalledModel(name, origin, folder, metadata, f"{fault.sentence} {fault.remedy}")
     for part in (WEIGHTS, CARD, LICENCE):
-        if not (folder / part).is_file():
-            return InstalledModel(name, origin, folder, metadata, f"The model has no {part.as_posix()}. {_AGAIN}")
+        if part.as_posix() not in names:
+            return InstalledModel(name, origin, folder, metadata, f"The model has no {part.as_posix()}. {AGAIN}")
     return InstalledModel(name, origin, folder, metadata)
 
 

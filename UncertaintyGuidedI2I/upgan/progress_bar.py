@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from upgan.terminal import marked
 
 if TYPE_CHECKING:
     from upgan.inference import Progress as TranslationProgress
@@ -47,7 +48,7 @@ def fraction_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
         task = bar.add_task("starting", total=1.0)
 
         def update(text: str, fraction: float) -> None:
-            bar.update(task, completed=fraction, description=text)
+            bar.update(task, completed=fraction, description=marked(text))
 
         yield update
 
@@ -83,14 +84,14 @@ class TrainingDisplay:
     def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
         """Move the bar."""
         left = "" if remaining_s is None else f"{datetime.timedelta(seconds=round(remaining_s))} left"
-        self._bar.update(self._task, completed=fraction, description=text, left=left)
+        self._bar.update(self._task, completed=fraction, description=marked(text), left=left)
 
     def line(self, line: dict[str, Any]) -> None:
         """Show a line of the run's journal: every one but those of single steps, whose loss is on the bar."""
         if line["kind"] == "steps":
             self._bar.update(self._task, loss=f"loss {line['loss']:.3f}")
         else:
-            self._console.print(escape(_sentence(line)), soft_wrap=True)
+            self._console.print(marked(_sentence(line)), soft_wrap=True)
 
 
 def _sentence(line: dict[str, Any]) -> str:

@@ -9,7 +9,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+
+from upgan.foreign_text import is_visible
 
 
 class Arguments(BaseModel):
@@ -43,6 +45,16 @@ FilePath = Annotated[Path, PlainValidator(_path)]
 
 Name = Annotated[str, PlainValidator(_name)]
 """Text that may become, or be looked up as, the name of a file."""
+
+
+def _visible(text: str) -> str:
+    if not is_visible(text):
+        raise ValueError("it must be one line without control characters")
+    return text
+
+
+Label = Annotated[str, Field(max_length=200), AfterValidator(_visible)]
+"""One line that people read, such as a title: nothing in it that is not seen."""
 
 _Row = Annotated[list[Annotated[float, Field(strict=True, allow_inf_nan=True)]], Field(min_length=4, max_length=4)]
 

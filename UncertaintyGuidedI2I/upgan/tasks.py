@@ -5,51 +5,70 @@ A task is data (it travels inside a model bundle), so that a site declares its o
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from upgan.errors import InputError
+from upgan.schema import Label
 from upgan.volume import Volume
 
 # Percentiles of a strided sample of this many voxels are stable to a per mille and need no copy of a large volume.
 _SAMPLE = 2_000_000
 
 
+# What an output's file and dictionary key may not be: its companions' names, and devices of Windows.
+_RESERVED = re.compile(r"alpha|beta|sigma|provenance|.*_phase_\d+|con|prn|aux|nul|(com|lpt)\d")
+
+# Intensities, in output units: HU and SUV, and the Bq/ml of a bladder, lie far within.
+_LARGEST = 1e9
+_Positive = Annotated[float, Field(ge=1e-9, le=_LARGEST)]
+_Signed = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+
+
+def _unreserved(key: str) -> str:
+    if _RESERVED.fullmatch(key):
+        raise ValueError("is the name of another file of a result, or of a device")
+    return key
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputScale(_Frozen):
     """x = (max(v, 0) / v_ref)^power, with v_ref a percentile of the foreground.
 
     Attributes:
-        percentile: Percentile of the foreground that becomes 1.
-        power: 0.5 compresses the bright uptake of PET; 1 keeps MRI linear.
+        percentile: Percentile of the foreground that becomes 1; from 1 on.
+        power: 0.5 compresses the bright uptake of PET; 1 keeps MRI linear. Within 0.1 to 4.
     """
 
-    percentile: float = Field(99.0, gt=0, le=100)
-    power: float = Field(1.0, gt=0, le=4)
+    percentile: float = Field(99.0, ge=1, le=100)
+    power: float = Field(1.0, ge=0.1, le=4)
 
 
 class OutputScale(_Frozen):
     """v = factor·y + offset; with ``relative`` the factor is multiplied by the input's v_ref.
 
     Attributes:
-        factor: Output units per network unit (1000 HU in PET→CT).
+        factor: Output units per network unit (1000 HU in PET→CT); within 1e-6 to 1e9.
         offset: Output value of network zero (−1000 HU, air, in PET→CT: Eq. 3 multiplies by b̂, so its zero must be
-            something the guidance may lose).
+            something the guidance may lose); within ±1e9.
         relative: Whether the output is in the input's own intensity unit.
     """
 
-    factor: float = Field(1.0, gt=0)
-    offset: float = 0.0
+    factor: float = Field(1.0, ge=1e-6, le=_LARGEST)
+    offset: _Signed = 0.0
     relative: bool = False
 
 
 class Display(_Frozen):
     """How a viewer should show the outputs, in output units (fractions of the input's v_ref where relative).
+
+    Widths and maxima lie within 1e-9 to 1e9, level and threshold within ±1e9.
 
     Attributes:
         window: Width of the grey window of the image.
@@ -59,11 +78,11 @@ class Display(_Frozen):
         alpha_max: α at the top of its colour scale.
     """
 
-    window: float = Field(gt=0)
-    level: float
-    sigma_threshold: float = Field(ge=0)
-    sigma_max: float = Field(gt=0)
-    alpha_max: float = Field(gt=0)
+    window: _Positive
+    level: _Signed
+    sigma_threshold: float = Field(ge=0, le=_LARGEST)
+    sigma_max: _Positive
+    alpha_max: _Positive
 
 
 class Task(_Frozen):
@@ -74,7 +93,8 @@ class Task(_Frozen):
         title: One line for a model card or a menu.
         input_modality: DICOM modality code of the input.
         output_modality: DICOM modality code of what comes out.
-        image_key: File stem and dictionary key of the translated image.
+        image_key: File stem and dictionary key of the translated image: none of ``alpha``, ``beta``, ``sigma`` and
+            ``provenance``, which lie beside it.
         image_name: Name of the translated image for people.
         unit: Unit of image, α and σ; empty for the input's own arbitrary unit.
         input: Intensities → network.
@@ -82,13 +102,13 @@ class Task(_Frozen):
         display: Hints for the viewer.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    title: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)
+    title: Label
     input_modality: Literal["PT", "MR", "CT"]
     output_modality: Literal["PT", "MR", "CT"]
-    image_key: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    image_name: str
-    unit: str
+    image_key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64), AfterValidator(_unreserved)]
+    image_name: Label
+    unit: Annotated[Label, Field(max_length=32)]
     input: InputScale
     output: OutputScale
     display: Display

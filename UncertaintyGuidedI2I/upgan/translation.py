@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -16,6 +17,47 @@ from upgan.volume import Volume
 
 Quantity = Literal["image", "alpha", "beta", "sigma"]
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
+
+
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+def is_sound(image: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> bool:
+    """Whether these are numbers throughout, and describe distributions whose σ is one: α > 0, β > 0, σ finite.
+
+    A sum and four extremes tell, for NaN and infinities reach them, and α's largest value with β's smallest bounds σ.
+    Only where that is inconclusive is each voxel looked at.
+
+    Args:
+        image: b̂, float32, any shape.
+        alpha: α, the same shape.
+        beta: β, the same shape.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # which is what is looked for
+        if not (math.isfinite(float(image.sum())) or bool(np.isfinite(image).all())):
+            return False
+    largest_alpha, smallest_beta = float(alpha.max()), float(beta.min())
+    # NaN is not above zero.
+    if not (
+        float(alpha.min()) > 0 and smallest_beta > 0 and math.isfinite(largest_alpha) and math.isfinite(beta.max())
+    ):
+        return False
+    if largest_alpha * _sigma_of_alpha(smallest_beta) < _LARGEST_FLOAT32:  # σ/α falls as β grows
+        return True
+    return bool(np.isfinite(_sigma(alpha, beta)).all())
+
+
+def _sigma_of_alpha(beta: float) -> float:
+    """σ/α of Eq. 3 in float64."""
+    exponent = 0.5 * (math.lgamma(3 / beta) - math.lgamma(1 / beta))
+    return math.exp(exponent) if exponent < 700 else math.inf
+
+
+def _sigma(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    distribution = GeneralizedNormal(
+        torch.zeros(()), torch.from_numpy(alpha), torch.from_numpy(beta), validate_args=False
+    )
+    return distribution.stddev.numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +79,7 @@ class PhaseMaps:
         """Standard deviation σ of Eq. 3, same unit as the image, computed slice by slice to spare memory."""
         sigma = np.empty_like(self.alpha)
         for out, alpha, beta in zip(sigma, self.alpha, self.beta, strict=True):
-            distribution = GeneralizedNormal(
-                torch.zeros(()), torch.from_numpy(alpha), torch.from_numpy(beta), validate_args=False
-            )
-            out[...] = distribution.stddev.numpy()
+            out[...] = _sigma(alpha, beta)
         return sigma
 
 
@@ -93,7 +132,8 @@ class Translation:
         hints = self.task.display
         if not self.task.output.relative:
             return hints
-        return Display(**{name: value * self.reference for name, value in hints})
+        # Not validated: an input's unit may be anything.
+        return hints.model_copy(update={name: value * self.reference for name, value in hints})
 
     def outputs(self, quantities: Iterable[Quantity] = QUANTITIES) -> Iterator[Output]:
         """Yield the asked-for volumes one at a time, the last phase first; σ is computed when its turn comes."""

@@ -6,6 +6,7 @@ What passes can be laid out on every system that Slicer runs on.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from upgan.errors import BundleError
 
@@ -73,7 +74,7 @@ def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
         OSError: The folder cannot be written.
     """
     try:
-        file = archive.open("rb")
+        file = open_plain(archive, follow=True)
     except OSError as error:
         raise _unreadable(archive.name, error) from error
     with file:
@@ -101,13 +102,46 @@ def copy_folder(source: Path, folder: Path, limits: Limits = LIMITS) -> None:
         OSError: The folder cannot be written.
     """
     try:
-        names = _plain_files(source, limits)
+        names = plain_files(source, limits)
     except OSError as error:
         raise _unreadable(source.name, error) from error
     check_names(names)
     layout = _Layout(folder, limits)
     for name in names:
         layout.write(name, _file_blocks(source / name))
+
+
+def plain_files(source: Path, limits: Limits = LIMITS) -> list[str]:
+    """Relative paths of a folder's files, "/" between the parts, without what desktops leave; none is opened.
+
+    Raises:
+        BundleError: ``bundle_unsafe`` for a link, pipe, socket or device; ``bundle_too_large``.
+        OSError: A folder cannot be read.
+    """
+    names: list[str] = []
+    pending, seen, size = [source], 0, 0
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > limits.files:
+                    raise _too_many(limits)
+                path = Path(entry.path)
+                if entry.is_dir(follow_symlinks=False) and not _is_junction(path):
+                    pending.append(path)
+                elif not entry.is_file(follow_symlinks=False):
+                    raise _unsafe(entry.name, "is a link or a device, not a file")
+                elif not _is_litter(entry.name):
+                    names.append(path.relative_to(source).as_posix())
+                    size += entry.stat(follow_symlinks=False).st_size
+                    if size > limits.bytes:
+                        raise _too_large(limits)
+    return names
+
+
+def _is_junction(folder: Path) -> bool:
+    """Whether it is Windows' other kind of link, which Python tells from a folder since 3.12."""
+    return hasattr(folder, "is_junction") and folder.is_junction()
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -139,6 +173,28 @@ def check_names(names: Iterable[str]) -> None:
         folders = (name[:end] for end, letter in enumerate(name) if letter == "/")
         if any(above in files for above in folders):
             raise _unsafe(name, "is both a file and in a folder of that name")
+
+
+def open_plain(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Open a file to read its bytes; anything that could block, or lead elsewhere, is an error at once.
+
+    Args:
+        path: A stranger's file.
+        follow: Whether it may be a link, as a path may be that the user gave.
+
+    Raises:
+        OSError: It cannot be opened, or is a pipe, a socket, a device, a folder or a link.
+    """
+    kind = path.stat(follow_symlinks=follow).st_mode
+    if not stat.S_ISREG(kind):  # Opening a device can do something to it.
+        raise OSError(errno.EINVAL, "it is no plain file")
+    # And again once it is open: it may have been replaced meanwhile, and the open must not wait for a pipe's writer.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    descriptor = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 class _Layout:
@@ -201,7 +257,7 @@ def _member_blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -
 
 def _file_blocks(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             yield from _blocks(stream)
     except OSError as error:
         raise _unreadable(path.name, error) from error
@@ -210,31 +266,6 @@ def _file_blocks(path: Path) -> Iterator[bytes]:
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     while block := stream.read(_BLOCK):
         yield block
-
-
-def _plain_files(source: Path, limits: Limits) -> list[str]:
-    """Relative paths of a folder's files, "/" between the parts.
-
-    Raises:
-        BundleError: ``bundle_unsafe`` for a link, pipe, socket or device; ``bundle_too_large``.
-        OSError: A folder cannot be read.
-    """
-    names: list[str] = []
-    pending, seen = [source], 0
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                seen += 1
-                if seen > limits.files:
-                    raise _too_many(limits)
-                path = Path(entry.path)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
-                elif not entry.is_file(follow_symlinks=False):
-                    raise _unsafe(entry.name, "is a link or a device, not a file")
-                elif not _is_litter(entry.name):
-                    names.append(path.relative_to(source).as_posix())
-    return names
 
 
 def _is_litter(name: str) -> bool:
@@ -265,7 +296,7 @@ def _too_many(limits: Limits) -> BundleError:
 def _too_large(limits: Limits) -> BundleError:
     return BundleError(
         "bundle_too_large",
-        f"Unpacked it takes more than {limits.bytes / 2**30:.2g} GiB, which no model does.",
+        f"The model takes more than {limits.bytes / 2**30:.2g} GiB, which none does.",
         "Choose the model's own folder or archive.",
     )
 

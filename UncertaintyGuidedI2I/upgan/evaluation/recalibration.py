@@ -26,14 +26,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 from scipy import optimize, special, stats
 
 from upgan.errors import InputError
 from upgan.evaluation.calibration import LEVELS
+from upgan.metadata import Calibration as Calibration
 
 # Share of the patients that a conformal statement is about, and the confidence of a certificate.
 PATIENTS = 0.9
@@ -42,32 +41,6 @@ CONFIDENCE = 0.9
 # From so many patients on there is a bound at all, and one that holds with confidence.
 FEWEST_FOR_TABLE = 9
 FEWEST_FOR_CERTIFICATE = 22
-
-_Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Level = Annotated[float, Field(ge=0, le=1)]
-
-
-class Calibration(BaseModel):
-    """What was measured on validation patients to correct a model's uncertainty.
-
-    Attributes:
-        measured_on: Whose errors were looked at.
-        patients: How many.
-        voxels: Of each patient's body that the scale was fitted to, drawn at random, the same number of each.
-        scale: Factor s of each phase's α.
-        conformal: Of the last phase: share of a patient's voxels → nominal level u of the network's own central
-            intervals; None where there were too few patients to say.
-        note: What the table claims and what it does not, in words.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    measured_on: str = "validation"
-    patients: int = Field(ge=1)
-    voxels: int = Field(ge=1)
-    scale: tuple[_Factor, ...] = Field(min_length=1)
-    conformal: dict[_Level, _Level | None]
-    note: str
 
 
 def scale_factor(residual: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> float:

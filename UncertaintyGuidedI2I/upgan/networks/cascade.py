@@ -4,46 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
+from upgan.architecture import CascadeArchitecture as CascadeArchitecture
 from upgan.distribution import GeneralizedNormal
-from upgan.networks.unet import STARTING_CONCENTRATION, Generator
-
-
-class CascadeArchitecture(BaseModel):
-    """What is needed to build the networks of a UP-GAN before its weights are loaded.
-
-    Attributes:
-        name: Kind of architecture.
-        phases: M, the number of generators (3 in the paper).
-        width: Channels of each U-Net's finest level (64 in the paper).
-        deepest: Channels of the two deepest levels, as a multiple of the width.
-        attention: Whether σ weights the image handed on (Eq. 3); off for the paper's ablation.
-        concentration_range: Limits of β.
-        scale_floor: Smallest α in network units.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Literal["up-gan"] = "up-gan"
-    phases: int = Field(3, ge=1, le=16)
-    width: int = Field(64, ge=1, le=512)
-    deepest: int = Field(8, ge=1, le=8)
-    attention: bool = True
-    concentration_range: tuple[float, float] = (0.3, 8.0)
-    scale_floor: float = Field(0.01, gt=0)
-
-    @field_validator("concentration_range")
-    @classmethod
-    def _holds_the_start(cls, value: tuple[float, float]) -> tuple[float, float]:
-        low, high = value
-        if not 0 < low < STARTING_CONCENTRATION < high <= 100:
-            raise ValueError(f"must be positive and hold {STARTING_CONCENTRATION:g}, where training starts")
-        return value
+from upgan.networks.unet import Generator
 
 
 def attention(sigma: Tensor) -> Tensor:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from upgan.bundle import Bundle, software_versions, write_bundle
-from upgan.errors import InputError
+from upgan.bundle import Bundle, refuse_existing, software_versions, write_bundle
+from upgan.errors import BundleError, InputError
+from upgan.library import NAME
 from upgan.networks.published import load_published_cascade
 from upgan.tasks import TASKS
-from upgan.volume import Plane
+from upgan.unpacking import check_names
+from upgan.volume import SPACING_LIMITS_MM, Plane
 
 _CARD = """# {name}
 
@@ -33,18 +37,27 @@ def import_published(
 
     Args:
         checkpoints: One ``.pth`` per phase, in order.
-        folder: Of the new bundle.
+        folder: Of the new bundle; its name becomes the model's.
         task: Name of a built-in task.
         plane: Of the slices it was trained on.
-        spacing_mm: Their pixel size (rows, columns).
+        spacing_mm: Their pixel size (rows, columns), within the limits of images' spacing.
 
     Raises:
-        InputError: ``unknown_task``.
+        InputError: ``unknown_task``, ``bad_name`` or ``absurd_spacing``.
         BundleError: A checkpoint is unsafe, unreadable or of something else.
         OutputError: The bundle cannot be written.
     """
     if task not in TASKS:
         raise InputError("unknown_task", f"There is no task '{task}'.", f"Choose one of {', '.join(TASKS)}.")
+    _refuse_bad_name(folder.name)
+    low, high = SPACING_LIMITS_MM
+    if not all(low <= step <= high for step in spacing_mm):
+        raise InputError(
+            "absurd_spacing",
+            f"Slices cannot have pixels of {spacing_mm[0]:g} × {spacing_mm[1]:g} mm.",
+            f"Give the rows' and the columns' distance in millimetres, from {low:g} to {high:g}.",
+        )
+    refuse_existing(folder)
     cascade = load_published_cascade(checkpoints)
     channels = {"type": "image", "dtype": "float32", "spatial_shape": ["16*n", "16*n"], "is_patch_data": False}
     metadata = {
@@ -64,3 +77,26 @@ def import_published(
     section = {"task": TASKS[task].model_dump(mode="json"), "plane": plane, "spacing_mm": list(spacing_mm)}
     card = _CARD.format(name=folder.name, title=TASKS[task].title)
     return write_bundle(folder, cascade, metadata, section, card, _LICENCE)
+
+
+def _refuse_bad_name(name: str) -> None:
+    """Refuse a folder's name that no model may have, with the nearest that it may.
+
+    Raises:
+        InputError: ``bad_name``.
+    """
+    try:
+        check_names([name])
+        is_good = re.fullmatch(NAME, name) is not None
+    except BundleError:
+        is_good = False
+    if is_good:
+        return
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    nearest = re.sub(r"[^A-Za-z0-9_.]+", "-", letters).strip("-._")[:100] or "my-model"
+    suggestion = nearest if nearest != name else f"{nearest}-model"  # a device's name, or too long a one
+    raise InputError(
+        "bad_name",
+        f"A model cannot be called '{name[:100]}', as the folder would be.",
+        f"Use letters, digits, hyphens, dots and underscores, for example {suggestion}.",
+    )

@@ -12,40 +12,22 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from upgan.architecture import PublishedArchitecture as PublishedArchitecture
 from upgan.distribution import GeneralizedNormal
 from upgan.errors import BundleError
 from upgan.networks.unet import ResidualUNet
+from upgan.unpacking import open_plain
+from upgan.weights import refuse_senseless
 
 INVERSE_SCALE_EPSILON = 1e-5
 CONCENTRATION_EPSILON = 0.1
 _HEAD_CHANNELS = 128
-
-
-class PublishedArchitecture(BaseModel):
-    """Sizes of a published cascade.
-
-    Attributes:
-        name: Kind of architecture.
-        chains: U-Nets in each phase's generator: (2, 1, 1) or (1, 1, 1).
-        width: Channels of the finest level.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Literal["published-up-gan"] = "published-up-gan"
-    chains: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 1, 1), min_length=1, max_length=16)
-    width: int = Field(64, ge=1, le=512)
-
-    @property
-    def phases(self) -> int:
-        """Number of generators."""
-        return len(self.chains)
 
 
 class _ImageUNet(nn.Module):
@@ -139,40 +121,50 @@ def load_published_cascade(paths: Sequence[str | Path]) -> PublishedCascade:
     Nothing in the files is executed: anything but tensors in a dictionary is refused.
 
     Raises:
-        BundleError: ``checkpoint_unreadable``, ``checkpoint_unsafe`` or ``checkpoint_unknown``, naming the file.
+        BundleError: ``checkpoint_unreadable``, ``checkpoint_unsafe``, ``checkpoint_unknown`` or
+            ``weights_not_finite``, naming the file.
     """
     renamed = [_read_renamed(Path(path)) for path in paths]
-    chains = tuple(1 + max(int(name.partition(".")[0]) for name in state) for state in renamed)
-    widths = {state[_FIRST_WEIGHT].shape[0] for state in renamed}
+    widths = {len(state[_FIRST_WEIGHT]) for state in renamed}
     if not renamed or len(widths) != 1:
         raise BundleError(
             "checkpoint_unknown",
             "The checkpoints are not the phases of one published cascade.",
             "Give one state dict per phase, in order.",
         )
-    cascade = PublishedCascade(PublishedArchitecture(chains=chains, width=widths.pop()))
+    try:
+        chains = tuple(1 + max(int(name.partition(".")[0]) for name in state) for state in renamed)
+        architecture = PublishedArchitecture(chains=chains, width=widths.pop())
+    except (ValidationError, ValueError) as error:
+        raise _unknown(Path(paths[0])) from error
+    cascade = PublishedCascade(architecture)
     for path, generator, state in zip(paths, cascade.generators, renamed, strict=True):
         try:
             generator.load_state_dict(state)
         except RuntimeError as error:
             raise _unknown(Path(path)) from error
+        refuse_senseless(generator.state_dict(), Path(path).name)
     return cascade.eval()
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_plain(path, follow=True) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BundleError(
             "checkpoint_unsafe",
             f"{path.name} holds more than tensors and was not opened.",
             "Save its state dict alone, with the program that made it.",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # What torch raises depends on where the damage lies.
         raise BundleError(
             "checkpoint_unreadable", f"{path.name} cannot be read as a PyTorch file.", "Check the path and the file."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+        for name, value in state.items()
+    ):
         raise _unknown(path)
     return state
 
@@ -183,7 +175,7 @@ def _read_renamed(path: Path) -> dict[str, Tensor]:
         for pattern, replacement in _RENAMING:
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
-    if _FIRST_WEIGHT not in renamed:
+    if _FIRST_WEIGHT not in renamed or not renamed[_FIRST_WEIGHT].shape:
         raise _unknown(path)
     return renamed
 

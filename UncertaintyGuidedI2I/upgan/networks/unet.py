@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from upgan.architecture import STARTING_CONCENTRATION
 from upgan.distribution import GeneralizedNormal
-
-# β of a new generator: between Laplace and Gaussian.
-STARTING_CONCENTRATION = 1.5
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from upgan.errors import InputError
 from upgan.evaluation.calibration import central_probability
 from upgan.evaluation.on_pairs import translate_pairs
 from upgan.evaluation.recalibration import Calibration, conformal_table, levels_needed, scale_factor, statement
 from upgan.inference import InferenceEngine
+from upgan.metadata import FACTORS
 
 if TYPE_CHECKING:
     from upgan.training.preparation import Pair
@@ -41,7 +43,8 @@ def calibrate(
         progress: Called with (patients done, total); what it raises ends the work.
 
     Raises:
-        InputError: As ``translate_pairs`` and ``scale_factor``.
+        InputError: As ``translate_pairs`` and ``scale_factor``, or ``absurd_calibration``: no model may have such a
+            factor.
     """
     phases = engine.bundle.metadata.upgan.architecture.phases
     most = min(_MOST_OF_A_PATIENT, _MOST // total)
@@ -60,9 +63,19 @@ def calibrate(
         patients=len(needed),
         voxels=voxels,
         scale=tuple(
-            scale_factor(*np.concatenate([sample[:, :voxels] for sample in samples[phase]], axis=1))
+            _believable(scale_factor(*np.concatenate([sample[:, :voxels] for sample in samples[phase]], axis=1)))
             for phase in range(1, phases + 1)
         ),
         conformal=conformal_table(np.array(needed)),
         note=statement(len(needed), chosen),
     )
+
+
+def _believable(factor: float) -> float:
+    if not FACTORS[0] <= factor <= FACTORS[1]:
+        raise InputError(
+            "absurd_calibration",
+            f"The model's uncertainty would have to be multiplied by {factor:.3g} to fit its errors.",
+            "Check that images and references belong together and are in the same unit; train the model longer.",
+        )
+    return factor

@@ -15,7 +15,9 @@ from upgan.domain import Domain
 from upgan.errors import InputError
 from upgan.evaluation.paired import compare_paired, conclusion
 from upgan.evaluation.report import evaluate
+from upgan.foreign_text import is_visible
 from upgan.inference import InferenceEngine
+from upgan.metadata import LONGEST_VERSION
 from upgan.tasks import Task
 from upgan.training.calibrate import calibrate
 from upgan.training.card import model_card
@@ -52,7 +54,7 @@ def publish(
         progress: Called with what is being done and the share done; what it raises ends the work.
 
     Raises:
-        InputError: ``run_unfinished``, ``bad_name``, or what is wrong with the run's folder or images.
+        InputError: ``run_unfinished``, ``bad_name``, ``bad_version``, or what is wrong with the run's folder or images.
         BundleError: The base model is not there any more.
         OutputError: The bundle cannot be written.
     """
@@ -63,6 +65,8 @@ def publish(
         raise InputError(
             "bad_name", f"A model cannot be called '{name}'.", "Use letters, digits, hyphens, underscores and dots."
         )
+    if len(version) > LONGEST_VERSION or not is_visible(version):
+        raise InputError("bad_version", "The model's version is no short line of text.", "Give one such as 1.2.0.")
     validation, test = found.patients(found.split.validation), found.patients(found.split.test)
     steps = _Steps(progress, len(validation) + len(test) * (2 if found.base else 1) + len(found.split.train))
 

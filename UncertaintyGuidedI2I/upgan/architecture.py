@@ -1,0 +1,84 @@
+"""Sizes of the networks, as a bundle or a configuration states them; needs no torch, so that a viewer can ask it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# β of a new generator: between Laplace and Gaussian.
+STARTING_CONCENTRATION = 1.5
+
+# β may range within these. At 0.1 σ is 5e12 times α, already beyond any sense; from 0.04 on float32 cannot hold it.
+SMALLEST_CONCENTRATION, LARGEST_CONCENTRATION = 0.1, 100.0
+
+# U-Nets of a whole model at most; the authors' largest has four.
+MOST_UNETS = 16
+
+_SIZES = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CascadeArchitecture(BaseModel):
+    """What is needed to build the networks of a UP-GAN before its weights are loaded.
+
+    Attributes:
+        name: Kind of architecture.
+        phases: M, the number of generators (3 in the paper).
+        width: Channels of each U-Net's finest level (64 in the paper).
+        deepest: Channels of the two deepest levels, as a multiple of the width.
+        attention: Whether σ weights the image handed on (Eq. 3); off for the paper's ablation.
+        concentration_range: Limits of β, within 0.1 to 100.
+        scale_floor: Smallest α in network units.
+    """
+
+    model_config = _SIZES
+
+    name: Literal["up-gan"] = "up-gan"
+    phases: int = Field(3, ge=1, le=MOST_UNETS)
+    width: int = Field(64, ge=1, le=512)
+    deepest: int = Field(8, ge=1, le=8)
+    attention: bool = True
+    concentration_range: tuple[float, float] = (0.3, 8.0)
+    scale_floor: float = Field(0.01, ge=1e-6, le=10)
+
+    @field_validator("concentration_range")
+    @classmethod
+    def _holds_the_start(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if not SMALLEST_CONCENTRATION <= low < STARTING_CONCENTRATION < high <= LARGEST_CONCENTRATION:
+            raise ValueError(
+                f"must lie within {SMALLEST_CONCENTRATION:g} to {LARGEST_CONCENTRATION:g} and hold "
+                f"{STARTING_CONCENTRATION:g}, where training starts"
+            )
+        return value
+
+
+class PublishedArchitecture(BaseModel):
+    """Sizes of a published cascade.
+
+    Attributes:
+        name: Kind of architecture.
+        chains: U-Nets in each phase's generator: (2, 1, 1) or (1, 1, 1).
+        width: Channels of the finest level.
+    """
+
+    model_config = _SIZES
+
+    name: Literal["published-up-gan"] = "published-up-gan"
+    chains: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 1, 1), min_length=1, max_length=MOST_UNETS)
+    width: int = Field(64, ge=1, le=512)
+
+    @field_validator("chains")
+    @classmethod
+    def _is_not_endless(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if sum(value) > MOST_UNETS:
+            raise ValueError(f"must not name more than {MOST_UNETS} U-Nets")
+        return value
+
+    @property
+    def phases(self) -> int:
+        """Number of generators."""
+        return len(self.chains)
+
+
+Architecture = Annotated[CascadeArchitecture | PublishedArchitecture, Field(discriminator="name")]
