@@ -19,8 +19,9 @@ from upgan.tasks import Task
 from upgan.unpacking import check_names
 from upgan.volume import SPACING_LIMITS_MM, Plane
 
-# Factors of α, and figures of whatever kind, lie within these.
-FACTORS = (1e-6, 1e6)
+# Factors of α, and figures of whatever kind, lie within these. The authors' wiring with β at its smallest, 0.1, asks
+# for 1e-12: σ is 5e12 times α there.
+FACTORS = (1e-15, 1e9)
 _LARGEST_FIGURE = 1e12
 
 LONGEST_VERSION = 64
