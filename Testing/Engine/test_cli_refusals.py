@@ -14,6 +14,7 @@ import torch
 from Engine.bomb import Bomb
 from Engine.command_line import LPS, SHAPE, assert_refused, files_of, save_nifti, series_folder
 from Engine.images import blob
+from upgan.bundle import write_bundle
 from upgan.errors import OutputError
 from upgan.saving import OutputFolder
 from upgan.volume import Volume
@@ -112,6 +113,24 @@ def test_a_series_that_is_not_there_is_refused_with_those_that_are(translate, tm
     assert_refused(outcome, "no_such_series")
     assert "1.2.3.1" in outcome.err
     assert "Secret" not in outcome.err  # the patient in the test's DICOM files
+
+
+@pytest.mark.parametrize("phases", ["last", "all"])
+def test_a_result_that_is_no_number_is_refused_and_nothing_is_written(translate, tiny_bundle, tmp_path, phases):
+    cascade = tiny_bundle.load_cascade()
+    with torch.no_grad():
+        for name, parameter in cascade.named_parameters():
+            if name.endswith("weight"):
+                parameter.fill_(6e4)  # which half precision just holds
+    section = {"task": tiny_bundle.metadata.upgan.task.model_dump(), "spacing_mm": (2.0, 2.0)}
+    metadata = {"name": "loud", "version": "1", "description": ""}
+    bundle = write_bundle(tiny_bundle.folder.with_name("loud"), cascade, metadata, section, "# loud", "none")
+    image = save_nifti(tmp_path / "pet.nii")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sigma.nrrd").write_text("of an earlier run")
+    before = files_of(tmp_path)
+    assert_refused(translate(image, "--phases", phases, model=bundle.folder), "not_finite_output")
+    assert files_of(tmp_path) == before
 
 
 def flip_a_bit(folder: Path) -> None:

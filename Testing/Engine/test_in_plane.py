@@ -35,6 +35,9 @@ def test_the_field_of_view_stays_to_half_a_pixel():
     assert inner_size((100, 80), (2.0, 1.5), (4.1, 1.0)) == (49, 120)
     assert inner_size((2, 2), (1.0, 1.0), (50.0, 50.0)) == (1, 1)
     assert code_of(lambda: inner_size((100, 80), (30.0, 1.0), (1.0, 1.0))) == "absurd_field_of_view"
+    assert inner_size((2048, 2048), (0.5, 0.5), (0.5, 0.5)) == (2048, 2048)
+    assert code_of(lambda: inner_size((2048, 2049), (0.5, 0.5), (0.5, 0.5))) == "absurd_matrix"
+    assert code_of(lambda: inner_size((100, 80), (2.0, 2.0), (0.01, 0.01))) == "absurd_matrix"
 
 
 @quick

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from scipy.spatial.transform import Rotation
 
+from Engine.conftest import IDENTITY_TASK
 from Engine.images import blob
-from upgan.errors import Cancelled, DeviceError, InputError
+from upgan.distribution import GeneralizedNormal
+from upgan.errors import Cancelled, DeviceError, InputError, ResultError
 from upgan.inference import InferenceEngine, Progress
-from upgan.tasks import PET_TO_CT
+from upgan.tasks import PET_TO_CT, OutputScale
+from upgan.translation import is_sound
 from upgan.volume import Volume, read_volume
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -294,6 +297,90 @@ def test_nan_and_infinity_are_counted_and_refused_or_replaced(identity_bundle):
     np.testing.assert_allclose(translation.last.image[0, 0, :3], 7, rtol=1e-5)
     assert translation.provenance["replaced_nonfinite"] == 7.0
     assert np.isnan(volume.voxels[0, 0, 0])
+
+
+# One voxel of one map, and what a network may have made of it.
+UNSOUND = {
+    "an image of NaN": (0, np.nan),
+    "an infinite image": (0, -np.inf),
+    "a scale of NaN": (1, np.nan),
+    "an infinite scale": (1, np.inf),
+    "a scale of zero": (1, 0.0),
+    "a shape of NaN": (2, np.nan),
+    "a shape of zero": (2, 0.0),
+    "an infinite shape": (2, np.inf),
+    "a shape whose sigma float32 cannot hold": (2, 0.03),
+    "a scale whose HU float32 cannot hold": (1, 3e38),
+}
+
+
+@pytest.mark.parametrize("kind", UNSOUND)
+@pytest.mark.parametrize("phases", ["last", "all"])
+def test_a_result_that_is_no_number_somewhere_is_none(identity_bundle, monkeypatch, kind, phases):
+    which, value = UNSOUND[kind]
+    bundle = identity_bundle(phases=2, task=IDENTITY_TASK.model_copy(update={"output": OutputScale(factor=1000.0)}))
+    honest = bundle.network.phases
+
+    def spoiled(a):
+        for prediction in honest(a):
+            maps = [prediction.loc.clone(), prediction.scale.clone(), prediction.concentration.clone()]
+            maps[which][-1, 0, a.shape[2] // 2, a.shape[3] // 2] = value  # not among the padding
+            yield GeneralizedNormal(*maps, validate_args=False)
+
+    volume = Volume(blob(), np.eye(4))
+    assert np.isfinite(translate(bundle, volume, phases=phases).last.sigma).all()
+    monkeypatch.setattr(bundle.network, "phases", spoiled)
+    with pytest.raises(ResultError) as refusal:
+        translate(bundle, volume, phases=phases)
+    assert refusal.value.code == "not_finite_output"
+    assert "float32" not in refusal.value.remedy  # which it was
+
+
+def test_in_half_precision_the_remedy_is_the_whole_one(identity_bundle, monkeypatch):
+    bundle = identity_bundle()
+    monkeypatch.setattr(
+        bundle.network, "phases", lambda a: iter([GeneralizedNormal(a / 0, a + 1, a + 1, validate_args=False)])
+    )
+    with pytest.raises(ResultError, match="phase 1") as refusal:
+        InferenceEngine(bundle, "cpu", "bfloat16").translate(Volume(blob(), np.eye(4)))
+    assert "float32" in refusal.value.remedy
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    image=st.lists(st.floats(width=32), min_size=3, max_size=3),
+    alpha=st.lists(st.floats(0, width=32), min_size=3, max_size=3),
+    beta=st.lists(st.floats(0, 4, width=32), min_size=3, max_size=3),
+)
+def test_what_is_sound_is_what_each_voxel_says(image, alpha, beta):
+    image, alpha, beta = (np.array(values, dtype=np.float32) for values in (image, alpha, beta))
+    positive = (alpha > 0).all() and (beta > 0).all()
+    finite = np.isfinite([image, alpha, beta]).all()
+    sigma = GeneralizedNormal(
+        torch.zeros(3), torch.from_numpy(alpha), torch.from_numpy(beta), validate_args=False
+    ).stddev
+    assert is_sound(image, alpha, beta) == bool(positive and finite and sigma.isfinite().all())
+
+
+def test_a_large_image_whose_sum_alone_overflows_is_sound():
+    image = np.full((2, 2), 3e38, dtype=np.float32)
+    assert is_sound(image, np.ones_like(image), np.ones_like(image))
+
+
+def test_display_hints_of_a_relative_task_follow_any_unit_of_the_input(identity_bundle):
+    for unit in (1e-30, 1e30):
+        volume = Volume(blob() * np.float32(unit), np.eye(4))
+        translation = translate(identity_bundle(), volume)
+        assert translation.display.window == pytest.approx(translation.reference)
+
+
+def test_a_model_of_minute_pixels_is_refused_before_anything_is_allocated(identity_bundle, monkeypatch):
+    bundle = identity_bundle((0.02, 0.02))
+    monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("allocated"))
+    with pytest.raises(InputError) as refusal:
+        translate(bundle, Volume(blob((4, 64, 64)), np.eye(4)))
+    assert refusal.value.code == "absurd_matrix"
+    assert bundle.network.seen == []
 
 
 @pytest.mark.parametrize(

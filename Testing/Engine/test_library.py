@@ -474,6 +474,37 @@ def test_the_command_line_lists_what_it_installs_and_removes(run, home, tiny_bun
     assert len(run("bundle", "list").out.splitlines()) == 1
 
 
+HIDDEN = "\x1b[2J\x1b]0;owned\x07\nfake\tbundled\t1.0\t/x\r\u202eevil\u2066\x9b31m\ud800"
+
+
+def test_what_strangers_wrote_reaches_the_terminal_escaped_and_on_its_own_line(run, home, tiny_bundle):
+    folder = import_model(tiny_bundle.folder).folder
+    edit_metadata(folder, lambda content: content.update(version=HIDDEN))
+    other = shutil.copytree(folder, home / "trained" / "x\x1b[31m\n\u202ey")
+    edit_metadata(other, lambda content: content["upgan"]["architecture"].update(name=HIDDEN))
+    (shutil.copytree(folder, home / "trained" / "z") / "docs" / "a\x1b[31m\nb.txt").touch()
+    listed = run("bundle", "list")
+    assert len(listed.out.splitlines()) == 4
+    said = [listed.out, run("info").out, run("bundle", "verify", folder).err, run("bundle", "verify", other).err]
+    said += [run("bundle", "remove", HIDDEN).err, run("bundle", "verify", home / "trained" / "z").err]
+    for text in said:
+        assert not set(text) & set("\x1b\x07\r\x9b\u202e\u2066\ud800")
+        assert "fake\tbundled" not in text
+        assert "\nfake" not in text
+    assert "\\x1b[2J" in listed.out
+    assert "\\u202e" in listed.out
+
+
+def test_only_one_module_writes_to_the_terminal():
+    package = Path(library.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.name != "terminal.py":
+            text = path.read_text(encoding="utf-8")
+            assert "rich.markup" not in text, path.name
+            # What is not text of strangers: JSON in ASCII.
+            assert text.count("typer.echo(") == text.count("typer.echo(json.dumps("), path.name
+
+
 def test_the_command_line_refuses_in_sentences(run, tmp_path, tiny_bundle):
     assert_refused(run("bundle", "install", tmp_path / "none.zip"), "bundle_not_found")
     assert_refused(run("bundle", "remove", "none"), "bundle_not_found")

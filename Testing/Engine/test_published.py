@@ -1,5 +1,6 @@
 """The authors' checkpoints: same outputs as their networks, and nothing executed on loading."""
 
+import os
 import pickle
 
 import pytest
@@ -8,9 +9,9 @@ from torch.nn import functional as F
 
 from Engine.bomb import Bomb
 from upgan.bundle import Bundle
-from upgan.errors import BundleError
+from upgan.errors import BundleError, InputError
 from upgan.networks.importing import import_published
-from upgan.networks.published import load_published_cascade
+from upgan.networks.published import PublishedArchitecture, PublishedCascade, load_published_cascade
 
 WIDTH = 64
 
@@ -144,10 +145,18 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+FIRST = "inc.double_conv.0.weight"
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
         ({"encoder.weight": torch.zeros(1)}, "checkpoint_unknown"),
+        ({FIRST: torch.tensor(1.0)}, "checkpoint_unknown"),
+        ({FIRST: torch.zeros(10**5, 1)}, "checkpoint_unknown"),
+        ({FIRST: torch.zeros(64, 1, 3, 3).to_sparse()}, "checkpoint_unknown"),
+        ({FIRST: torch.zeros(2), "unet_list.99999999999.inc": torch.zeros(1)}, "checkpoint_unknown"),
+        ({FIRST: torch.zeros(2), 5: torch.zeros(1)}, "checkpoint_unknown"),
         (torch.zeros(1), "checkpoint_unknown"),
         (b"not a checkpoint", "checkpoint_un"),
         (None, "checkpoint_unreadable"),
@@ -163,6 +172,49 @@ def test_files_of_something_else_are_refused_by_name(tmp_path, content, code):
         load_published_cascade([path])
     assert refusal.value.code.startswith(code)
     assert "other.pth" in refusal.value.sentence
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "g.pth")
+    with pytest.raises(BundleError) as refusal:
+        load_published_cascade([tmp_path / "g.pth"])
+    assert refusal.value.code == "checkpoint_unreadable"
+
+
+def test_negative_variances_are_refused_on_import(tmp_path):
+    generator = PublishedCascade(PublishedArchitecture(chains=(1,), width=1)).generators[0]
+    state = {f"unet_list.{name}": tensor for name, tensor in generator.state_dict().items()}
+    torch.save(state, tmp_path / "good.pth")
+    load_published_cascade([tmp_path / "good.pth"])
+    next(tensor for name, tensor in state.items() if name.endswith("running_var")).neg_()
+    torch.save(state, tmp_path / "bad.pth")
+    with pytest.raises(BundleError) as refusal:
+        load_published_cascade([tmp_path / "bad.pth"])
+    assert refusal.value.code == "weights_not_finite"
+    assert "bad.pth" in refusal.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [("My Model", "My-Model"), ("Größe 1/2".replace("/", ":"), "Groe-1-2"), ("con", "con-model"), ("σ", "my-model")],
+)
+def test_a_name_that_no_model_may_have_is_refused_with_one_that_it_may(tmp_path, name, suggested):
+    with pytest.raises(InputError) as refusal:
+        import_published([tmp_path / "none.pth"], tmp_path / name, "pet_to_ct", "axial", (2.0, 2.0))
+    assert refusal.value.code == "bad_name"
+    assert f"example {suggested}." in refusal.value.remedy
+    with pytest.raises(BundleError) as refusal:  # and only the checkpoint is amiss
+        import_published([tmp_path / "none.pth"], tmp_path / suggested, "pet_to_ct", "axial", (2.0, 2.0))
+    assert refusal.value.code == "checkpoint_unreadable"
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf"), 1e300, 1e-300])
+def test_a_spacing_that_no_slices_have_is_refused(tmp_path, step):
+    for spacing in ((step, 2.0), (2.0, step)):
+        with pytest.raises(InputError) as refusal:
+            import_published([tmp_path / "none.pth"], tmp_path / "model", "pet_to_ct", "axial", spacing)
+        assert refusal.value.code == "absurd_spacing"
 
 
 def test_an_imported_cascade_is_a_bundle_that_verifies_and_loads(checkpoints, tmp_path):
