@@ -3,10 +3,12 @@
 import copy
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -272,6 +274,26 @@ def test_a_broken_models_card_is_its_problem_and_its_place(models, bundled, home
     text = "\n".join(read(models, model).lines)
     assert str(folder) in text
     assert "cannot be used" in text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_card_does_not_wait_for_a_pipe(models, bundled, home):
+    folder = install(bundled, home, "imported", "x")
+    for name in ("LICENSE", "models/model.safetensors"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+    cards = []
+    model = dataclasses.replace(bundled, folder=folder)
+    thread = threading.Thread(target=lambda: cards.append(read(models, model)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert cards[0].row("Licence") == "Its LICENSE cannot be read."
+    assert cards[0].row("Size") == "Its weights cannot be read."
+
+
+def test_a_name_in_a_selector_hides_nothing(models, bundled):
+    label = models.modelLabel(dataclasses.replace(bundled, name="a\u202eb\x1b[31m\nc"))
+    assert label == "ab[31m\nc (bundled)".replace("\n", "")
 
 
 # Strangers

@@ -1,5 +1,6 @@
 """The Translate panel on a real scene with a real worker: the user's journey, and everything that may cross it."""
 
+import copy
 import os
 import re
 import shutil
@@ -399,6 +400,18 @@ def expect(panel, choices, slab):
         return preflight.estimate(replace(chosen, name=model or chosen.name), node, choices, 4)
 
     return expect
+
+
+def test_a_models_numbers_are_checked_before_the_viewer_counts_with_them(panel, choices, slab):
+    from UncertaintyGuidedI2ILib import preflight
+
+    node = slicer.util.loadVolume(str(slab))
+    metadata = copy.deepcopy(panel.models.model.metadata)
+    metadata["upgan"]["architecture"]["phases"] = 10**12
+    endless = replace(panel.models.model, metadata=metadata)
+    assert preflight.estimate(endless, node, choices, 4) is None
+    (warning,) = preflight.warnings(endless, node, choices.plane)
+    assert "architecture.up-gan.phases" in warning
 
 
 def test_the_same_image_takes_as_long_as_it_took_and_a_larger_one_longer(expect):

@@ -42,7 +42,7 @@ def modelLabel(model: InstalledModel) -> str:
     """Return one line for a selector: "pet-ct-phantom (bundled)"."""
     origins = {"bundled": _("bundled"), "trained": _("trained here"), "imported": _("imported")}
     remarks = [origins[model.origin], *([_("cannot be used")] if model.problem else [])]
-    return _("{name} ({remarks})").format(name=_INVISIBLE.sub("", model.name), remarks=", ".join(remarks))
+    return _("{name} ({remarks})").format(name=_visible(model.name), remarks=", ".join(remarks))
 
 
 def cardHtml(model: InstalledModel) -> str:
@@ -268,6 +268,11 @@ def _number(value: object) -> float | None:
         return float(value) if type(value) in (int, float) and math.isfinite(value) else None  # type: ignore[arg-type]
     except OverflowError:
         return None
+
+
+def _visible(line: str) -> str:
+    """Return one line without what is not seen."""
+    return _INVISIBLE.sub("", line.encode("utf-8", "replace").decode()).replace("\t", " ").replace("\n", "")
 
 
 def _escaped(value: object) -> str:
