@@ -28,6 +28,7 @@ def started_host() -> Iterator[Any]:
         if "shared object" not in str(error):
             raise
         pytest.skip(f"PySide6 lacks a library of the system: {error}")
+    host.reset()
     host.uninstall()
     yield host
     host.quit()
@@ -37,7 +38,6 @@ def started_host() -> Iterator[Any]:
 def host(started_host: Any) -> Iterator[Any]:
     """An empty scene, no message, no module; a test fails if a slot or an observer raised."""
     started_host.install()
-    started_host.reset()
     yield started_host
     uncaught = list(started_host.uncaught)
     try:
