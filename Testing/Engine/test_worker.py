@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -17,8 +18,9 @@ from Engine.images import blob
 from Engine.worker_process import WorkerProcess, translate_arguments
 from upgan.errors import Cancelled, InputError, UpganError
 from upgan.inference import InferenceEngine
+from upgan.scratch import Scratch
 from upgan.volume import Volume
-from upgan.worker import LONGEST_LINE, Worker
+from upgan.worker import LONGEST_LINE, PROGRESS_INTERVAL_S, Worker
 
 SHAPE = (8, 32, 48)
 
@@ -187,6 +189,20 @@ def test_work_that_needs_longer_to_end_gets_the_grace_it_was_promised(tmp_path):
         (tmp_path / "checkpoint").unlink()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_worker_that_somebody_else_ends_leaves_files_to_its_viewer_only(tmp_path, name):
+    number = getattr(signal, name)
+    viewer = Scratch(tmp_path)
+    with WorkerProcess(tmp_path / "nobody's") as nobodys, WorkerProcess(viewer.folder) as viewers:
+        for worker in (nobodys, viewers):
+            assert worker.event()["event"] == "ready"
+            worker.process.send_signal(number)
+        assert [worker.process.wait(timeout=10) for worker in (nobodys, viewers)] == [128 + number] * 2
+    assert list(tmp_path.iterdir()) == [viewer.folder]
+    viewer.remove()
+
+
 def test_a_shutdown_ends_the_worker(worker):
     worker.send({"id": 1, "command": "shutdown"})
     assert worker.process.wait(timeout=10) == 0
@@ -235,6 +251,10 @@ def test_an_answer_belongs_to_its_request(talk):
         '{"id": 7, "command": "double", "arguments": ' + '{"a":' * 100_000,
         b'{"id": 7, "command": "\xff\xfe"}',
         b"\xed\xa0\x80",
+        b"\xef\xbb\xbf" + b'{"id": 7, "command": "double"}',
+        '{"id": -0.0, "command": "double"}',
+        '{"id": 7, "id": 8, "command": "double"}',
+        '{"id": 7, "command": "double", "arguments": {"number": 1, "number": 2}}',
         b'{"id": 7, "command": "double", "arguments": {"number": "' + b"1" * LONGEST_LINE + b'"}}',
     ],
     ids=lambda line: repr(line[:40]),
@@ -244,6 +264,38 @@ def test_a_line_that_is_no_request_is_refused_and_the_next_is_answered(talk, lin
     assert (garbage["event"], garbage["id"], garbage["code"]) == ("error", None, "bad_request")
     assert len(garbage["sentence"]) < 200
     assert answer["result"] == {"doubled": 6}
+
+
+@pytest.mark.parametrize(
+    ("line", "answered"),
+    [
+        ('{"id": -0, "command": "double", "arguments": {"number": 3}}\r', -0),
+        ('\n\r\n \n{"id": 8, "command": "double", "arguments": {"number": 3}}', 8),
+        ('{"id": -1' + "0" * 4000 + ', "command": "double", "arguments": {"number": 3}}', -(10**4000)),
+    ],
+    ids=["CRLF", "empty lines", "huge"],
+)
+def test_a_line_that_is_only_odd_is_answered(line, answered):
+    """The input ends without the end of the last line."""
+    said = io.StringIO()
+    double = {"double": lambda arguments, report: time.sleep(0.01) or finish(arguments, report)}
+    with io.BytesIO(line.encode()) as requests:
+        Worker(SlowEnd(requests), said, double, abandon=lambda: None).run()
+    *_, event = map(json.loads, said.getvalue().splitlines())
+    assert event == {"id": answered, "event": "result", "result": {"doubled": 6}}
+
+
+class SlowEnd:
+    """An input that closes only when its lines are answered."""
+
+    def __init__(self, lines):
+        self._lines = lines
+
+    def readline(self, size):
+        line = self._lines.readline(size)
+        if not line:
+            time.sleep(0.1)
+        return line
 
 
 @pytest.mark.parametrize(
@@ -274,6 +326,46 @@ def test_an_input_that_cannot_be_read_any_more_ends_the_worker():
     thread.join(5)
     assert not thread.is_alive()
     assert not abandoned.is_set()
+
+
+def test_a_viewer_that_reads_nothing_cannot_keep_the_worker_from_ending():
+    """Its pipe is full, and lines that need an answer are still coming when it closes the input."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            if "ready" not in text:
+                is_over.wait(5)
+            return len(text)
+
+    is_over, abandoned = threading.Event(), threading.Event()
+    requests = io.BytesIO(b'{"id": 1, "command": "?"}\n' + b"{\n" * 1000)
+    worker = Worker(requests, Full(), {}, abandoned.set, grace_s=0.05)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    assert abandoned.wait(2)
+    is_over.set()
+    thread.join()
+
+
+def test_what_is_not_finite_is_null_in_every_event():
+    """JSON knows no NaN: a viewer that reads strictly would lose the whole line."""
+    numbers = {"figures": [{"value": float("nan")}, (1.5, float("-inf"))], "curve": np.float64("inf"), "n": 10**400}
+
+    def work(arguments, report):
+        time.sleep(1.1 * PROGRESS_INTERVAL_S)
+        report("working", float("nan"), float("inf"))
+        return numbers
+
+    said = io.StringIO()
+    requests = SlowEnd(io.BytesIO(b'{"id": 1, "command": "work"}\n'))
+    Worker(requests, said, {"work": work}, abandon=lambda: None).run()
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    _, *progress, answer = [json.loads(line, parse_constant=refuse) for line in said.getvalue().splitlines()]
+    assert answer["result"] == {"figures": [{"value": None}, [1.5, None]], "curve": None, "n": 10**400}
+    assert [(event["fraction"], event["remaining_s"]) for event in progress] == [(0.0, None), (None, None)]
 
 
 def test_a_result_that_is_no_json_is_a_failure_that_is_told(talk):
@@ -318,6 +410,29 @@ def test_cancelling_what_was_never_asked_for_does_nothing_also_not_to_a_later_re
         {"id": 3, "command": "double", "arguments": {"number": 1}},
     )
     assert event["result"] == {"doubled": 2}
+
+
+def test_a_cancel_that_comes_after_the_answer_spares_the_next_request_of_that_number():
+    said = io.StringIO()
+    asked = b'{"id": 3, "command": "double", "arguments": {"number": 1}}\n'
+
+    class Viewer:
+        lines = [asked, b'{"id": 3, "command": "cancel"}\n', asked]  # noqa: RUF012
+
+        def readline(self, size):
+            if len(self.lines) != 3:
+                deadline = time.monotonic() + 5
+                while (
+                    said.getvalue().count('"event": "result"') < (1 if self.lines else 2)
+                    and time.monotonic() < deadline
+                ):
+                    time.sleep(0.001)
+            return self.lines.pop(0) if self.lines else b""
+
+    Worker(Viewer(), said, {"double": finish}, abandon=lambda: None).run()
+    answers = [json.loads(line)["event"] for line in said.getvalue().splitlines()]
+    assert answers.count("result") == 2
+    assert "cancelled" not in answers
 
 
 def test_cancel_stops_the_work_at_its_next_progress(talk):
@@ -421,6 +536,8 @@ def wrong_arguments(command):
     """Yield arguments of a command with one thing wrong, each with what it is."""
     valid, optional = VALID[command], OPTIONAL.get(command, set())
     yield "unknown", {**valid, "colour": 1}
+    yield "unknown and long", {**valid, "x" * 100_000: 1}
+    yield "unknown and many", {**valid, **dict.fromkeys(map(str, range(1000)))}
     yield "deep", {**valid, "colour": deep(500)}
     for name, value in valid.items():
         others = {key: other for key, other in valid.items() if key != name}
@@ -440,7 +557,9 @@ def wrong_arguments(command):
         if isinstance(value, float):
             for number in ("NaN", "Infinity", "-Infinity"):
                 yield f"{name} {number}", {**others, name: float(number)}
+            yield f"{name} huge", {**others, name: 10**400}
         if value is ROWS:
+            yield f"{name} huge", {**others, name: [[10**400] * 4] * 4}
             yield f"{name} ragged", {**others, name: [[1.0] * 4] * 3 + [[1.0]]}
             yield f"{name} text", {**others, name: [["1"] * 4] * 4}
     for name, wrong in (("outputs", []), ("outputs", ["gamma"]), ("phases", "some"), ("preset", "best")):

@@ -19,7 +19,7 @@ class WorkerProcess:
     """A worker of its own; ends with the block at the latest."""
 
     def __init__(self, scratch: Path, *options: str) -> None:
-        scratch.mkdir(parents=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         self.scratch = scratch
         self.process = subprocess.Popen(
             [executable(), "-m", "upgan.worker", "--scratch", str(scratch), *options],

@@ -40,10 +40,10 @@ def pause(host: Any, seconds: float) -> None:
     host.wait_until(lambda: time.monotonic() > end, seconds + 5)
 
 
-def made_up_worker(folder: Path, body: str) -> list[str]:
-    """Write a worker that says it is ready and then does what ``body`` says; return its command."""
+def made_up_worker(folder: Path, body: str, before: str = "", pid: str = "os.getpid()") -> list[str]:
+    """Write a worker that does what ``before`` says, is ready and then does what ``body`` says; return its command."""
     script = folder / "made up worker.py"
     lines = ["import json, os, signal, subprocess, sys, time", "def say(text):", "    os.write(1, text)"]
-    lines += [f"say(({READY!r} % os.getpid()).encode() + b'\\n')", body]
+    lines += [before, f"say(({READY!r} % {pid}).encode() + b'\\n')", body]
     script.write_text("\n".join(lines), encoding="utf-8")
     return [sys.executable, str(script)]

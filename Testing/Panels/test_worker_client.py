@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,8 +110,9 @@ def test_a_worker_that_is_killed_is_told_and_the_next_request_starts_another(cli
     assert after.results
 
 
-GARBAGE = """
-say(b'no json\\n[1, 2]\\nnull\\n{"id": 1}\\n\\xff\\xfe\\x00\\n')
+GARBAGE = r"""say(b'no json\n[1, 2]\nnull\n{"id": 1}\n\xff\xfe\x00\n' + b'[' * 100000 + b'\n')"""
+
+PIECES = """
 say('{"event": "progress", "id": 1, "stage": "grün", "fraction": 0.5}'.encode()[:40])
 time.sleep(0.2)
 say('{"event": "progress", "id": 1, "stage": "grün", "fraction": 0.5}'.encode()[40:] + b'\\n{"event": "res')
@@ -120,13 +122,118 @@ sys.stdin.read()
 """
 
 
-def test_garbage_is_logged_and_lines_that_come_in_pieces_are_put_together(make_client, host, tmp_path):
-    client = make_client(made_up_worker(tmp_path, GARBAGE))
+def test_what_a_launcher_says_is_logged_and_lines_that_come_in_pieces_are_put_together(make_client, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, PIECES, before=GARBAGE))
     answers = Answers().ask(client)
     host.wait_until(lambda: answers.arrived, 10)
     assert answers.results == [{"fine": True}]
     assert [progress["stage"] for progress in answers.progress] == ["grün"]
-    assert sum("unexpected" in line for line in client.said) == 5
+    assert sum("unexpected" in line for line in client.said) == 6
+
+
+class MadeUpProcess:
+    """A QProcess without a process: it says what it is told to and ends when its input closes."""
+
+    def __init__(self):
+        self.said = b""
+        self.ended = False
+
+    def readAllStandardOutput(self):  # noqa: N802 - Qt's name
+        said, self.said = self.said, b""
+        return qt_bytes(said)
+
+    readAllStandardError = readAllStandardOutput  # noqa: N815
+
+    def write(self, text):
+        pass
+
+    def closeWriteChannel(self):  # noqa: N802
+        self.ended = True
+
+
+def qt_bytes(content):
+    return SimpleNamespace(data=lambda: content)
+
+
+def heard(client, said):
+    """Have a client that has asked for something hear this, in pieces; return the process and what it was answered."""
+    import qt
+
+    client._process = process = MadeUpProcess()
+    answers = Answers().ask(client)
+    stream = (READY % 4242).encode() + b"\n" + said.replace(b'"id": 1,', b'"id": %d,' % client._lastID)
+    for first in range(0, len(stream), 1 << 20):
+        process.said = stream[first : first + (1 << 20)]
+        client._onOutput()
+    if process.ended:
+        assert client.isBusy, "until it is gone"
+        client._onFinished(0, qt.QProcess.NormalExit)
+    return process, answers
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no json\n",
+        b"[1, 2]\n",
+        b'{"id": 1}\n',
+        b'{"event": ["result"], "id": 1}\n',
+        b'{"event": "applause", "id": 1}\n',
+        b'{"event": "result", "id": 1, "result": [1]}\n',
+        b'{"event": "result", "id": 1}\n',
+        b'{"event": "error", "id": 1, "code": 7}\n',
+        b'{"event": "progress", "id": 1}\n',
+        b'{"event": "progress", "id": 1, "stage": 3, "fraction": 0.5}\n',
+        b'{"event": "progress", "id": 1, "stage": "", "fraction": "0.5"}\n',
+        b'{"event": "progress", "id": 1, "stage": "", "fraction": true}\n',
+        b'{"event": "progress", "id": 1, "stage": "", "fraction": NaN}\n',
+        b'{"event": "progress", "id": 1, "stage": "", "fraction": 0.5, "remaining_s": "soon"}\n',
+        b'{"event": "progress", "id": 1, "stage": "", "fraction": 0.5, "remaining_s": 1e999}\n',
+        b'{"event": "ready", "protocol": 1, "pid": -1}\n',
+        b"[" * 100_000 + b"\n",
+        b"x" * (17 << 20),
+    ],
+    ids=lambda line: repr(line[:60]),
+)
+def test_what_is_no_event_ends_the_worker_and_is_told(make_client, line):
+    client = make_client()
+    process, answers = heard(client, line)
+    assert [error.code for error in answers.errors] == ["worker_garbled"]
+    assert answers.progress == answers.results == []
+    assert process.ended
+    assert not client.isBusy
+    assert not client.isRunning
+
+
+def test_what_another_request_is_answered_with_is_nobodys(make_client):
+    client = make_client()
+    foreign = b'{"event": "result", "id": 99, "result": {}}\n{"event": "result", "id": true, "result": {}}\n'
+    foreign += b'{"event": "progress", "id": null}\n{"event": "cancelled", "id": [1]}\n'
+    _, answers = heard(client, foreign + b'{"event": "result", "id": 1, "result": {"fine": 1}}\n')
+    assert answers.results == [{"fine": 1}]
+    assert answers.errors == []
+    client._process = None
+
+
+def test_a_sentence_without_end_is_cut_and_a_share_beyond_the_whole_is_the_whole(make_client):
+    client = make_client()
+    progress = b'{"event": "progress", "id": 1, "stage": "%s", "fraction": 1e9}\n' % (b"s" * 100_000)
+    error = b'{"event": "error", "id": 1, "code": "odd", "sentence": "%s", "remedy": {}}\n' % (b"x" * 100_000)
+    _, answers = heard(client, progress + error)
+    assert len(answers.progress[0].pop("stage")) <= 1000
+    assert answers.progress == [{"fraction": 1.0, "elapsed_s": None, "remaining_s": None}]
+    assert answers.errors[0].code == "odd"
+    assert 0 < len(answers.errors[0].sentence) <= 1000
+    assert answers.errors[0].remedy
+    client._process = None
+
+
+def test_the_pid_that_a_worker_says_is_never_a_group_or_the_viewer(make_client, monkeypatch):
+    client = make_client(["/no/such/python"])
+    for said in (-1, 0, 1, True, 2.0, "2", None, os.getpid(), 1 << 40, [2]):
+        client._isReady = False
+        client._onLine(json.dumps({"event": "ready", "protocol": 1, "pid": said}).encode())
+        assert client._pid == 0, said
 
 
 def test_half_a_line_before_the_end_is_logged_and_the_end_is_told(make_client, host, tmp_path):
@@ -199,15 +306,11 @@ def test_work_ends_in_order_within_its_grace_when_the_process_is_to_end(end, mak
     assert not any("killed" in line for line in client.said)
 
 
-LAUNCHER = f"""
-child = subprocess.Popen([sys.executable, "-c", "import time, sys\\nwhile True: time.sleep(1)"])
-say(({READY!r} % child.pid).encode() + b'\\n')
-child.wait()
-"""
+LAUNCHER = """child = subprocess.Popen([sys.executable, "-c", "import time, sys\\nwhile True: time.sleep(1)"])"""
 
 
 def test_cancel_ends_the_worker_behind_a_launcher_too(make_client, host, tmp_path):
-    client = make_client(made_up_worker(tmp_path, LAUNCHER))
+    client = make_client(made_up_worker(tmp_path, "child.wait()", before=LAUNCHER, pid="child.pid"))
     answers = Answers().ask(client)
     host.wait_until(lambda: len(children_of(os.getpid())) == 2, 5)
     pause(host, 0.3)

@@ -79,3 +79,62 @@ def test_a_full_disk_is_told_with_a_remedy(add_volume):
     with pytest.raises(OutputError) as refusal:
         finish(writeVoxels(add_volume(), Path("/dev/full")))
     assert "space" in refusal.value.sentence + refusal.value.remedy
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+FOREIGN = {
+    "nothing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "no array": lambda path: path.write_bytes(b"This is a letter." * 100),
+    "a part": cut,
+    "an endless header": lambda path: path.write_bytes(b"\x93NUMPY\x02\x00" + b"\xff" * 200),
+    "another size": lambda path: np.save(path, np.zeros((5, 4, 6), np.float32)),
+    "too flat": lambda path: np.save(path, np.zeros((20, 6), np.float32)),
+    "a claim": lambda path: claim(path, "(4, 5, 60000000000)"),
+    "negative": lambda path: claim(path, "(4, -5, -6)"),
+    "objects": lambda path: np.save(path, np.full((4, 5, 6), None), allow_pickle=True),
+    "text": lambda path: np.save(path, np.full((4, 5, 6), "text")),
+    "an archive": lambda path: np.savez(path.open("wb"), np.zeros((4, 5, 6))),
+}
+
+
+def claim(path, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(480))
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_that_is_no_image_of_the_input_does_not_come_back(tmp_path, kind):
+    from UncertaintyGuidedI2ILib.transfer import readImage
+    from upgan.errors import InputError
+
+    like = vtk.vtkImageData()
+    like.SetDimensions(6, 5, 4)
+    np.save(tmp_path / "sigma.npy", np.zeros((4, 5, 6), np.float32))
+    FOREIGN[kind](tmp_path / "sigma.npy")
+    with pytest.raises(InputError) as refusal:
+        finish(readImage(tmp_path / "sigma.npy", like))
+    assert refusal.value.code == "transfer_failed"
+
+
+def test_a_file_elsewhere_than_in_the_jobs_folder_is_not_taken(tmp_path):
+    """It would be shown as a result, and removed."""
+    from UncertaintyGuidedI2ILib.transfer import fileIn
+    from upgan.errors import InputError
+
+    assert fileIn(tmp_path, str(tmp_path / "sigma.npy")) == tmp_path / "sigma.npy"
+    for said in (
+        "/etc/passwd",
+        str(tmp_path.parent / "x"),
+        str(tmp_path / ".." / "x"),
+        str(tmp_path / ".."),
+        "x",
+        7,
+        None,
+    ):
+        with pytest.raises(InputError) as refusal:
+            fileIn(tmp_path, said)
+        assert refusal.value.code == "transfer_failed"

@@ -79,7 +79,7 @@ class CheckJob(WorkerJob):
 
     def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[check_nodes.Check]]:
         """Read the error map and add everything, all or nothing."""
-        error = yield from transfer.readImage(Path(result["error"]), self._image().GetImageData())
+        error = yield from transfer.readImage(self.file(result["error"]), self._image().GetImageData())
         reference = self.scene.GetNodeByID(self._referenceID)
         return (check_nodes.addCheck(self._image(), self._phase, reference, result, error),)
 

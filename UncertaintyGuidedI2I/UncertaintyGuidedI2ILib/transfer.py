@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import slicer
@@ -49,22 +51,43 @@ def readImage(path: Path, like: vtk.vtkImageData) -> Generator[None, None, vtk.v
     """Return the voxels of a .npy file [K, J, I] as a float image of the same extent as another, read slab by slab.
 
     Raises:
-        InputError: ``transfer_failed``.
+        InputError: ``transfer_failed``; also where the file is of another size or holds no real numbers.
     """
-    from upgan.errors import InputError
-
     try:
         voxels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "transfer_failed", "The results did not come back from the engine.", "Try again; check the disk's space."
-        ) from error
+    except (OSError, ValueError, EOFError, BadZipFile, SyntaxError) as error:
+        raise notReceived() from error
+    if not isinstance(voxels, np.ndarray):  # an archive of several, which is left open
+        voxels.close()
+        raise notReceived()
+    if voxels.dtype.kind not in "biuf" or voxels.shape != like.GetDimensions()[::-1]:
+        raise notReceived()
     image = emptyLike(like)
     target = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)
     for slab in slabs(voxels.shape):
         target[slab] = voxels[slab]
         yield
     return image
+
+
+def fileIn(folder: Path, said: Any) -> Path:
+    """Return the path of a file that the engine says it has written directly into a folder.
+
+    Raises:
+        InputError: ``transfer_failed`` where it says something else: what is read there is removed later.
+    """
+    if not isinstance(said, str) or Path(said).parent != folder or Path(said).name in ("", ".."):
+        raise notReceived()
+    return Path(said)
+
+
+def notReceived() -> Exception:
+    """Return an ``InputError`` that says that something is wrong with the engine's files."""
+    from upgan.errors import InputError
+
+    return InputError(
+        "transfer_failed", "The results did not come back from the engine.", "Try again; check the disk's space."
+    )
 
 
 def emptyLike(image: vtk.vtkImageData) -> vtk.vtkImageData:

@@ -102,7 +102,7 @@ class TranslationJob(WorkerJob):
         like = self._input().GetImageData()
         outputs = []
         for entry in result["outputs"]:
-            path = Path(entry["file"])
+            path = self.file(entry["file"])
             image = yield from transfer.readImage(path, like)
             path.unlink(missing_ok=True)
             what = OutputName(entry["name"], entry["quantity"], entry["phase"], entry["unit"])

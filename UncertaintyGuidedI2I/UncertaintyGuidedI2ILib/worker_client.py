@@ -32,6 +32,12 @@ KILL_AFTER_MS = 500
 # What the log shows of a line that is not the protocol's.
 LONGEST_LOGGED = 500
 MOST_LOGGED = 100
+# Bytes of an event: more than any has, and no more than a process without a line's end may make the viewer hold.
+LONGEST_LINE = 16 << 20
+# Characters of a sentence or a stage that are shown.
+LONGEST_TEXT = 1000
+# Nothing takes longer, s.
+MOST_S = 1e12
 
 Handler = Callable[[Any], None]
 
@@ -73,7 +79,8 @@ class WorkerClient:
         # Folders in it that outlive the process.
         self._kept: set[Path] = set()
         self._pid = 0
-        self._partial = b""
+        self._isReady = False
+        self._partial = bytearray()
         self._partialLog = b""
         self._active: _Request | None = None
         self._lastID = 0
@@ -112,8 +119,8 @@ class WorkerClient:
         Args:
             command: One of the worker's.
             arguments: JSON-able.
-            onProgress: Called with {"stage", "fraction", "elapsed_s", "remaining_s"}.
-            onResult: Called with the result.
+            onProgress: Called with {"stage", "fraction", "elapsed_s", "remaining_s"}; the latter two may be None.
+            onResult: Called with the result, an object; what is in it is as foreign as any file.
             onError: Called with an ``UpganError``.
             job: The folder of the work that this belongs to, from ``newJobFolder``.
 
@@ -146,8 +153,10 @@ class WorkerClient:
         process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
         self._process = process
-        self._partial = self._partialLog = b""
+        self._partial = bytearray()
+        self._partialLog = b""
         self._pid = 0
+        self._isReady = False
         process.start(self._command[0], [*self._command[1:], "--scratch", str(folder), *self._grace])
         if self._process is None:
             # On Windows the error comes from within start().
@@ -302,40 +311,81 @@ class WorkerClient:
         process = self._process
         if process is None:
             return
-        *lines, self._partial = (self._partial + process.readAllStandardOutput().data()).split(b"\n")
+        new = process.readAllStandardOutput().data()
+        self._partial += new
+        if b"\n" not in new:
+            if len(self._partial) > LONGEST_LINE:
+                self._onGarbage(bytes(self._partial[:LONGEST_LOGGED]))
+                self._partial.clear()
+            return
+        *lines, rest = bytes(self._partial).split(b"\n")
+        self._partial = bytearray(rest)
         for line in lines:
             # An answer may end this process and start another: the rest is nobody's.
             if self._process is process and line.strip():
                 self._onLine(line)
 
     def _onLine(self, line: bytes) -> None:
+        """Take a line for what it says: whatever that is, nothing but a whole event reaches who asked."""
         try:
             event = json.loads(line)
             kind = event["event"]
-        except (ValueError, KeyError, TypeError):
-            self.onLog(f"The engine wrote something unexpected: {line[:LONGEST_LOGGED]!r}")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._onGarbage(line)
             return
         if kind == "ready":
-            self._onReady(event)
-        elif self._active is None or self._ending or event.get("id") not in self._idsOfActive(kind):
+            if self._isReady:
+                self._onGarbage(line)
+            else:
+                self._onReady(event)
+        elif self._active is None or self._ending or not self._isOfActive(event):
             if kind == "error":
-                self.onLog(f"The engine refused a request: {event.get('sentence', '')}")
+                self.onLog(f"The engine refused a request: {_text(event.get('sentence'))}")
         elif kind == "progress":
-            self._active.onProgress(event)
+            progress = _progressOf(event)
+            if progress is None:
+                self._onGarbage(line)
+            else:
+                self._active.onProgress(progress)
         elif kind == "result" and isinstance(event.get("result"), dict):
             self._finishRequest(lambda request: request.onResult(event["result"]))
-        else:
+        elif kind == "cancelled" or (kind == "error" and isinstance(event.get("code"), str)):
             self._finishRequest(lambda request: request.onError(self._errorOf(event)))
+        else:
+            self._onGarbage(line)
 
-    def _idsOfActive(self, kind: str) -> tuple[int | None, ...]:
-        """Return by which ids an event means the request under way: a line that is not understood has none."""
+    def _isOfActive(self, event: dict[str, Any]) -> bool:
+        """Return whether an event means the request under way: the refusal of a line not understood has no id."""
         assert self._active is not None
-        return (self._active.id, None) if kind == "error" else (self._active.id,)
+        number = event.get("id")
+        if number is None:
+            return event["event"] == "error"
+        return type(number) is int and number == self._active.id
+
+    def _onGarbage(self, line: bytes) -> None:
+        """Log what is no event. A process that writes it once it was ready may have lost an answer: it is ended."""
+        from upgan.errors import UpganError
+
+        self.onLog(f"The engine wrote something unexpected: {line[:LONGEST_LOGGED]!r}")
+        # Slicer's launcher may have its say before.
+        if self._ending or not self._isReady:
+            return
+        error = UpganError(
+            "worker_garbled",
+            "The engine's process wrote something that is not understood.",
+            "Try again: it is started anew. If it happens again, see the log and report it.",
+        )
+        request, self._active = self._active, None
+        # When it is gone, so that whoever is told may ask again.
+        self.cancel(lambda: request.onError(error) if request is not None else None)
 
     def _onReady(self, event: dict[str, Any]) -> None:
         from upgan.errors import UpganError
 
-        self._pid = int(event.get("pid", 0))
+        self._isReady = True
+        pid = event.get("pid")
+        # It is what may be killed: 0 and -1 would be whole groups of processes, among them this one.
+        self._pid = pid if type(pid) is int and 1 < pid < 1 << 31 and pid != os.getpid() else 0
         if event.get("protocol") != PROTOCOL:
             error = UpganError(
                 "wrong_version",
@@ -351,15 +401,19 @@ class WorkerClient:
         if event["event"] == "cancelled":
             return Cancelled()
         if event.get("details"):
-            self.onLog(event["details"])
-        sentence = event.get("sentence", "The engine gave an answer that is not understood.")
-        return UpganError(event.get("code", "internal"), sentence, event.get("remedy", "Try again."))
+            self.onLog(str(event["details"]))
+        sentence = _text(event.get("sentence")) or "The engine gave an answer that is not understood."
+        return UpganError(_text(event["code"]), sentence, _text(event.get("remedy")) or "Try again.")
 
     def _finishRequest(self, answer: Callable[[_Request], None]) -> None:
         request, self._active = self._active, None
         if request is not None:
             # Only now, so that an answer may ask for the next thing.
-            answer(request)
+            try:
+                answer(request)
+            finally:
+                self._tellBusy()
+            return
         self._tellBusy()
 
     def _onLogOutput(self) -> None:
@@ -393,7 +447,7 @@ class WorkerClient:
         """Clean up after a process that is gone, and tell whoever waited for it."""
         from upgan.errors import Cancelled, UpganError
 
-        for rest in (self._partial, self._partialLog):
+        for rest in (bytes(self._partial), self._partialLog):
             if rest.strip():
                 self.onLog(f"The engine's last words: {rest[:LONGEST_LOGGED]!r}")
         process, self._process = self._process, None
@@ -422,6 +476,26 @@ class WorkerClient:
             self._wasBusy = self.isBusy
             for callback in self._onBusyChanged:
                 callback()
+
+
+def _progressOf(event: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the progress that an event tells, or nothing where it is none."""
+    stage: Any = event.get("stage")
+    fraction: Any = event.get("fraction")
+    times = {name: event.get(name) for name in ("elapsed_s", "remaining_s")}
+    numbers = [fraction, *(time for time in times.values() if time is not None)]
+    if not isinstance(stage, str) or not all(map(_isNumber, numbers)):
+        return None
+    return {"stage": stage[:LONGEST_TEXT], "fraction": min(max(float(fraction), 0.0), 1.0), **times}
+
+
+def _isNumber(value: Any) -> bool:
+    # Comparisons with NaN are false; integers may be too large for a float.
+    return type(value) in (int, float) and abs(value) < MOST_S
+
+
+def _text(said: Any) -> str:
+    return said[:LONGEST_TEXT] if isinstance(said, str) else ""
 
 
 def _busy() -> Exception:

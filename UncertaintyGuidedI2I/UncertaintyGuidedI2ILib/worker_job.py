@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.util import VTKObservationMixin
 
+from UncertaintyGuidedI2ILib import transfer
 from UncertaintyGuidedI2ILib.cooperative import Cooperative
 
 if TYPE_CHECKING:
@@ -75,6 +76,15 @@ class WorkerJob(VTKObservationMixin, ABC):
 
         Where it is closed before its end, nothing of it stays in the scene.
         """
+
+    def file(self, said: Any) -> Path:
+        """Return the path of a file that the worker says it has written into this job's folder.
+
+        Raises:
+            InputError: ``transfer_failed`` where it is anywhere else.
+        """
+        assert self._folder is not None
+        return transfer.fileIn(self._folder, said)
 
     def cancel(self) -> None:
         """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended. Nothing where it does not run."""

@@ -18,6 +18,7 @@ T = TypeVar("T", bound=Arguments)
 
 # Nothing that is asked for is nested deeper; what is would only exhaust the stack of whoever looks at it.
 _DEEPEST = 32
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def validated(model: type[T], arguments: Mapping[str, Any]) -> T:
         return model.model_validate(arguments)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        # What is not known may have any name, of any length.
+        where = ".".join(map(str, first["loc"]))[:_LONGEST_NAME]
         at = f" at {where}" if where else ""
         raise _bad_request(f"The request is wrong{at}: {first['msg'].rstrip('.')}.") from error
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import upgan
@@ -31,8 +34,11 @@ GRACE_S = 0.3
 NICENESS = 5
 # A viewer needs no more progress than this, and a fast GPU would send thousands.
 PROGRESS_INTERVAL_S = 0.05
-# Bytes of a request: far more than any has, and no more than may be held in memory for one that is none.
-LONGEST_LINE = 16 << 20
+# Bytes of a request: far more than any has. What JSON makes of it in memory is some hundred times as much at worst.
+LONGEST_LINE = 1 << 20
+
+# Whoever ends a process in order sends one of these; Windows has none.
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # Called with the stage for people, the fraction done, and the seconds left where they are known; may raise Cancelled.
 Report = Callable[[str, float, float | None], None]
@@ -45,6 +51,13 @@ class Request(NamedTuple):
     id: int
     command: str
     arguments: dict[str, Any]
+
+
+class _Refusal(NamedTuple):
+    """The answer to a line that is no request; its id where that could be read."""
+
+    id: int | None
+    error: Exception
 
 
 class Worker:
@@ -74,7 +87,9 @@ class Worker:
         self._commands = commands
         self._abandon = abandon
         self._grace_s = grace_s
-        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        # Requests, and refusals of lines that are none: who reads must not write, for a viewer that does not listen
+        # would keep it from hearing that the viewer is gone.
+        self._waiting: queue.SimpleQueue[Request | _Refusal | None] = queue.SimpleQueue()
         # Of the requests that are not answered yet, those that are to be cancelled.
         self._open: list[int] = []
         self._cancelled: set[int] = set()
@@ -89,8 +104,17 @@ class Worker:
         self._send({"event": "ready", "protocol": PROTOCOL, "engine_version": upgan.__version__, "pid": os.getpid()})
         threading.Thread(target=self._read, name="requests", daemon=True).start()
         while (request := self._waiting.get()) is not None:
-            self._answer(request)
+            if isinstance(request, _Refusal):
+                self._send({"event": "error", "id": request.id, **_described(request.error)})
+            else:
+                self._answer(request)
         self._ended.set()
+
+    def end(self) -> None:
+        """End as when the input closes: work that looks at its progress ends in order, what does not is abandoned."""
+        self._close()
+        if not self._ended.wait(self._grace_s):
+            self._abandon()
 
     def _read(self) -> None:
         try:
@@ -103,9 +127,7 @@ class Worker:
             pass  # As good as closed.
         finally:
             # However the reading ends: nobody would hear what comes, nor that the viewer is gone.
-            self._close()
-            if not self._ended.wait(self._grace_s):
-                self._abandon()
+            self.end()
 
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of the input, of one that is too long no more than shows that it is."""
@@ -119,7 +141,7 @@ class Worker:
         try:
             if len(line) > LONGEST_LINE:
                 raise ValueError("it is too long")
-            content = json.loads(line.decode("utf-8"))
+            content = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
             if not isinstance(content, dict) or type(content.get("id")) is not int:
                 raise ValueError("it has no id")
             number = content["id"]
@@ -129,8 +151,7 @@ class Worker:
         except (ValueError, RecursionError) as error:
             # A line that is no JSON has a long story to tell, which helps nobody.
             why = f": {error}" if type(error) is ValueError else ""
-            refusal = _bad_request(f"The request is not understood{why}.")
-            self._send({"event": "error", "id": number, **_described(refusal)})
+            self._waiting.put(_Refusal(number, _bad_request(f"The request is not understood{why}.")))
             return
         if command == "shutdown":
             self.was_shut_down = True
@@ -170,11 +191,11 @@ class Worker:
                 raise _bad_request(f"There is no command '{request.command[:100]}'.")
             report("starting", 0.0)
             result = self._commands[request.command](request.arguments, report)
-            text = json.dumps({"id": request.id, "event": "result", "result": result})
+            text = _json({"id": request.id, "event": "result", "result": result})
         except Cancelled:
-            text = json.dumps({"id": request.id, "event": "cancelled"})
+            text = _json({"id": request.id, "event": "cancelled"})
         except Exception as error:  # noqa: BLE001 - whatever it is, the viewer must hear of it
-            text = json.dumps({"id": request.id, "event": "error", **_described(error)})
+            text = _json({"id": request.id, "event": "error", **_described(error)})
         with self._counting:
             self._open.remove(request.id)
             if request.id not in self._open:
@@ -182,7 +203,7 @@ class Worker:
         self._write(text)
 
     def _send(self, event: dict[str, Any]) -> None:
-        self._write(json.dumps(event))
+        self._write(_json(event))
 
     def _write(self, text: str) -> None:
         with self._sending:
@@ -192,6 +213,30 @@ class Worker:
             except (OSError, ValueError):
                 # Nobody listens any more; that stdin has closed too ends the work.
                 return
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Take a JSON object whose names differ: of two values of one name nobody knows which is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _json(event: dict[str, Any]) -> str:
+    """Write an event as JSON, which knows no NaN and no infinity: they become null, wherever they are."""
+    try:
+        return json.dumps(event, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(event), allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _bad_request(sentence: str) -> UpganError:
@@ -235,17 +280,35 @@ def main(folder: Path, grace_s: float = GRACE_S) -> None:
     def clean_up() -> None:
         # One thread at a time: whoever is done first ends the process.
         with cleaning:
-            # A viewer that asked for the end lives, and may want its files; but it may have been killed since.
-            if worker is not None and worker.was_shut_down:
+            # A viewer that asked for the end lives, and may want its files; but it may have been killed since. Whether
+            # the viewer lives when somebody else ends this process only the lock can tell.
+            if (worker is not None and worker.was_shut_down) or (exit_code and (folder / scratch.LOCK).exists()):
                 scratch.remove_if_abandoned(folder)
             else:
                 scratch.remove(folder)
 
     def abandon() -> None:
         clean_up()
-        os._exit(1)
+        os._exit(exit_code or 1)
 
     worker: Worker | None = None
+    exit_code = 0
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal exit_code
+        for other in ENDING_SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        exit_code = 128 + number
+        if worker is None:
+            clean_up()
+            os._exit(exit_code)
+        # Beside the work, which this has interrupted: a training gets its grace for a checkpoint.
+        threading.Thread(target=worker.end, name="end", daemon=True).start()
+
+    for number in ENDING_SIGNALS:
+        # One that is ignored from the start, as nohup has it, stays so.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, terminate)
     try:
         from upgan.commands import commands
 
@@ -257,7 +320,7 @@ def main(folder: Path, grace_s: float = GRACE_S) -> None:
         clean_up()
     # At once: taking PyTorch down in order takes longer than a user who cancelled should wait.
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":
