@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def writeVoxels(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Generator[N
     voxels = slicer.util.arrayFromVolume(node)
     try:
         # Written, not mapped into memory: on a full disk a mapping ends the application, a write raises.
-        with path.open("wb") as file:
+        with open(path, "wb", opener=_private) as file:
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
             for slab in slabs(voxels.shape):
                 file.write(np.ascontiguousarray(voxels[slab]).data)
@@ -68,6 +69,10 @@ def readImage(path: Path, like: vtk.vtkImageData) -> Generator[None, None, vtk.v
         target[slab] = voxels[slab]
         yield
     return image
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def fileIn(folder: Path, said: Any) -> Path:

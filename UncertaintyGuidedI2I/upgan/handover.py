@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -30,8 +31,12 @@ def load_voxels(path: Path, *, mapped: bool = False) -> np.ndarray:
     return voxels
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def save_voxels(path: Path, voxels: np.ndarray) -> None:
-    """Write voxels [K, J, I] as .npy.
+    """Write voxels [K, J, I] as .npy, readable by this user only.
 
     Raises:
         OutputError: ``disk_full`` or ``not_writable``.
@@ -39,7 +44,7 @@ def save_voxels(path: Path, voxels: np.ndarray) -> None:
     voxels = np.ascontiguousarray(voxels)
     try:
         # Through Python's own file: numpy's writing to a path does not say that the disk is full.
-        with path.open("wb") as file:
+        with open(path, "wb", opener=_private) as file:
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
             file.write(voxels.data)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A viewer's private folder for images on their way, which does not outlive the viewer.
+"""A process's private folder for images on their way, which does not outlive the process: a viewer's, or a draft's.
 
 The viewer holds a lock in it as long as it lives; the system lets go of the lock however the viewer ends. So whoever
 finds the folder later knows whether it may go: the viewer's own worker, or that of the next viewer.
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 PREFIX = "upgan-"
@@ -30,6 +31,7 @@ class Scratch:
 
     Args:
         parent: Where it is made; readable by this user only.
+        prefix: How its name begins.
 
     Attributes:
         folder: Its path.
@@ -38,10 +40,10 @@ class Scratch:
         OSError: It cannot be made there.
     """
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, prefix: str = PREFIX) -> None:
         # Before it is locked a folder looks abandoned, and another process may just be sweeping.
         for attempt in range(_ATTEMPTS):
-            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             try:
                 self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             except OSError:
@@ -52,11 +54,15 @@ class Scratch:
                 return
             os.close(self._lock)
 
-    def remove(self) -> None:
-        """Remove it with all that is in it."""
+    def release(self) -> None:
+        """Leave it as if this process had ended, for the next ``sweep``."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        self.release()
         remove(self.folder)
 
 
@@ -78,19 +84,31 @@ def remove(folder: Path) -> None:
             time.sleep(_PATIENCE_S)
 
 
-def sweep(parent: Path) -> None:
-    """Remove what viewers that live no more have left in a temporary folder, as far as it is this user's."""
+def sweep(parent: Path, prefix: str = PREFIX, before: Callable[[Path], None] | None = None) -> None:
+    """Remove what processes that live no more have left in a folder, as far as it is this user's.
+
+    Args:
+        parent: Where a ``Scratch`` may have been made.
+        prefix: How the names of those that are meant begin.
+        before: Called with each one before it is removed, while nobody else takes it for abandoned; one that it raises
+            ``OSError`` for stays.
+    """
     try:
         with os.scandir(parent) as entries:
-            found = [Path(entry.path) for entry in entries if entry.name.startswith(PREFIX)]
+            found = [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
     except OSError:
         return
     for folder in found:
-        remove_if_abandoned(folder)
+        remove_if_abandoned(folder, before)
 
 
-def remove_if_abandoned(folder: Path) -> None:
-    """Remove a folder that a ``Scratch`` has made, unless its viewer lives; anything else, links above all, is left."""
+def remove_if_abandoned(folder: Path, before: Callable[[Path], None] | None = None) -> None:
+    """Remove a folder that a ``Scratch`` has made, unless its owner lives; anything else, links above all, is left.
+
+    Args:
+        folder: Perhaps such a folder.
+        before: See ``sweep``.
+    """
     try:
         if not _is_private(os.lstat(folder)):
             return
@@ -100,6 +118,11 @@ def remove_if_abandoned(folder: Path) -> None:
         return
     try:
         is_abandoned = stat.S_ISREG(os.fstat(lock).st_mode) and _take(lock) is True
+        if is_abandoned and before is not None:
+            try:
+                before(folder)
+            except OSError:
+                return
         if is_abandoned and sys.platform != "win32":
             # While the lock is held, so that no one else takes the folder for abandoned, too.
             remove(folder)

@@ -35,6 +35,8 @@ def write_image(
 ) -> None:
     """Write an image under a temporary name beside its place and move it there when it is complete.
 
+    It is readable by this user only, for it may show a patient.
+
     Args:
         voxels: Real numbers, [K, J, I].
         ijk_to_ras: 4x4, mm; shear is kept.
@@ -44,28 +46,40 @@ def write_image(
             not certain and no form says so, the header has a remark that ``read_image`` understands.
 
     Raises:
-        OutputError: ``unsupported_format``, ``unsupported_dtype``, ``not_writable``, ``disk_full`` or ``not_written``.
+        OutputError: ``unsupported_format``, ``unsupported_dtype``, ``not_writable``, ``disk_full``,
+            ``out_of_memory`` or ``not_written``.
     """
     suffix = _suffix(path)
     if dtype.name not in DTYPES:
         raise OutputError(
             "unsupported_dtype", f"Voxels cannot be written as {dtype.name}.", f"Choose one of {', '.join(DTYPES)}."
         )
-    # ITK would take foreign byte order for its own.
-    data = _converted(voxels, dtype.newbyteorder("="))
     # The suffix stays at the end: it tells the libraries which format to write.
     temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
+        # Before a library makes it, readable by all.
+        private_file(temporary)
+        # ITK would take foreign byte order for its own.
+        data = _converted(voxels, dtype.newbyteorder("="))
         if suffix.startswith(".nii"):
             _write_nifti(data, ijk_to_ras, temporary, placement)
         else:
             _write_itk(data, ijk_to_ras, temporary, placement)
         os.replace(temporary, path)
-    except (OSError, RuntimeError, HeaderDataError) as error:
-        raise _explained(error, path, data.nbytes) from error
+    except (OSError, RuntimeError, HeaderDataError, MemoryError) as error:
+        raise _explained(error, path, voxels.size * dtype.itemsize) from error
     finally:
         with contextlib.suppress(OSError):  # It is absent after success, or its folder is.
             temporary.unlink()
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file that this user alone may read, whatever the umask.
+
+    Raises:
+        OSError: It cannot be made, or is there already.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _suffix(path: Path) -> str:
@@ -135,8 +149,20 @@ def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: 
     SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 
+def _tells_of_memory(error: RuntimeError) -> bool:
+    """Tell what ITK says where it finds no memory; its errors are of one type."""
+    text = str(error).lower()
+    return any(sign in text for sign in ("memory", "bad_alloc", "bad alloc"))
+
+
 def _explained(error: Exception, path: Path, needed: int) -> OutputError:
     """Tell a full disk from a forbidden folder, for SimpleITK says neither."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _tells_of_memory(error)):
+        return OutputError(
+            "out_of_memory",
+            f"There is too little memory to write '{path.name}'.",
+            "Close other programs, keep the last phase only, or crop the image.",
+        )
     folder = path.parent
     number = error.errno if isinstance(error, OSError) else None
     if not os.path.isdir(folder):
