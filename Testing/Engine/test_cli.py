@@ -1,5 +1,6 @@
 """The command line from end to end: what appears, and that an interruption leaves nothing behind."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -34,7 +36,7 @@ from Engine.command_line import (
     save_nifti,
     series_folder,
 )
-from Engine.images import blob
+from Engine.images import blob, save_series
 from upgan.bundle import find_bundle
 from upgan.networks.cascade import Cascade
 from upgan.volume import Volume, write_volume
@@ -49,7 +51,7 @@ def test_a_translation_is_four_volumes_and_their_provenance_and_nothing_else(tra
     assert sorted(files_of(tmp_path / "out")) == sorted(expected)
     assert [Path(line) for line in outcome.out.splitlines()] == [tmp_path / "out" / name for name in expected]
     provenance = provenance_of(tmp_path / "out")
-    assert provenance["source"] == str(image)
+    assert provenance["source"] == image.name
     assert provenance["bundle"] == "tiny"
     assert provenance["warnings"] == []
 
@@ -115,7 +117,7 @@ def test_spaces_brackets_and_foreign_letters_in_paths_are_no_obstacle(translate,
     outcome = translate(image, output=output)
     assert outcome.code == 0
     assert set(files_of(output)) == {*(f"{name}.nrrd" for name in NAMES), "provenance.json"}
-    assert provenance_of(output)["source"] == str(image)
+    assert provenance_of(output)["source"] == image.name
     assert str(output / "sigma.nrrd") in outcome.out
 
 
@@ -126,7 +128,7 @@ def test_a_file_name_that_is_no_text_is_no_obstacle_either(translate, tmp_path):
     except OSError:
         pytest.skip("this file system allows only text as names")
     assert translate(image).code == 0
-    assert provenance_of(tmp_path / "out")["source"].endswith("pet\udcff.nii.gz")
+    assert provenance_of(tmp_path / "out")["source"] == "pet\udcff.nii.gz"
 
 
 def test_results_of_an_earlier_run_are_replaced_and_other_files_left_alone(translate, tmp_path):
@@ -228,7 +230,8 @@ def test_ctrl_c_leaves_nothing_behind(translate, tmp_path, monkeypatch, output_e
     assert files_of(tmp_path) == before
 
 
-def test_a_real_interrupt_signal_leaves_nothing_behind(tiny_bundle, tmp_path):
+def test_a_real_signal_leaves_nothing_behind(tiny_bundle, tmp_path):
+    """Ctrl-C as well, which is made up above: this is how a cluster or a system that shuts down ends it."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signal for another process")
     image = save_nifti(tmp_path / "pet.nii", blob((400, 160, 160)))
@@ -242,13 +245,112 @@ def test_a_real_interrupt_signal_leaves_nothing_behind(tiny_bundle, tmp_path):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode not in (0, 2)
+    assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in said
     assert files_of(tmp_path) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_every_command_cleans_up_when_it_is_told_to_end_and_a_second_time_does_not_interrupt_that(
+    run, monkeypatch, tmp_path, name
+):
+    number, cleaned = getattr(signal, name), []
+
+    def work(*arguments):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), number)
+            cleaned.append(True)
+
+    monkeypatch.setattr("upgan.library.import_model", work)
+    before = signal.getsignal(number)
+    assert run("bundle", "install", tmp_path).code == 128 + number
+    assert cleaned == [True]
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(run, monkeypatch, tmp_path):
+    """As under nohup, which work is started with so that it outlives its terminal."""
+    done = []
+    monkeypatch.setattr("upgan.library.import_model", lambda path: done.append(os.kill(os.getpid(), signal.SIGHUP)))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(AttributeError):
+            run("bundle", "install", tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert done == [None]
+
+
+def test_too_little_memory_is_told_whatever_wanted_it(run, monkeypatch, tmp_path):
+    def work(path):
+        raise MemoryError
+
+    monkeypatch.setattr("upgan.library.import_model", work)
+    assert_refused(run("bundle", "install", tmp_path), "out_of_memory")
+
+
+def test_too_little_memory_or_disk_is_refused_before_the_networks_begin(translate, tmp_path, monkeypatch):
+    def never(self, a):
+        raise AssertionError("it began")
+
+    monkeypatch.setattr(Cascade, "phases", never)
+    image, raw = save_nifti(tmp_path / "pet.nii"), 4 * int(np.prod(SHAPE))
+    before = files_of(tmp_path)
+    with monkeypatch.context() as patch:
+        # Image, α, β; σ, and what writes it.
+        patch.setattr("upgan.memory.available_bytes", lambda: 6 * raw - 1)
+        assert_refused(translate(image), "out_of_memory")
+        patch.setattr("upgan.memory.available_bytes", lambda: 9 * raw - 1)
+        assert_refused(translate(image, "--phases", "all"), "out_of_memory")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=4 * raw - 1))
+        assert_refused(translate(image), "disk_full")
+    assert files_of(tmp_path) == before
+
+
+def test_neither_a_path_nor_a_patients_name_gets_into_a_result_or_a_message(translate, tmp_path):
+    """Of DICOM files of a patient, in a folder called after the patient."""
+    secrets = {"PatientName": "SECRET^NAME", "PatientID": "SECRET-4711", "SeriesDescription": "HEAD SECRET"}
+    secrets |= {"StudyDescription": "SECRET study", "PatientComments": "SECRET", "ReferringPhysicianName": "SECRET^DR"}
+    for number in (1, 2):
+        folder = tmp_path / "Secret Name" / "series"
+        folder.mkdir(parents=True, exist_ok=True)
+        heights = [3.0 * n for n in range(3)]
+        tags = {"SeriesInstanceUID": f"1.2.3.{number}", "Modality": "PT", "RescaleIntercept": 300}
+        save_series(folder, heights, **tags, **secrets)
+    refused = translate(folder)
+    assert_refused(refused, "several_series")
+    outcomes = [refused]
+    for suffix in ("nrrd", "nii.gz"):
+        outcomes.append(translate(folder, "--series", "1.2.3.2", "--format", suffix, output=tmp_path / suffix))
+        for path in (tmp_path / suffix).iterdir():
+            content = path.read_bytes()
+            text = gzip.decompress(content) if path.suffix == ".gz" else content
+            assert b"secret" not in text.lower(), path.name
+    assert [outcome.code for outcome in outcomes] == [2, 0, 0]
+    assert not any("secret" in (outcome.out + outcome.err).lower() for outcome in outcomes)
+
+
+def test_the_provenance_tells_the_content_by_its_hash_and_the_path_only_when_asked_to(translate, tmp_path):
+    voxels = blob(SHAPE)
+    image = save_nifti(tmp_path / "patient" / "pet.nii", voxels)
+    assert translate(image).code == 0
+    provenance = provenance_of(tmp_path / "out")
+    expected = np.array(SHAPE, "<i8").tobytes() + LPS.astype("<f8").tobytes() + voxels.astype("<f4").tobytes()
+    assert provenance["input_sha256"] == hashlib.sha256(expected).hexdigest()
+    assert (provenance["source"], "path" in provenance) == ("pet.nii", False)
+    assert str(tmp_path) not in (tmp_path / "out" / "provenance.json").read_text(encoding="utf-8")
+    assert translate(image, "--record-path").code == 0
+    assert provenance_of(tmp_path / "out")["path"] == str(image)
 
 
 def test_info_names_the_devices_and_the_bundled_models(run):

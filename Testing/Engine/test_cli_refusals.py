@@ -88,7 +88,7 @@ BAD_IMAGES = {
         "2000 x 2000 x 2000 mm",
     ),
     "singular affine": (lambda p: save_nifti(p / "pet.nii", affine=np.diag([2.0, 2, 0, 1])), "singular_affine", "axes"),
-    "two DICOM series": (lambda p: series_folder(p, "PT", "MR"), "several_series", "1.2.3.2 (without description, 4"),
+    "two DICOM series": (lambda p: series_folder(p, "PT", "MR"), "several_series", "1.2.3.2 (MR, 4"),
     "folder without images": (lambda p: folder_without_images(p / "dicom"), "no_dicom", "dicom"),
 }
 

@@ -4,9 +4,10 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -339,6 +340,46 @@ def test_a_full_disk_is_named_and_nothing_is_left_behind(
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     assert code_of(lambda: write_volume(volume_of(np.eye(4)), tmp_path / f"image{suffix}")) == "disk_full"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_too_little_memory_while_writing_is_called_that(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: Exception) -> Callable[..., None]:
+        def write(*_: object, **__: object) -> None:
+            raise error
+
+        return write
+
+    itk = RuntimeError("sitk::ERROR: Exception thrown in SimpleITK: Failed to allocate memory for image.")
+    for error in (MemoryError(), itk):
+        monkeypatch.setattr(SimpleITK, "WriteImage", fails(error))
+        monkeypatch.setattr(nibabel.Nifti1Image, "to_filename", fails(MemoryError()))
+        assert code_of(lambda: write_volume(volume_of(np.eye(4)), tmp_path / f"image{suffix}")) == "out_of_memory"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_image_is_its_users_alone_from_its_first_byte_whatever_the_umask(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes, real = [], os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        modes.append(stat.S_IMODE(source.stat().st_mode))
+        real(source, target)
+
+    made = writing.private_file
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(writing, "private_file", lambda path: (made(path), modes.append(path.stat().st_mode & 0o777)))
+    before = os.umask(0)
+    try:
+        write_volume(volume_of(np.eye(4)), tmp_path / f"image{suffix}")
+    finally:
+        os.umask(before)
+    assert modes == [0o600, 0o600]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -18,6 +18,16 @@ def test_numpy_reads_what_was_written_whatever_the_memory_layout(tmp_path, rng, 
     np.testing.assert_array_equal(np.load(tmp_path / "sigma.npy", allow_pickle=False), voxels)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_voxels_on_their_way_are_their_users_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        save_voxels(tmp_path / "sigma.npy", np.zeros((2, 2, 2), dtype=np.float32))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "sigma.npy").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, which Linux has")
 def test_a_full_disk_is_called_full(rng):
     with pytest.raises(OutputError) as refusal:

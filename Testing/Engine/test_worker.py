@@ -6,16 +6,21 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from Engine.command_line import environment_of
 from Engine.images import blob
 from Engine.worker_process import WorkerProcess, translate_arguments
+from upgan import memory
 from upgan.errors import Cancelled, InputError, UpganError
 from upgan.inference import InferenceEngine
 from upgan.scratch import Scratch
@@ -612,6 +617,36 @@ def test_a_geometry_without_numbers_is_the_images_and_not_the_requests_fault(all
     with pytest.raises(InputError) as refusal:
         all_commands["translate"](json.loads(json.dumps(arguments)), lambda *progress: None)
     assert refusal.value.code == "invalid_affine"
+
+
+def test_too_little_disk_or_memory_is_told_before_the_networks_begin(all_commands, tiny_bundle, tmp_path, monkeypatch):
+    arguments = translate_arguments(
+        tmp_path / "job", tiny_bundle, blob(SHAPE), phases="all", outputs=["image", "sigma"]
+    )
+    raw = 4 * int(np.prod(SHAPE))
+    begun = []
+    for module, name, free, code in (
+        (shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * raw - 1), "disk_full"),
+        (memory, "available_bytes", lambda: 9 * raw - 1, "out_of_memory"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, free)
+            with pytest.raises(UpganError) as refusal:
+                all_commands["translate"](arguments, lambda stage, *rest: begun.append(stage))
+        assert refusal.value.code == code
+    assert not [stage for stage in begun if "phase" in stage]
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["input.npy"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux tells")
+def test_the_memory_that_is_left_is_no_more_than_a_limit_leaves():
+    program = "import resource, sys; from upgan.memory import available_bytes as left; before = left()\n"
+    program += "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); after = left()\n"
+    program += "block = bytearray(1 << 28); print(before, after, left())"
+    done = subprocess.run([sys.executable, "-c", program], env=environment_of(), capture_output=True, check=True)
+    before, after, last = map(int, done.stdout.split())
+    assert 0 < after < min(before, 1 << 30)
+    assert after - last == pytest.approx(1 << 28, rel=0.05)
 
 
 def test_the_documentation_lists_the_arguments_that_each_command_takes(all_commands):

@@ -33,6 +33,7 @@ TEXT_KEYS = {
     "precision",
     "device",
     "source",
+    "input_sha256",
     "placement",
     "placement_note",
     "created",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,7 +22,7 @@ from upgan.errors import UpganError
 from upgan.progress_bar import counting_bar, translation_bar
 from upgan.terminal import echo, marked, warn
 from upgan.terminal import messages as _messages
-from upgan.worker import GRACE_S
+from upgan.worker import ENDING_SIGNALS, GRACE_S
 
 # Commands import the engine themselves: `upgan --help` should not wait for torch.
 
@@ -84,11 +89,16 @@ def translate(
         float | None,
         typer.Option(callback=_finite, help="Put this value in place of NaN and Inf instead of refusing them."),
     ] = None,
+    record_path: Annotated[
+        bool, typer.Option("--record-path", help="Put the input's whole path into the provenance, not its name only.")
+    ] = False,
 ) -> None:
     """Translate a volume: image, α, β, σ and their provenance appear in the output folder when all is done."""
     from upgan.bundle import find_bundle
     from upgan.inference import InferenceEngine
+    from upgan.memory import bytes_of_outputs
     from upgan.saving import OutputFolder, save_translation
+    from upgan.translation import QUANTITIES
     from upgan.volume import read_volume
     from upgan.writing import opens_as_nifti
 
@@ -98,7 +108,9 @@ def translate(
         warn(sentence)
     if file_format is Formats.nifti and not opens_as_nifti(volume):
         warn("The image's axes are slanted. ITK and Slicer open no such NIfTI file: write NRRD (--format nrrd).")
-    with OutputFolder(output) as folder:
+    kept = engine.bundle.metadata.upgan.architecture.phases if phases is Phases.all else 1
+    needed = bytes_of_outputs(volume.voxels.shape, len(QUANTITIES) * kept)
+    with OutputFolder(output, needed) as folder:
         with translation_bar(_messages) as update:
             translation = engine.translate(
                 volume,
@@ -106,8 +118,11 @@ def translate(
                 phases=phases.value,
                 progress=update,
                 replace_nonfinite=replace_nonfinite,
-                source=str(image),
+                # Folders are often called after patients.
+                source=os.path.basename(os.path.abspath(image)),
             )
+        if record_path:
+            translation.provenance["path"] = os.path.abspath(image)
         names = save_translation(translation, folder, file_format.value)
     seconds = translation.provenance["seconds"]
     _messages.print(f"{seconds:.1f} s on {engine.device} in {translation.provenance['precision']}")
@@ -244,11 +259,41 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # A console or pipe without Greek letters must not end the work.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with _signals_as_exits():
+            app()
     except UpganError as error:
-        _messages.print(f"[red]Error[/] ({error.code}): {marked(error.sentence)}", soft_wrap=True)
-        _messages.print(marked(error.remedy), soft_wrap=True)
-        sys.exit(2)
+        _refuse(error)
+    except MemoryError:
+        sentence, remedy = "The computer's memory is exhausted.", "Close other programs, or crop the image."
+        _refuse(UpganError("out_of_memory", sentence, remedy))
+
+
+def _refuse(error: UpganError) -> NoReturn:
+    _messages.print(f"[red]Error[/] ({error.code}): {marked(error.sentence)}", soft_wrap=True)
+    _messages.print(marked(error.remedy), soft_wrap=True)
+    sys.exit(2)
+
+
+@contextlib.contextmanager
+def _signals_as_exits() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP clean up as Ctrl-C does, and end with 143 and 129; the first of them counts."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    # What is ignored from the start, as nohup has it, stays ignored.
+    before = {
+        number: handler for number in ENDING_SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

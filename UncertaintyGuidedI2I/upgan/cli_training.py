@@ -21,6 +21,7 @@ from upgan.errors import Cancelled
 from upgan.progress_bar import TrainingDisplay, counting_bar, fraction_bar
 from upgan.terminal import echo, marked, warn
 from upgan.terminal import messages as _messages
+from upgan.worker import ENDING_SIGNALS
 
 if TYPE_CHECKING:
     from upgan.training.preparation import Pair
@@ -187,7 +188,7 @@ class _InterruptibleWatch:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM while the block runs; a second one ends the process at once."""
+    """Collect Ctrl-C, SIGTERM and SIGHUP while the block runs; a second one ends the process at once."""
     received: list[int] = []
     first = 0.0
 
@@ -201,7 +202,9 @@ def _signals() -> Iterator[list[int]]:
             signal.raise_signal(number)
         received.append(number)
 
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored from the start, as nohup has it, stays ignored.
+    numbers = [number for number in (signal.SIGINT, *ENDING_SIGNALS) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, take) for number in numbers}
     try:
         yield received
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -112,6 +113,7 @@ def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report
         stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
         report(stage, progress.fraction, progress.remaining_s)
 
+    _refuse_full_disk(request, voxels.shape, engine)
     translation = engine.translate(
         Volume(voxels, np.asarray(request.ijk_to_ras), request.modality, placement),
         plane=request.plane,
@@ -141,6 +143,15 @@ def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report
         "display": translation.display.model_dump(),
         "provenance": translation.provenance,
     }
+
+
+def _refuse_full_disk(request: TranslateArguments, shape: tuple[int, ...], engine: InferenceEngine) -> None:
+    """Refuse what the outputs' disk has no room for; that its folder is not there is found when they are written."""
+    from upgan.memory import bytes_of_outputs, refuse_full_disk
+
+    kept = engine.bundle.metadata.upgan.architecture.phases if request.phases == "all" else 1
+    with contextlib.suppress(OSError):
+        refuse_full_disk(request.folder, bytes_of_outputs(shape, kept * len(request.outputs)))
 
 
 def _check(request: CheckArguments, report: Report) -> dict[str, Any]:

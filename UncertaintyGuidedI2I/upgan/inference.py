@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from upgan.distribution import GeneralizedNormal
 from upgan.domain import misfits
 from upgan.errors import DeviceError, InputError, ResultError
 from upgan.in_plane import MULTIPLE, inner_size, resize
+from upgan.memory import refuse_beyond_memory
 from upgan.networks.folding import fold_batch_norm
 from upgan.tasks import Intensities
 from upgan.translation import PhaseMaps, Translation, is_sound
@@ -91,17 +93,19 @@ class InferenceEngine:
             phases: Whether to keep the maps of the last phase or of all.
             progress: Called after each batch and phase; may raise ``Cancelled``.
             replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.
-            source: The input's path or identifier, for the provenance.
+            source: What names the input in the provenance, e.g. its file's name. Its content is there as a hash.
 
         Raises:
             InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``absurd_field_of_view`` or
                 ``absurd_matrix``.
-            DeviceError: ``out_of_memory`` when even one slice does not fit.
+            DeviceError: ``out_of_memory`` when the maps, or even one slice, do not fit.
             ResultError: ``not_finite_output`` when image, α, β or σ is no number somewhere.
         """
         started = time.monotonic()
-        volume = _finite(volume, replace_nonfinite)
         metadata = self.bundle.metadata.upgan
+        refuse_beyond_memory(volume.voxels.shape, metadata.architecture.phases if phases == "all" else 1)
+        content = content_hash(volume)
+        volume = _finite(volume, replace_nonfinite)
         plane = plane or metadata.plane
         task = metadata.task
         intensities = task.calibrate(volume)
@@ -119,6 +123,7 @@ class InferenceEngine:
             "precision": str(self.precision).removeprefix("torch."),
             "device": str(self.device),
             "source": source,
+            "input_sha256": content,
             "placement": volume.placement.certainty,
             "input_reference": intensities.reference,
             "calibration": metadata.calibration.scale[-1] if metadata.calibration else None,
@@ -258,6 +263,19 @@ class _InPlaneGrid(NamedTuple):
         left, _, top, _ = self.padding
         rows, columns = self.inside
         return resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
+
+
+def content_hash(volume: Volume) -> str:
+    """Return the SHA-256 of an image and its place, whatever file it came from.
+
+    Hashed are the shape K, J, I as three 64-bit integers, the 4x4 affine from (i, j, k) to RAS in mm as 64-bit floats
+    row by row, and the voxels as 32-bit floats [K, J, I]; all of them little-endian.
+    """
+    digest = hashlib.sha256(np.asarray(volume.voxels.shape, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(volume.ijk_to_ras, "<f8").tobytes())
+    for part in volume.voxels:
+        digest.update(np.ascontiguousarray(part, "<f4").data)
+    return digest.hexdigest()
 
 
 def _finite(volume: Volume, replacement: float | None) -> Volume:

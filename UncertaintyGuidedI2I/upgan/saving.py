@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any, Self
 
 from upgan import scratch
 from upgan.errors import InputError, OutputError
+from upgan.memory import refuse_full_disk
 from upgan.scratch import Scratch
 from upgan.translation import Translation
 from upgan.volume import Volume, write_volume
@@ -81,13 +81,7 @@ class OutputFolder:
         self._scratch = Scratch(self.folder, _PREFIX)
         for name in (_NEW, _OLD):
             (self._draft / name).mkdir(_PRIVATE_FOLDER)
-        free = shutil.disk_usage(self._draft).free
-        if free < self._needed:
-            raise OutputError(
-                "disk_full",
-                f"The result may need {_size(self._needed)}, and its disk has {_size(free)} left.",
-                "Free some space, choose another disk, or keep the last phase only.",
-            )
+        refuse_full_disk(self._draft, self._needed)
 
     @property
     def _draft(self) -> Path:
@@ -165,7 +159,9 @@ class OutputFolder:
         for name in (*new, PROVENANCE):
             if (self.folder / name).is_dir():
                 raise OutputError(
-                    "not_writable", f"{self.folder / name} is a folder.", "Remove it or choose another output folder."
+                    "not_writable",
+                    f"'{name}' in '{self.folder.name}' is a folder.",
+                    "Remove it or choose another output folder.",
                 )
         there = {name for name in new if os.path.lexists(self.folder / name)}
         old = sorted(there | set(_files_of_earlier_run(self.folder, new)))
@@ -348,10 +344,6 @@ def _alone(folder: Path) -> Iterator[None]:
             opened.callback(os.close, number)
             fcntl.flock(number, fcntl.LOCK_EX)
         yield
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _explained(error: OSError, name: str) -> OutputError:

@@ -307,7 +307,7 @@ def main(folder: Path, grace_s: float = GRACE_S) -> None:
 
     for number in ENDING_SIGNALS:
         # One that is ignored from the start, as nohup has it, stays so.
-        if signal.getsignal(number) == signal.SIG_DFL:
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, terminate)
     try:
         from upgan.commands import commands

@@ -35,6 +35,9 @@ UNFINISHED = re.compile(r"\.(part|partial|filepart|crdownload|download|tmp|aria2
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,6}$")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 HASH = re.compile(r"[0-9A-Fa-f-]{16,}")
+# What may be shown of a header: a code, and numbers that name nobody.
+MODALITY = re.compile(r"[A-Z]{2,10}")
+UID = re.compile(r"[0-9.]{1,64}")
 NUMBER = re.compile(r"\d+(\.\d+)*")
 
 # How many files a message names.
@@ -162,8 +165,10 @@ def _listed(found: dict[str, list[Header]]) -> str:
     """Describe series without anything that identifies the patient."""
     lines = []
     for uid, headers in found.items():
-        description = headers[0].text("SeriesDescription").encode("ascii", "replace").decode()
-        lines.append(f"{uid} ({description or 'without description'}, {len(headers)} files)")
+        # Not its description: people write names into it. A modality is a code, or somebody's text as well.
+        modality = headers[0].text("Modality")
+        kind = modality if MODALITY.fullmatch(modality) else "without modality"
+        lines.append(f"{uid if UID.fullmatch(uid) else 'an invalid UID'} ({kind}, {len(headers)} files)")
     return "; ".join(lines)
 
 

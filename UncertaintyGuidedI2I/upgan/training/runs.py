@@ -221,7 +221,7 @@ def _is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        from filelock import FileLock, Timeout  # comes with torch: where it is absent nothing trains
+        from filelock import FileLock, Timeout  # where it is absent nothing trains
     except ImportError:
         return False
     lock = FileLock(path)
