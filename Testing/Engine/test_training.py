@@ -457,12 +457,18 @@ def test_the_remedy_for_a_damaged_configuration_works(pairs, run, tmp_path):
     assert all_same(kept(tmp_path / "run"), kept(run))
 
 
-def test_what_says_that_a_run_is_over_may_be_damaged(run, tmp_path):
+def test_what_says_that_a_run_is_over_is_damaged_and_the_remedy_works(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    for content in ("", "[]", "{}"):
-        (tmp_path / "run" / "finished.json").write_text(content)
-        resume(tmp_path / "run", Onlooker())
-        assert json.loads((tmp_path / "run" / "finished.json").read_text())["stopped"] is False
+    finished = tmp_path / "run" / "finished.json"
+    for content in ("", "[]", "{}", '{"stopped": 1}', "[" * 10_000, '{"seconds": NaN'):
+        finished.write_text(content)
+        with pytest.raises(InputError, match="finished.json") as refusal:
+            resume(tmp_path / "run", Onlooker())
+        assert refusal.value.code == "run_damaged"
+        assert "delete it" in refusal.value.remedy
+    finished.unlink()
+    resume(tmp_path / "run", Onlooker())
+    assert json.loads(finished.read_text())["stopped"] is False
     assert all_same(kept(tmp_path / "run"), kept(run))
 
 

@@ -73,8 +73,6 @@ def test_folders_that_hold_no_run_are_left_out(home):
     begun()
     (home / "empty").mkdir()
     (home / "note.txt").touch()
-    (home / "broken").mkdir()
-    (home / "broken" / "config.json").write_text("{", encoding="utf-8")
     assert [run.name for run in list_runs()] == ["tiny"]
 
 
@@ -381,8 +379,10 @@ def test_what_is_no_run_is_told_apart_by_whoever_asks(make, code, tmp_path):
         assert refusal.value.code == code
         assert str(tmp_path / "run") in refusal.value.sentence
         assert refusal.value.remedy
-    assert read_run(tmp_path / "run") is None
-    assert read_run_state(tmp_path / "run") is None
+    if code in ("run_damaged", "run_not_readable"):
+        assert read_run(tmp_path / "run").state == read_run_state(tmp_path / "run") == "damaged"
+    else:
+        assert read_run(tmp_path / "run") is read_run_state(tmp_path / "run") is None
     assert not (tmp_path / "run" / "finished.json").exists()
 
 
@@ -394,10 +394,10 @@ def written(folder, content):
 def test_a_run_that_may_not_be_read_says_so(monkeypatch):
     folder = begun()
 
-    def refuse(path):
+    def refuse(path, mode):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError) as refusal:
         read_run_json(folder)
     assert refusal.value.code == "run_not_readable"

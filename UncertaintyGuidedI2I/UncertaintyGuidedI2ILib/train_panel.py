@@ -446,6 +446,7 @@ def runLabel(run: Run, state: str) -> str:
         "paused": _("paused"),
         "stopped": _("stopped early"),
         "finished": _("finished"),
+        "damaged": _("damaged"),
     }
     return f"{run.folder.name} ({states[state]})"
 
@@ -458,6 +459,7 @@ def runText(run: Run) -> str:
         "paused": _("Paused in stage {stage} of {stages}."),
         "stopped": _("Stopped in stage {stage} of {stages}."),
         "finished": _("Finished."),
+        "damaged": _("Files of this run are damaged; resuming it says which, and what to do."),
     }[run.state].format(stage=run.stage, stages=run.stages)
     if run.best is None:
         return text

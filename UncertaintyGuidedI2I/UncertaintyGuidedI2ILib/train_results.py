@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -254,7 +253,7 @@ class ResultsSection:
 
         found = checkpoints(self._run) if self._run is not None else []
         # Else the stage's last epoch is, as the engine does.
-        keepsBest = bool((_config(self._run).get("schedule") or {}).get("early_stopping"))
+        keepsBest = bool(_section(self._run, "schedule").get("early_stopping"))
         figures = {name: self._figure(name, keepsBest) for name in found}
         if figures == self._listed:
             return
@@ -303,11 +302,18 @@ def checkpointLabel(name: str) -> str:
 
 def _config(run: Path | None) -> dict[str, Any]:
     """Return a run's configuration; runs are folders, and anything may happen to those."""
+    from upgan.errors import InputError
+    from upgan.training.runs import read_run_json
+
     try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8")) if run is not None else {}
-    except (OSError, ValueError):
+        return read_run_json(run) if run is not None else {}
+    except InputError:
         return {}
-    return config if isinstance(config, dict) else {}
+
+
+def _section(run: Path | None, name: str) -> dict[str, Any]:
+    section = _config(run).get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _nameOf(run: Path | None) -> str:
@@ -318,10 +324,10 @@ def _unitOf(run: Path | None) -> str:
     """Return the unit of a run's images: its base model's, or else its task's."""
     config = _config(run)
     if config.get("base"):
-        return _unitOfModel(config["base"])
+        return _unitOfModel(str(config["base"]))
     from upgan.tasks import TASKS
 
-    task = TASKS.get((config.get("data") or {}).get("task", ""))
+    task = TASKS.get(str(_section(run, "data").get("task", "")))
     return task.unit if task is not None else ""
 
 

@@ -5,7 +5,6 @@ The volumes are not saved with the scene: they are a view of the run's folder, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from UncertaintyGuidedI2ILib.transfer import slabs
 QUANTITIES = ("input", "target", "image", "sigma")
 # Sigma beyond any that a training may come to: what is above the end of a display's threshold would be hidden.
 HIGHEST = 1e9
+# Of what is said of a preview, in bytes.
+LONGEST_ABOUT = 64 << 10
 NAMES = {"input": "input", "target": "truth", "image": "prediction", "sigma": "sigma"}
 
 
@@ -171,11 +172,15 @@ def _isSamePatient(about: dict[str, Any], before: dict[str, Any]) -> bool:
 
 def _read(run: Path) -> dict[str, Any] | None:
     """Return what the newest preview shows, or None where there is none or it is being replaced."""
+    from upgan.training.files import read_json
+
     try:
-        about = json.loads((run / "preview" / "preview.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = read_json(run / "preview" / "preview.json", LONGEST_ABOUT)
+        affine = np.array(about["ijk_to_ras"], dtype=float)
+        DisplayHints.of(about["display"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return about if isinstance(about, dict) else None
+    return about if affine.shape == (4, 4) else None
 
 
 def _array(run: Path, name: str) -> np.ndarray:
@@ -183,7 +188,9 @@ def _array(run: Path, name: str) -> np.ndarray:
 
     try:
         voxels: np.ndarray = np.load(run / "preview" / f"{name}.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if voxels.ndim != 3 or voxels.dtype != np.float32 or not voxels.size:
+            raise ValueError("no volume")
+    except (OSError, ValueError, MemoryError) as error:
         raise InputError(
             "preview_unreadable", "The preview of the training cannot be read.", "Wait for the next epoch."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from upgan.errors import InputError, OutputError, UpganError
 from upgan.in_plane import canvas_size, inner_size, resize
 from upgan.tasks import Intensities, Task
 from upgan.training.config import DataConfig
-from upgan.training.files import replace
+from upgan.training.files import read_json, replace
 from upgan.training.pairs import PairFiles, file_stem
 from upgan.training.preparation import Pair, patient_mask, prepare_pair, sides_read
 from upgan.training.references import SUFFIX, Reference
@@ -31,6 +32,22 @@ from upgan.writing import FULL
 _VERSION = 3
 
 _INDEX = "cache.json"
+
+# Over all else that is said of a subject; entries of earlier versions are without.
+_SEAL = "entry_sha256"
+_UNSEALED = {
+    "subject",
+    "count",
+    "shape",
+    "ijk_to_ras",
+    "reference",
+    "sha256",
+    "acquired_mm",
+    "clean_shape",
+    "slices_sha256",
+    "reference_sha256",
+    "origin",
+}
 
 # In the losses, and there alone, the body's rim and the skin's partial volumes count as body: two pixels.
 _DILATION = 2
@@ -108,7 +125,7 @@ class SliceCache:
             InputError: ``cache_unreadable``.
         """
         try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            index = read_json(folder / _INDEX)
             subjects = {name: _subject_of(index["subjects"][name]) for name in sorted(index["subjects"])}
             rows, columns = index["spacing_mm"]
             return cls(folder, subjects, (rows, columns), index["plane"])
@@ -124,7 +141,7 @@ class SliceCache:
     def fingerprint(self) -> str:
         """SHA-256 over those of the subjects."""
         lines = "".join(f"{name} {subject.sha256}\n" for name, subject in self.subjects.items())
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
     def load(self, subject: str) -> CachedSlices:
         """Map a subject's slices; nothing is read until it is looked at. One open file as long as they are held.
@@ -156,8 +173,11 @@ def build_cache(
     *,
     known: Mapping[str, str] | None = None,
     measured: Collection[str] = (),
+    on_damage: Callable[[str], None] | None = None,
 ) -> SliceCache:
     """Turn pairs into slices, one subject in memory at a time; what is there already of the same images is kept.
+
+    It is read for that, and compared bit by bit with what was written: as fast as SHA-256 and the disk allow.
 
     Args:
         pairs: From ``checking.refuse``.
@@ -169,6 +189,8 @@ def build_cache(
         known: Checksums, as ``preparation.Pair`` has them, of subjects whose images were moved or are gone: slices made
             of images with these checksums are kept where they are whole.
         measured: Subjects to validate on: what they are compared with is kept, too.
+        on_damage: Called with each subject whose slices are there, and are not as they were written; they are made
+            anew of the images.
 
     Raises:
         InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
@@ -185,15 +207,17 @@ def build_cache(
         origin = _origin(files, data, task, spacing_mm)
         is_measured = files.subject in measured
         entry = _kept(folder, files, origin, (known or {}).get(files.subject))
-        if is_measured and entry is not None and not _is_reference_whole(folder, entry):
+        if entry is not None and not _is_whole(folder, entry, is_measured):
             entry = None
+            if on_damage is not None:
+                on_damage(files.subject)
         try:
             if entry is None:
                 entry = _build(files, data, task, spacing_mm, folder, is_measured) | {"origin": origin}
-                _write_json(_entry_path(folder, files.subject), entry)
+                _write_entry(folder, entry)
             elif entry["origin"] != origin and all(origin["files"][side] for side in sides_read(data)):
                 entry |= {"origin": origin}  # They are in another place from now on.
-                _write_json(_entry_path(folder, files.subject), entry)
+                _write_entry(folder, entry)
         except InputError as error:
             raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
         except OSError as error:
@@ -369,7 +393,7 @@ def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[fl
 
 def _state(path: Path | None) -> dict[str, Any] | None:
     """Where a file or folder is, how large, and of when: enough to tell that it was changed."""
-    if path is None or not path.exists():
+    if path is None or not os.path.exists(path):  # False, too, for what no file can be called.
         return None
     members = sorted(path.iterdir()) if path.is_dir() else [path]
     # A link to nothing may lie beside the slices of a DICOM series.
@@ -382,30 +406,57 @@ def _state(path: Path | None) -> dict[str, Any] | None:
 
 
 def _kept(folder: Path, files: PairFiles, origin: dict[str, Any], known: str | None) -> dict[str, Any] | None:
-    """What an earlier build says of a subject, if its slices are there and would be the same."""
+    """What an earlier build says of a subject, if its slices would be the same now; empty where that is damaged."""
     try:
-        entry = dict(json.loads(_entry_path(folder, files.subject).read_text(encoding="utf-8")))
-        if entry["origin"] != origin:
-            # Slices that cannot be compared with their images' files must be those of the same images, bit by bit.
-            if entry["sha256"] != known or {**entry["origin"], "files": origin["files"]} != origin:
-                return None
-            if _sha256(_slices_path(folder, files.subject)) != entry["slices_sha256"]:
-                return None
-        _mapped(folder, _subject_of(entry))
-    except (OSError, ValueError, KeyError, TypeError, InputError):
+        entry = dict(read_json(_entry_path(folder, files.subject)))
+        if entry["subject"] != files.subject or entry["origin"]["version"] != _VERSION:
+            return None
+        # Slices that cannot be compared with their images' files must be those of the same images.
+        is_same = entry["sha256"] == known and {**entry["origin"], "files": origin["files"]} == origin
+        if entry["origin"] != origin and not is_same:
+            return None
+    except OSError:
         return None
+    except (ValueError, KeyError, TypeError):
+        return {}
     return entry
 
 
-def _is_reference_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
-    """Whether what a subject is compared with is as it was written, bit by bit."""
+def _is_whole(folder: Path, entry: Mapping[str, Any], is_measured: bool) -> bool:
+    """Whether a subject's slices, what is said of them, and what they are compared with are as they were written."""
     try:
-        return _sha256(_reference_path(folder, entry["subject"])) == entry["reference_sha256"]
-    except (OSError, KeyError):
+        if _SEAL in entry:
+            if entry[_SEAL] != _seal_of(entry):
+                return False
+        elif not entry.keys() <= _UNSEALED:  # It was sealed, but for a letter.
+            return False
+        if _sha256(_slices_path(folder, entry["subject"])) != entry["slices_sha256"]:
+            return False
+        if is_measured and _sha256(_reference_path(folder, entry["subject"])) != entry["reference_sha256"]:
+            return False
+        _mapped(folder, _subject_of(dict(entry)))
+    except (OSError, ValueError, KeyError, TypeError, InputError):
         return False
+    return True
+
+
+def _seal_of(entry: Mapping[str, Any]) -> str:
+    """SHA-256 of all that is said of a subject."""
+    content = {name: value for name, value in entry.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_entry(folder: Path, entry: dict[str, Any]) -> None:
+    """Say of a subject what its slices are, in words that are known to be whole when they are read again."""
+    # As JSON gives it back, so that the same is sealed as is read.
+    entry |= json.loads(json.dumps(entry))
+    entry |= {_SEAL: _seal_of(entry)}
+    _write_json(_entry_path(folder, entry["subject"]), entry)
 
 
 def _sha256(path: Path) -> str:
+    if not path.is_file():  # A pipe would be waited for.
+        raise FileNotFoundError(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -15,7 +15,7 @@ from upgan.hounsfield import HIGHEST_HU, LOWEST_HU
 from upgan.tasks import Task
 from upgan.training.config import DataConfig, SplitConfig
 from upgan.training.outliers import outliers
-from upgan.training.pairs import PairFiles, file_stem
+from upgan.training.pairs import PairFiles, file_stem, similar_patients
 from upgan.training.preparation import (
     combined_sha256,
     degraded,
@@ -151,7 +151,7 @@ def check_pairs(
 
 
 def check_set(checked: Sequence[CheckedPair], split: SplitConfig) -> list[Problem]:
-    """Look at the pairs as a whole: can they be split, and is any image there twice?"""
+    """Look at the pairs as a whole: can they be split, is any image there twice, and any patient under two labels?"""
     problems = []
     parts: dict[str, str] = {}
     try:
@@ -159,6 +159,15 @@ def check_set(checked: Sequence[CheckedPair], split: SplitConfig) -> list[Proble
         parts = {subject: name for name, subjects in found._asdict().items() for subject in subjects}
     except InputError as error:
         problems.append(Problem(error.code, error.sentence, error.remedy, "error"))
+    for one, other in similar_patients(pair.files for pair in checked):
+        problems.append(
+            Problem(
+                "similar_labels",
+                f"The labels {one} and {other} differ only in capitals, spaces or the way characters are coded.",
+                "Give both one label if they are one patient, and else labels that nobody confuses.",
+                "error",
+            )
+        )
     seen: dict[tuple[str, str], str] = {}
     for pair in checked:
         subject = pair.files.subject

@@ -1,8 +1,8 @@
 """What a run needs to go on, in one safetensors file that is there whole or not at all.
 
 Tensors are named by what they belong to (``cascade.…``, ``optimizer.…``); everything else is JSON in the file's
-header, with a checksum of both. There is no random state to keep: order, augmentation and degradation are functions of
-seed, stage and step.
+header: the state, a checksum of both, what the run was begun with (see ``begun``), and a checksum of that. There is no
+random state to keep: order, augmentation and degradation are functions of seed, stage and step.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +25,23 @@ from torch import Tensor
 from upgan.errors import InputError, OutputError
 from upgan.training.files import replace
 
+# Of what is written: 1 has no checksum, or none but that of tensors and state. Both are read for ever.
+FORMAT = 2
+
 LAST = "last"
 BEST = "best"
 # Of ``last``: what it was before. Another ending, for it is nobody's choice: a model is never made of it.
 _BEFORE = ".previous"
 _STATE = "state"
 _CHECKSUM = "sha256"
+_FORMAT = "format"
+_BEGUN = "begun"
+_BEGUN_CHECKSUM = "begun_sha256"
+# Each of them is in a file with a format; a file with one of them missing is damaged.
+_WITH_FORMAT = {_STATE, _CHECKSUM, _FORMAT, _BEGUN, _BEGUN_CHECKSUM}
+_WITHOUT_FORMAT = {_STATE, _CHECKSUM}
+# Of the header in bytes: the paper's networks, with all that their optimisers gather, have less than a tenth of it.
+_LONGEST_HEADER = 16 << 20
 _WEIGHTS = "cascade."
 AVERAGED = "averaged.module."
 
@@ -44,7 +56,14 @@ def previous_of(path: Path) -> Path:
     return path.with_suffix(_BEFORE)
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: bool = False) -> None:
+def save(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    *,
+    keep: bool = False,
+    begun: Mapping[str, Any] | None = None,
+) -> None:
     """Write a checkpoint: to a file beside it first, to the disk's surface, then in place of the old one.
 
     Args:
@@ -52,6 +71,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *,
         tensors: By name.
         state: JSON-able.
         keep: Leave the old one at ``previous_of(path)``, where the disk knows links.
+        begun: What the run was begun with, see ``begun.begun_with``.
 
     Raises:
         OutputError: ``checkpoint_not_written``; the old one is still there.
@@ -60,8 +80,15 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *,
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        text = json.dumps(state)
-        save_file(contiguous, temporary, metadata={_STATE: text, _CHECKSUM: _checksum(contiguous, text)})
+        text, beginning = json.dumps(state), json.dumps(begun)
+        metadata = {
+            _FORMAT: str(FORMAT),
+            _STATE: text,
+            _CHECKSUM: _checksum(contiguous, text),
+            _BEGUN: beginning,
+            _BEGUN_CHECKSUM: _checksum_of_beginning(str(FORMAT), beginning),
+        }
+        save_file(contiguous, temporary, metadata=metadata)
         _to_the_disk(temporary)
         if keep:
             _keep(path)
@@ -81,27 +108,110 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint: its tensors, and the rest.
 
     Raises:
-        InputError: ``no_checkpoint`` or ``checkpoint_unreadable``, also where a single bit is not as it was written.
+        InputError: ``no_checkpoint`` or ``checkpoint_unreadable``, also where a single bit is not as it was written;
+            ``checkpoint_newer`` where a newer version wrote it.
     """
     try:
+        metadata = _metadata(path)
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
             # Copies: what is mapped into memory changes with the file, which Windows would not let be replaced.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
         # The first version wrote no checksum.
         if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors, metadata[_STATE]):
             raise ValueError("other content than was written")
-        return tensors, json.loads(metadata[_STATE])
+        state = json.loads(metadata[_STATE])
+        if not isinstance(state, dict):
+            raise ValueError("no state")
+        return tensors, state
     except FileNotFoundError as error:
         raise InputError(
             "no_checkpoint", f"There is no checkpoint {path.name} in {path.parent}.", "Let the training go on a little."
         ) from error
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise unreadable(path) from error
+
+
+def unreadable(path: Path) -> InputError:
+    """What is said of a checkpoint that is not as it was written."""
+    return InputError(
+        "checkpoint_unreadable",
+        f"{path} is damaged, or is not a checkpoint of a training.",
+        "Choose another checkpoint, or put back a copy of the file.",
+    )
+
+
+def load_cascade(cascade: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Give networks their weights, which take the place of their own.
+
+    Args:
+        cascade: The networks; with memory of their own, or without (device ``meta``).
+        weights: As the cascade names them.
+        path: The checkpoint that they come from.
+
+    Raises:
+        InputError: ``weights_mismatch``.
+    """
+    is_bare = any(tensor.is_meta for tensor in cascade.state_dict().values())
+    try:
+        cascade.load_state_dict(weights, assign=is_bare)
+    except RuntimeError as error:
+        raise weights_mismatch(path) from error
+
+
+def weights_mismatch(path: Path) -> InputError:
+    """What is said where a checkpoint does not fit the networks that a run's configuration describes."""
+    return InputError(
+        "weights_mismatch",
+        f"The weights in {path} are not those of the networks that the training's configuration describes.",
+        "Put back the architecture, or the base model, that the training was begun with.",
+    )
+
+
+def read_begun(path: Path) -> dict[str, Any] | None:
+    """Read what a run was begun with, without its tensors.
+
+    Returns:
+        As ``save`` was given it; None where there is no checkpoint, an earlier version wrote it, or it is damaged.
+
+    Raises:
+        InputError: ``checkpoint_newer``.
+    """
+    try:
+        begun = json.loads(_metadata(path)[_BEGUN])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return begun if isinstance(begun, dict) else None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Read what a file's header says beside the tensors, as it was written.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is damaged.
+        InputError: ``checkpoint_newer``.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(0, "it is not a file")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError("the header is longer than any")
+        header = json.loads(file.read(length))
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("no state")
+    if metadata.keys() <= _WITHOUT_FORMAT:
+        return metadata
+    if not metadata.keys() >= _WITH_FORMAT:
+        raise ValueError("incomplete")
+    if metadata[_BEGUN_CHECKSUM] != _checksum_of_beginning(metadata[_FORMAT], metadata[_BEGUN]):
+        raise ValueError("other content than was written")
+    if metadata[_FORMAT] != str(FORMAT):
         raise InputError(
-            "checkpoint_unreadable",
-            f"{path} is damaged, or is not a checkpoint of a training.",
-            "Choose another checkpoint, or put back a copy of the file.",
-        ) from error
+            "checkpoint_newer", f"A newer version of this software wrote {path}.", "Update this software to go on."
+        )
+    return metadata
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -138,12 +248,19 @@ def optimizer_tensors(name: str, optimizer: Any) -> dict[str, Tensor]:
 
 
 def restore_optimizer(name: str, optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimiser what it had gathered."""
+    """Give an optimiser what it had gathered.
+
+    Raises:
+        ValueError: It was of other parameters.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
         if full_name.startswith(f"{name}."):
             index, key = full_name.removeprefix(f"{name}.").split(".")
             state.setdefault(int(index), {})[key] = tensor
+    known = sum(len(group["params"]) for group in optimizer.param_groups)
+    if not all(0 <= index < known for index in state):
+        raise ValueError("of other parameters")
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     for parameter, gathered in optimizer.state.items():
         for key, tensor in gathered.items():
@@ -160,6 +277,11 @@ def _checksum(tensors: Mapping[str, Tensor], state: str) -> str:
         if tensor.numel():
             checksum.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return checksum.hexdigest()
+
+
+def _checksum_of_beginning(number: str, begun: str) -> str:
+    """SHA-256 of the format's number and of what the run was begun with, which are read without the tensors."""
+    return hashlib.sha256(f"{number}\n{begun}".encode()).hexdigest()
 
 
 def _keep(path: Path) -> None:

@@ -16,6 +16,15 @@ from upgan.volume import Plane
 Layout = Literal["manifest", "csv", "pattern", "bids", "ixi"]
 Degradation = Literal["none", "central_lines", "motion"]
 
+# No scanner has smaller pixels, and no image larger ones; in between, sizes and times stay numbers to reckon with.
+_Millimetres = Annotated[float, Field(ge=1e-3, le=1e3)]
+
+PixelSize = tuple[_Millimetres, _Millimetres]
+"""Rows and columns in mm."""
+
+# Of steps and epochs: beyond it nothing ends, and numbers are no longer the processor's.
+_MOST = 10**9
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -49,7 +58,7 @@ class DataConfig(_Section):
     """Makes the inputs from the targets: central_lines (8 % of k-space kept) or motion; "none" reads them."""
     plane: Plane = "axial"
     """Of the slices; a base model brings its own."""
-    spacing_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    spacing_mm: PixelSize | None = None
     """Pixel size (rows, columns) to train on; the base model's, or else the training inputs' median."""
     register_pairs: bool = False
     """Align each target rigidly to its input before anything else."""
@@ -79,11 +88,11 @@ class DataConfig(_Section):
 class SplitConfig(_Section):
     """How many subjects go where; by subject, never by slice. The paper has 29/5/15 for PET→CT."""
 
-    train: int | None = Field(None, ge=1)
+    train: int | None = Field(None, ge=1, le=_MOST)
     """Subjects to train on; all that are left where not given."""
-    validation: int | None = Field(None, ge=1)
+    validation: int | None = Field(None, ge=1, le=_MOST)
     """Subjects to watch; a tenth where not given."""
-    test: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1, le=_MOST)
     """Subjects held out for the model's card; three tenths where not given."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the shuffling before the split."""
@@ -115,7 +124,7 @@ class LossConfig(_Section):
     """Weight of an L1 term beside Eq. 1, pixel by pixel: the likelihood alone abandons hard pixels (2 works)."""
     outside_body: float = Field(1.0, ge=0, le=1)
     """Weight of Eq. 1 outside the body, where α of a few HU would rule the gradient (0.02 works)."""
-    l1_warm_up: int = Field(0, ge=0)
+    l1_warm_up: int = Field(0, ge=0, le=_MOST)
     """Steps at the start of each stage during which only L1 trains the image."""
     normalisation: Literal["body", "slice"] = "body"
     """body: l1 means the same whatever air is around; slice: L1 is a mean over all pixels, as in the first version."""
@@ -135,23 +144,23 @@ class DiscriminatorConfig(_Section):
 class ScheduleConfig(_Section):
     """How long, and how fast. An epoch is one pass over all training slices."""
 
-    epochs: tuple[Annotated[int, Field(ge=0)], ...] = (1000, 1000, 1000)
+    epochs: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...] = (1000, 1000, 1000)
     """Of each phase's initialisation, with the earlier phases frozen; 0 leaves a phase as it is."""
-    joint_epochs: int = Field(1000, ge=0)
+    joint_epochs: int = Field(1000, ge=0, le=_MOST)
     """Of all phases end to end."""
-    epoch_steps: int | None = Field(None, ge=1)
+    epoch_steps: int | None = Field(None, ge=1, le=_MOST)
     """Steps that count as an epoch, where one pass is too long or too short."""
-    batch: int = Field(8, ge=1)
+    batch: int = Field(8, ge=1, le=10_000)
     """Slices a step, over all processes together."""
     learning_rate: float = Field(2e-3, gt=0)
     """Adam's rate for the initialisation; a cosine brings it to zero within each stage."""
     joint_learning_rate: float = Field(5e-4, gt=0)
     """The same for the end-to-end stage."""
-    warm_up: int = Field(0, ge=0)
+    warm_up: int = Field(0, ge=0, le=_MOST)
     """Steps of linear rise of the rate at the start of each stage."""
     gradient_clip: float | None = Field(None, gt=0)
     """Largest norm of the generators' gradient (1 works)."""
-    early_stopping: int | None = Field(None, ge=1)
+    early_stopping: int | None = Field(None, ge=1, le=_MOST)
     """Epochs without a better validation error after which a stage ends, at its best epoch."""
     weight_averaging: float | None = Field(None, gt=0, lt=1)
     """Decay of an exponential average of the weights, which is what is validated and kept (0.999 works)."""

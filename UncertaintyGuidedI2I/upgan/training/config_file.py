@@ -6,6 +6,7 @@ not exist the one that was probably meant.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tomllib
@@ -21,8 +22,11 @@ from upgan.library import installed_models
 from upgan.networks.cascade import CascadeArchitecture
 from upgan.networks.published import PublishedArchitecture
 from upgan.training.config import TrainingConfig
+from upgan.training.files import read_regular
 
 _ARCHITECTURES: dict[str, type[BaseModel]] = {"up-gan": CascadeArchitecture, "published-up-gan": PublishedArchitecture}
+# A configuration with every key explained has ten kilobytes.
+_LARGEST = 256 << 10
 _REMEDY = "Correct it; `upgan train --init FILE` writes a configuration that explains every key."
 
 
@@ -38,7 +42,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         InputError: ``config_not_found``, ``config_unreadable`` or ``config_invalid``.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
             "config_not_found", f"There is no configuration {path}.", "Write one with `upgan train --init FILE`."
@@ -47,9 +51,14 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         raise InputError(
             "config_unreadable", f"{path} cannot be read as TOML: {str(error).rstrip('.')}.", _REMEDY
         ) from error
+    except RecursionError as error:
+        raise _too_deep(str(path)) from error
     content = _with_absolute_paths(content, path.absolute().parent)
     for override in overrides:
-        _merge(content, _with_absolute_paths(_parsed(override), Path.cwd()))
+        try:
+            _merge(content, _with_absolute_paths(_parsed(override), Path.cwd()))
+        except RecursionError as error:
+            raise _too_deep(f"'{_shown(override)}'") from error
     return config_from(content)
 
 
@@ -62,6 +71,13 @@ def config_from(content: Mapping[str, Any]) -> TrainingConfig:
     for section in _sections():
         if not isinstance(content.get(section, {}), Mapping):
             raise _invalid(f"'{section}' is a section with keys of its own, not a single value.")
+    try:
+        return _validated(content)
+    except RecursionError as error:  # also of what is said about it
+        raise _too_deep("The configuration") from error
+
+
+def _validated(content: Mapping[str, Any]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(dict(content))
     except ValidationError as error:
@@ -104,14 +120,16 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
         content = {**content, "data": {**data, "path": _resolved(folder, data["path"])}}
     base = content.get("base")
     # An installed model's name stays one: that is how the same name is understood everywhere else.
-    if isinstance(base, str) and not _is_installed(base) and Path(_resolved(folder, base)).is_dir():
+    if isinstance(base, str) and not _is_installed(base) and os.path.isdir(_resolved(folder, base)):
         content = {**content, "base": _resolved(folder, base)}
     return content
 
 
 def _resolved(folder: Path, path: str) -> str:
     # Not resolved: what lies beside a link is meant, not what lies beside its target.
-    return os.path.abspath(folder / Path(path).expanduser())
+    with contextlib.suppress(RuntimeError):  # "~nobody" is nobody's home: a name like any other.
+        path = str(Path(path).expanduser())
+    return os.path.abspath(folder / path)
 
 
 def _is_installed(name: str) -> bool:
@@ -123,6 +141,10 @@ def _is_installed(name: str) -> bool:
 
 def _invalid(sentence: str) -> InputError:
     return InputError("config_invalid", sentence, _REMEDY)
+
+
+def _too_deep(what: str) -> InputError:
+    return InputError("config_unreadable", f"{what} is nested too deep.", _REMEDY)
 
 
 def _sentence(details: ErrorDetails, content: Mapping[str, Any]) -> str:

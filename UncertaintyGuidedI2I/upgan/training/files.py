@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import stat
 import time
 import uuid
 from pathlib import Path
@@ -21,6 +23,9 @@ FINISHED = "finished.json"
 
 _PATIENCE_S = 2.0
 
+# Of a description; a run of thousands of patients has one of a few megabytes.
+LARGEST_JSON = 64 << 20
+
 
 def write_json(path: Path, content: Any) -> None:
     """Put JSON in place of what the file held.
@@ -31,7 +36,11 @@ def write_json(path: Path, content: Any) -> None:
     # Several processes may write at once, on several computers.
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+            file.flush()
+            # To the disk before it gets its name: a power cut must not leave the name with nothing in it.
+            os.fsync(file.fileno())
         replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -54,6 +63,42 @@ def replace(temporary: Path, path: Path) -> None:
             return
 
 
-def read_json(path: Path) -> Any:
-    """Read what ``write_json`` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
+    """Read what ``write_json`` wrote.
+
+    Raises:
+        OSError: It is not there or cannot be read.
+        ValueError: It is no JSON, holds numbers that are none or beyond all limits, is nested too deep or too long.
+    """
+    try:
+        return json.loads(read_regular(path, most).decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Read a file whole, if it is one: nobody waits at a pipe or reads a device without end.
+
+    Raises:
+        OSError: It is not there, cannot be read, or is no file.
+        ValueError: It is longer than so many bytes, or nothing can have that name.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "it is not a file")
+    with path.open("rb") as file:
+        text = file.read(min(status.st_size, most) + 1)
+    if len(text) > most:
+        raise ValueError(f"longer than {most} bytes")
+    return text
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is beyond all limits")
+    return number

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from upgan.errors import InputError
+from upgan.errors import InputError, OutputError
 from upgan.training import checkpoint
 from upgan.training.files import CACHE, FINISHED, LOCK, write_json
-from upgan.training.runs import read_run_json
+from upgan.training.runs import read_finished, read_run_json
+from upgan.training.state import RunState
 
 # Whoever asks whether the run is in use holds the lock for an instant.
 _LOCK_S = 2.0
@@ -26,16 +28,25 @@ def finish(run: Path) -> None:
     read_run_json(run)
     try:
         with FileLock(run / LOCK, timeout=_LOCK_S):
-            if not (run / FINISHED).exists():
+            if not read_finished(run):  # Not there, or damaged.
                 write_json(run / FINISHED, _reached(run))
             shutil.rmtree(run / CACHE, ignore_errors=True)
     except Timeout as error:
         raise InputError("run_in_use", f"A process is training in {run}.", "Pause it first.") from error
+    except OSError as error:
+        raise OutputError(
+            "not_writable",
+            f"The training's folder {run} cannot be used: {error.strerror or error}.",
+            "Change its permissions.",
+        ) from error
 
 
 def _reached(run: Path) -> dict[str, object]:
-    path = checkpoint.path_of(run, checkpoint.LAST)
-    if not path.exists():
-        return {"seconds": 0.0, "best": None, "stopped": True}
-    state = checkpoint.load(path)[1]
-    return {"seconds": round(state["seconds"], 1), "best": state["best"], "stopped": True}
+    """What the last checkpoint that is whole says; a damaged one is no reason not to end a run."""
+    last = checkpoint.path_of(run, checkpoint.LAST)
+    for path in (last, checkpoint.previous_of(last)):
+        with contextlib.suppress(InputError, ValueError):
+            state = RunState.from_json(checkpoint.load(path)[1])
+            best = vars(state.best) if state.best else None
+            return {"seconds": round(state.seconds, 1), "best": best, "stopped": True}
+    return {"seconds": 0.0, "best": None, "stopped": True}

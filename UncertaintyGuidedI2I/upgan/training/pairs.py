@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from glob import escape
-from pathlib import Path, PurePosixPath
-from typing import Literal, cast, get_args
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 from upgan.errors import InputError
 from upgan.training.config import DataConfig
+from upgan.training.files import read_regular
+from upgan.training.patterns import Pattern
 
 Part = Literal["train", "validation", "test"]
 
@@ -27,9 +30,11 @@ _SESSION = re.compile(
 
 _IXI = re.compile(r"(?P<subject>IXI\d+)-[^-]+-\d+-T1\.nii(\.gz)?")
 
-# What a pattern's wildcards are to a glob and to a regular expression.
-_WILDCARDS = {"{subject}": ("*", ""), "**/": ("**/", r"(?:[^/]+/)*"), "*": ("*", "[^/]*"), "?": ("?", "[^/]")}
-_WILDCARD = re.compile(r"(\{subject\}|\*\*/|\*|\?)")
+# A list of pairs has some hundred bytes a subject.
+_LARGEST_LIST = 16 << 20
+
+# Of a label: it is shown in tables, and stands in every line about its subject.
+_LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ class PairFiles:
 
 
 def file_stem(subject: str) -> str:
-    """Name a subject's own files: short, and without the label, which may name the patient."""
-    return hashlib.sha256(subject.encode()).hexdigest()[:16]
+    """Name a subject's own files: short, and without the label, which may name the patient and is never a path."""
+    return hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def find_pairs(data: DataConfig) -> list[PairFiles]:
@@ -66,9 +71,9 @@ def find_pairs(data: DataConfig) -> list[PairFiles]:
 
     Raises:
         InputError: ``data_not_found``, ``no_pairs``, ``manifest_unreadable``, ``csv_unreadable``, ``csv_columns``,
-            ``csv_row``, ``bad_pattern``, ``ambiguous_files`` or ``duplicate_subject``.
+            ``csv_row``, ``bad_pattern``, ``ambiguous_files``, ``duplicate_subject`` or ``bad_label``.
     """
-    if not data.path.exists():
+    if not os.path.exists(data.path):  # False, too, for what no file can be called.
         raise InputError("data_not_found", f"There is no file or folder '{data.path.name}'.", "Check data.path.")
     finders: dict[str, Callable[[DataConfig], list[PairFiles]]] = {
         "manifest": _from_manifest,
@@ -84,6 +89,8 @@ def find_pairs(data: DataConfig) -> list[PairFiles]:
             f"No images were found in '{data.path.name}' with the layout '{data.layout}'.",
             _EXPECTED[data.layout],
         )
+    for pair in pairs:
+        _check_label(pair.subject)
     if data.degradation != "none":
         pairs = [replace(pair, input=None) for pair in pairs]
     return sorted(pairs, key=lambda pair: pair.subject)
@@ -112,6 +119,27 @@ def _label_sessions(pairs: list[PairFiles]) -> list[PairFiles]:
     return labelled
 
 
+def similar_patients(pairs: Iterable[PairFiles]) -> list[tuple[str, str]]:
+    """Find patients whose labels only a computer tells apart: by capitals, spaces, or the way characters are coded."""
+    labels: dict[str, list[str]] = {}
+    for patient in sorted({pair.patient for pair in pairs}):
+        folded = " ".join(unicodedata.normalize("NFKC", patient).casefold().split())
+        labels.setdefault(folded, []).append(patient)
+    return [(alike[0], other) for alike in labels.values() for other in alike[1:]]
+
+
+def _check_label(subject: str) -> None:
+    """Refuse what tables and terminals do not show as it is, such as line ends, escapes and halves of characters."""
+    if subject.isprintable() and subject.strip() and len(subject) <= _LONGEST_LABEL:
+        return
+    shown = ascii(subject)
+    raise InputError(
+        "bad_label",
+        f"A subject is called {shown if len(shown) <= 80 else shown[:79] + '…'}, which cannot be shown as it is.",
+        f"Give it a label of printable characters, no more than {_LONGEST_LABEL}.",
+    )
+
+
 # --- Lists of files ---------------------------------------------------------------------------------------------------
 
 
@@ -119,17 +147,17 @@ def _from_manifest(data: DataConfig) -> list[PairFiles]:
     """Read the manifest that `upgan simulate` writes beside its images."""
     path = manifest_path(data)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _manifest(path)
         names = {side: content.get(side) for side in ("input", "target")}
         return [
             PairFiles(
-                str(entry["subject"]),
+                _label(entry["subject"]),
                 _beside(path, entry.get(names["input"])),
                 _beside(path, entry.get(names["target"])),
             )
             for entry in content["subjects"]
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             "manifest_unreadable",
             f"'{path.name}' is not a readable manifest of pairs.",
@@ -142,21 +170,46 @@ def manifest_path(data: DataConfig) -> Path:
     return data.path / "manifest.json" if data.path.is_dir() else data.path
 
 
+def statement_of(data: DataConfig) -> str:
+    """Read what a manifest says of its images; other layouts say nothing."""
+    if data.layout != "manifest":
+        return ""
+    try:
+        statement = _manifest(manifest_path(data)).get("statement", "")
+    except (OSError, ValueError, RecursionError):  # It was read a moment ago.
+        return ""
+    return statement if isinstance(statement, str) else ""
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    content = json.loads(read_regular(path, _LARGEST_LIST).decode("utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    return content
+
+
+def _label(subject: Any) -> str:
+    if not isinstance(subject, str | int) or isinstance(subject, bool):
+        raise ValueError("a label is text or a number")
+    return str(subject)
+
+
 def _from_csv(data: DataConfig) -> list[PairFiles]:
     """Read a table with the columns subject, input, target and, if wanted, split, with commas or semicolons."""
     path = data.path
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_regular(path, _LARGEST_LIST).decode("utf-8-sig").splitlines()
+        header = lines[0] if lines else ""
+        delimiter = max(",;\t", key=header.count)
+        rows = csv.reader(lines, delimiter=delimiter)
+        table = [(rows.line_num, row) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             "csv_unreadable", f"'{path.name}' is not a readable table.", "Save it as CSV in UTF-8."
         ) from error
-    header = lines[0] if lines else ""
-    delimiter = max(",;\t", key=header.count)
-    rows = csv.reader(lines, delimiter=delimiter)
-    columns = [name.strip().lower() for name in next(rows, [])]
+    columns = [name.strip().lower() for name in (table[0][1] if table else [])]
     _check_columns(path, columns, needs_input=data.degradation == "none")
-    return [_pair_of(path, rows.line_num, columns, row) for row in rows if any(cell.strip() for cell in row)]
+    return [_pair_of(path, line, columns, row) for line, row in table[1:] if any(cell.strip() for cell in row)]
 
 
 def _check_columns(path: Path, columns: list[str], *, needs_input: bool) -> None:
@@ -207,26 +260,7 @@ def _from_pattern(data: DataConfig) -> list[PairFiles]:
 
 
 def _matches(folder: Path, pattern: str) -> Iterator[tuple[str, Path]]:
-    pattern = pattern.replace("\\", "/")
-    if "{subject}" not in pattern or pattern.startswith("/") or ".." in PurePosixPath(pattern).parts:
-        raise InputError(
-            "bad_pattern",
-            f"The pattern '{pattern}' does not say where below the folder the files of each subject are.",
-            "Write for example {subject}/pet.nii.gz.",
-        )
-    glob = expression = ""
-    for part in _WILDCARD.split(pattern):
-        literal = (escape(part), re.escape(part))
-        for_glob, for_expression = _WILDCARDS.get(part, literal)
-        if part == "{subject}":
-            for_expression = "(?P=subject)" if "<subject>" in expression else "(?P<subject>[^/]+)"
-        glob, expression = glob + for_glob, expression + for_expression
-    for path in folder.glob(glob):
-        place = path.relative_to(folder)
-        found = re.fullmatch(expression, place.as_posix())
-        # Names that begin with a dot are made by systems, such as macOS beside each file it copies.
-        if found and not any(name.startswith(".") for name in place.parts):
-            yield found["subject"], path
+    return Pattern.of(pattern).find(folder)
 
 
 def _from_bids(data: DataConfig) -> list[PairFiles]:
@@ -237,11 +271,11 @@ def _from_bids(data: DataConfig) -> list[PairFiles]:
 
 
 def _bids_matches(folder: Path, suffix: str) -> Iterator[tuple[str, Path]]:
-    for patient in folder.glob("sub-*"):
-        for path in patient.rglob(f"{escape(patient.name)}_*.nii*"):
-            if re.fullmatch(rf".*_{re.escape(suffix)}\.nii(\.gz)?", path.name):
-                session = next((part for part in path.relative_to(patient).parts if part.startswith("ses-")), None)
-                yield f"{patient.name}_{session}" if session else patient.name, path
+    for label, path in Pattern.of("sub-{subject}/**/sub-{subject}_*.nii*").find(folder):
+        if re.fullmatch(rf".*_{re.escape(suffix)}\.nii(\.gz)?", path.name):
+            patient = f"sub-{label}"
+            session = next((part for part in path.relative_to(folder / patient).parts if part.startswith("ses-")), None)
+            yield f"{patient}_{session}" if session else patient, path
 
 
 def _unique(found: Iterator[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
@@ -260,5 +294,6 @@ def _unique(found: Iterator[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
 
 def _from_ixi(data: DataConfig) -> list[PairFiles]:
     """Match the T1 images of the IXI data set as they are downloaded, in their folder or beside the others."""
-    names = ((_IXI.fullmatch(path.name), path) for path in sorted(data.path.rglob("IXI*-T1.nii*")))
+    paths = sorted(path for _, path in Pattern.of("**/IXI{subject}-T1.nii*").find(data.path))
+    names = ((_IXI.fullmatch(path.name), path) for path in paths)
     return [PairFiles(found["subject"], None, path) for found, path in names if found]

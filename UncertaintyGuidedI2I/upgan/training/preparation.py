@@ -102,7 +102,7 @@ def degraded(target: Volume, subject: str, data: DataConfig) -> Volume:
     """Make the input of a restoration; a subject's is the same in every run."""
     from upgan.training.degradation import degrade_volume
 
-    seed = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big")
+    seed = int.from_bytes(hashlib.sha256(subject.encode("utf-8", "surrogatepass")).digest()[:4], "big")
     return degrade_volume(target, data.degradation, data.plane, seed)
 
 

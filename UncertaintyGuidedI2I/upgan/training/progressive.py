@@ -135,7 +135,7 @@ class ProgressiveTraining:
         self._judges = checkpoint.named(found.tensors, JUDGES)
         if not found.is_between:
             return found.tensors
-        self.cascade.load_state_dict(checkpoint.weights_among(found.tensors))
+        checkpoint.load_cascade(self.cascade, checkpoint.weights_among(found.tensors), self._last)
         return {}
 
     def _run_stage(self, index: int, tensors: dict[str, Tensor]) -> None:
@@ -150,7 +150,10 @@ class ProgressiveTraining:
         )
         steps = plan.epochs * batches.epoch_steps
         self._pace = Pace(self._plans, batches.epoch_steps)
-        self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps, self._judges)
+        try:
+            self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps, self._judges)
+        except ValueError as error:
+            raise checkpoint.weights_mismatch(self._last) from error
         if tensors:
             self._restore(tensors)
             if not self._is_last_whole:
@@ -314,9 +317,10 @@ class ProgressiveTraining:
         handed_on = {name: tensor.clone() for name, tensor in self.cascade.state_dict().items()}
         trained = state.phases_trained
         try:
-            tensors, kept = checkpoint.load_weights(checkpoint.path_of(self.folder, checkpoint.BEST))
-            self.cascade.load_state_dict(tensors)
-            state.phases_trained = kept["phases_trained"]
+            path = checkpoint.path_of(self.folder, checkpoint.BEST)
+            tensors, kept = checkpoint.load_weights(path)
+            checkpoint.load_cascade(self.cascade, tensors, path)
+            state.phases_trained = int(kept["phases_trained"])
             data, predict = self.data, self._predicting(self.cascade)
             figures = validate(predict, data.cache, data.split.validation, data.task, self.fabric.device)
             again = replace(state.best, mae=figures[state.phases_trained]["mae"])
@@ -358,13 +362,30 @@ class ProgressiveTraining:
         self._judges |= self._stage.judge_tensors()
         if self.config.schedule.early_stopping:
             self.fabric.barrier()
-            tensors, _ = checkpoint.load(kept)
-            self.cascade.load_state_dict(checkpoint.weights_among(tensors))
+            tensors = self._outcome(kept)
+            checkpoint.load_cascade(self.cascade, checkpoint.weights_among(tensors), kept)
             # The discriminators' own epoch; the first version did not keep them.
             self._judges |= checkpoint.named(tensors, JUDGES)
         else:
             self.cascade.load_state_dict(self._stage.weights.state_dict())
             self._keep(plan.name, self.cascade, self._judges)
+
+    def _outcome(self, kept: Path) -> dict[str, Tensor]:
+        """Read what a stage that ends at its best epoch hands on.
+
+        Raises:
+            InputError: ``checkpoint_damaged``.
+        """
+        try:
+            return checkpoint.load(kept)[0]
+        except InputError as error:
+            before = checkpoint.previous_of(self._last)
+            raise InputError(
+                "checkpoint_damaged",
+                f"{kept}, the best epoch of the stage that is over, is damaged or gone.",
+                f"Put back a copy of {kept.name}; or remove {self._last} and {before.name} and resume the training, "
+                "which then goes through this stage again.",
+            ) from error
 
     def _finish(self) -> None:
         if not self.fabric.is_global_zero:
@@ -416,7 +437,8 @@ class ProgressiveTraining:
             assert self._journal is not None
             self.state.journal = self._journal.brought_to_the_disk()
             tensors = checkpoint.weights(self.cascade) | self._judges | self._stage.tensors()
-            checkpoint.save(self._last, tensors, self.state.to_json(), keep=self._is_last_whole)
+            state, is_whole = self.state.to_json(), self._is_last_whole
+            checkpoint.save(self._last, tensors, state, keep=is_whole, begun=self.data.begun)
             self._is_last_whole = True
         self._saved = time.monotonic()
 
@@ -424,12 +446,16 @@ class ProgressiveTraining:
         """Write weights that a model can be made of, and what else a stage hands on."""
         if self.fabric.is_global_zero:
             tensors = checkpoint.weights(weights) | dict(beside or {})
-            checkpoint.save(checkpoint.path_of(self.folder, name), tensors, self.state.to_json())
+            path = checkpoint.path_of(self.folder, name)
+            checkpoint.save(path, tensors, self.state.to_json(), begun=self.data.begun)
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         self._window.clear()
-        self.cascade.load_state_dict(checkpoint.weights_among(tensors))
-        self._stage.restore(tensors)
+        checkpoint.load_cascade(self.cascade, checkpoint.weights_among(tensors), self._last)
+        try:
+            self._stage.restore(tensors)
+        except ValueError as error:  # Of the discriminators or the optimisers.
+            raise checkpoint.weights_mismatch(self._last) from error
         self._stage.rate_factor = 0.5**self.state.rollbacks
 
     def _tick(self) -> float:

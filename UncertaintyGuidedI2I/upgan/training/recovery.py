@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 from upgan.errors import InputError
 from upgan.training import checkpoint
 from upgan.training.config import TrainingConfig
-from upgan.training.journal_reader import JOURNAL
+from upgan.training.journal_reader import JOURNAL, lines_of
 from upgan.training.stage import StagePlan
 from upgan.training.state import RunState
 
@@ -47,7 +46,7 @@ def recover(run: Path, config: TrainingConfig, plans: Sequence[StagePlan]) -> Re
         plans: Of its stages.
 
     Raises:
-        InputError: ``checkpoint_damaged``: nothing is whole that the run could go on from.
+        InputError: ``checkpoint_damaged``: nothing is whole that the run could go on from; ``checkpoint_newer``.
     """
     last = checkpoint.path_of(run, checkpoint.LAST)
     previous = checkpoint.previous_of(last)
@@ -57,24 +56,39 @@ def recover(run: Path, config: TrainingConfig, plans: Sequence[StagePlan]) -> Re
     if is_new and not _was_trained(checkpoint.path_of(run, checkpoint.BEST)):
         return None
     for path in (last, previous):
-        try:
-            tensors, content = checkpoint.load(path)
-            state = RunState.from_json(content)
-        except (InputError, TypeError, KeyError):
+        found = _whole(path)
+        if found is None or found[1].stage >= len(plans):
             continue
+        tensors, state = found
         told = f"The training goes on from the checkpoint before it, with step {state.step + 1} of stage "
         told += f"{plans[state.stage].number}."
         return Recovered(tensors, state, False, "" if path == last else f"{_fate(last)} {told}")
     lines = _journal(run)
     for index in _taken_to_the_end(config, plans, lines):
-        try:
-            tensors, content = checkpoint.load(ends[index])
-            state = _at_the_end_of(RunState.from_json(content), index, plans, lines)
-        except (InputError, TypeError, KeyError):
+        found = _whole(ends[index])
+        if found is None:
             continue
+        tensors, state = found[0], _at_the_end_of(found[1], index, plans, lines)
         told = f"The training goes on from the end of {plans[index].title(plans[-1].trained[-1] + 1)}."
         return Recovered(tensors, state, True, f"{_fate(last)} {told}")
     raise _nothing_whole(run, last)
+
+
+def _whole(path: Path) -> tuple[dict[str, Tensor], RunState] | None:
+    """Read a checkpoint's tensors and state; None where it is damaged or not there.
+
+    Raises:
+        InputError: ``checkpoint_newer``.
+    """
+    try:
+        tensors, content = checkpoint.load(path)
+        return tensors, RunState.from_json(content)
+    except ValueError:
+        return None
+    except InputError as error:
+        if error.code == "checkpoint_newer":
+            raise
+        return None
 
 
 class _Line(NamedTuple):
@@ -85,20 +99,11 @@ class _Line(NamedTuple):
 
 
 def _journal(run: Path) -> list[_Line]:
-    lines, at = [], 0
     try:
         text = (run / JOURNAL).read_bytes()
     except OSError:
         return []
-    for part in text.splitlines(keepends=True):
-        try:
-            content = json.loads(part)
-        except ValueError:
-            content = None
-        if isinstance(content, dict):
-            lines.append(_Line(at, content))
-        at += len(part)
-    return lines
+    return [_Line(at, content) for at, content in lines_of(text)]
 
 
 def _begun(lines: Sequence[_Line], plan: StagePlan) -> int | None:
@@ -142,10 +147,8 @@ def _was_trained(best: Path) -> bool:
     """Whether the best checkpoint is of an epoch that was trained, or can no longer tell."""
     if not best.exists():
         return False
-    try:
-        return bool(checkpoint.load(best)[1]["total_steps"])
-    except (InputError, KeyError):
-        return True
+    found = _whole(best)
+    return found is None or bool(found[1].total_steps)
 
 
 def _fate(last: Path) -> str:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from upgan.bundle import Bundle
 from upgan.devices import devices
 from upgan.errors import BundleError, InputError
 from upgan.tasks import TASKS, Task
+from upgan.training.begun import begun_with, changed, refuse_changes, run_changed
 from upgan.training.cache import SliceCache, build_cache
 from upgan.training.checking import CheckedPair, check_pairs, median_spacing, place_warnings, refuse
-from upgan.training.config import DataConfig, TrainingConfig
-from upgan.training.files import CACHE, DATA, MACHINE, SPLIT, read_json, write_json
-from upgan.training.pairs import PairFiles, find_pairs, manifest_path
+from upgan.training.config import DataConfig, PixelSize, TrainingConfig
+from upgan.training.files import CACHE, DATA, MACHINE, SPLIT, read_json, read_regular, write_json
+from upgan.training.pairs import PairFiles, find_pairs, statement_of
 from upgan.training.preparation import pair_sha256
 from upgan.training.splitting import Split, split_subjects
+from upgan.volume import Plane
 
 # Of missing subjects in one sentence.
 _NAMED = 5
@@ -36,6 +40,56 @@ Notes = tuple[tuple[str, str], ...]
 _RELATIVE_TO = "relative_to"
 _RUN = "run"
 
+_MADE_ANEW = "The prepared slices were not as they had been written and were made anew of the images."
+
+# What a run was computed on is a line of text.
+_LARGEST_MACHINE = 4 << 10
+
+
+class _Entry(BaseModel):
+    """A subject in data.json; what is not named here is only told to people."""
+
+    model_config = ConfigDict(strict=True)
+
+    subject: str = Field(min_length=1)
+    input: str | None
+    target: str | None
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Described(BaseModel):
+    """data.json, as far as anything is made of it."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    pairs: list[_Entry] = Field(min_length=1)
+    left_out: list[Any] = []
+    spacing_mm: PixelSize
+    plane: Plane
+    task: Task
+    statement: str = ""
+    base_sha256: str | None = None
+    fingerprint: str | None = None
+    notes: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    relative_to: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _names_everybody_once(self) -> _Described:
+        if len({entry.subject for entry in self.pairs}) < len(self.pairs):
+            raise ValueError("a subject is there twice")
+        return self
+
+
+class _Parts(BaseModel):
+    """split.json."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    train: list[str] = Field(min_length=1)
+    validation: list[str] = Field(min_length=1)
+    test: list[str] = Field(min_length=1)
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -47,6 +101,7 @@ class RunData:
         cache: Their slices.
         notes: What the journal tells of them once, when the run begins, each a code and a sentence.
         warnings: What it tells of them at this start, likewise.
+        begun: What its checkpoints are to remember, see ``begun.begun_with``.
     """
 
     task: Task
@@ -54,6 +109,7 @@ class RunData:
     cache: SliceCache
     notes: Notes = ()
     warnings: Notes = ()
+    begun: Mapping[str, Any] = field(default_factory=dict)
 
 
 def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Task]:
@@ -73,25 +129,92 @@ def read_data(folder: Path) -> dict[str, Any]:
     """Read what a run's folder says of its images: data.json.
 
     Raises:
-        InputError: ``run_damaged``.
+        InputError: ``run_damaged``, naming the file.
     """
     try:
         content = dict(read_json(folder / DATA))
-        for entry in content["pairs"]:
-            _files_of(entry, folder)
-            str(entry["sha256"])
-        _, _ = content["spacing_mm"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # Of JSON, which has lists where strict Python has tuples.
+        _Described.model_validate_json(json.dumps(content))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _damaged(folder, DATA) from error
     return content
 
 
-def _damaged(folder: Path, name: str) -> InputError:
+def read_split(folder: Path, content: Mapping[str, Any]) -> Split:
+    """Read who is in which part: split.json.
+
+    Args:
+        folder: Of the run.
+        content: Its data.json.
+
+    Raises:
+        InputError: ``run_damaged``, naming the file, also where it does not part those whom data.json describes.
+    """
+    try:
+        split = Split(**dict(_Parts.model_validate(read_json(folder / SPLIT))))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(folder, SPLIT) from error
+    subjects = [subject for part in split for subject in part]
+    if sorted(subjects) != sorted(entry["subject"] for entry in content["pairs"]):
+        raise _damaged(folder, SPLIT, f"does not part the patients of {DATA}")
+    return split
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], Split]:
+    content = read_data(folder)
+    return content, read_split(folder, content)
+
+
+def read_machine(folder: Path) -> str:
+    """Read what a run was computed on, in words: machine.txt.
+
+    Raises:
+        InputError: ``run_damaged``, naming the file.
+    """
+    try:
+        text = read_regular(folder / MACHINE, _LARGEST_MACHINE).decode("utf-8").strip()
+        if not text.isprintable():
+            raise ValueError("no line of text")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "run_damaged",
+            f"{MACHINE} of the training in {folder} is missing or damaged.",
+            f"Put a copy of {MACHINE} back, or write into it in one line on what computer the training ran.",
+        ) from error
+    return text
+
+
+def _damaged(folder: Path, name: str, why: str = "is missing or damaged") -> InputError:
     return InputError(
         "run_damaged",
-        f"{name} of the training in {folder} is missing or damaged.",
+        f"{name} of the training in {folder} {why}.",
         f"Put a copy of {name} back, or begin the training anew in another folder.",
     )
+
+
+def refuse_edits(config: TrainingConfig, base: Bundle | None, folder: Path) -> None:
+    """Let no run go on that its files describe otherwise than it was begun; before anything is built of them.
+
+    Raises:
+        InputError: ``run_damaged`` and ``run_changed``.
+        BundleError: ``base_changed``.
+    """
+    if not (folder / DATA).exists():
+        return
+    content, split = _read(folder)
+    if content.get("base_sha256") != (base.sha256 if base else None):
+        raise base_changed(str(config.base))
+    refuse_changes(folder, begun_with(config, content, split), split)
+    # Checkpoints of earlier versions remember nothing, but these are written down twice in any run.
+    data, task = data_of(config, base)
+    both = {
+        "plane": (content["plane"], data.plane),
+        "spacing_mm": (content["spacing_mm"], list(data.spacing_mm or content["spacing_mm"])),
+        "task": (content["task"]["name"], task.name),
+    }
+    found = [changed(name, then, now) for name, (then, now) in both.items() if then != now]
+    if found:
+        raise run_changed(folder, found)
 
 
 def prepare_data(
@@ -123,14 +246,14 @@ def prepare_data(
     warnings: Notes = ()
     if fabric.is_global_zero:
         base_sha256 = base.sha256 if base else None
-        if (folder / DATA).exists() and read_data(folder).get("base_sha256") != base_sha256:
-            raise base_changed(str(config.base))
         if moved_to is not None:
             find_again(data, folder, moved_to, progress)
         is_moved = moved_to is not None
         notes, warnings = _prepare(config, data, task, base_sha256, folder, fabric, progress, are_known=is_moved)
     fabric.barrier()
-    return RunData(task, _read_split(folder), SliceCache.open(folder / CACHE), notes, warnings)
+    content, split = _read(folder)
+    begun = begun_with(config, content, split)
+    return RunData(task, split, SliceCache.open(folder / CACHE), notes, warnings, begun)
 
 
 def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progress) -> None:
@@ -195,25 +318,25 @@ def _prepare(
         spacing_mm = data.spacing_mm or median_spacing([pair for pair in checked if pair.files.subject in split.train])
         kept = {*split.train, *split.validation, *split.test}
         notes = place_warnings(pair for pair in checked if pair.files.subject in kept)
+        content: dict[str, Any] = {
+            "pairs": [_described(pair, folder) for pair in checked if pair.files.subject in kept],
+            "left_out": [_described(pair, folder) for pair in checked if pair.files.subject not in kept],
+            "spacing_mm": list(spacing_mm),
+            "plane": data.plane,
+            "task": task.model_dump(mode="json"),
+            "statement": data.statement or statement_of(data),
+            "base_sha256": base_sha256,
+            # The slices take their time: the journal may be begun by another start than this.
+            "notes": notes,
+            _RELATIVE_TO: _RUN,
+        }
+        # Where it was lost and the run has checkpoints, it goes on with the same or not at all.
+        refuse_changes(folder, begun_with(config, content, split), split)
         write_json(folder / SPLIT, split._asdict())
         (folder / MACHINE).write_text(_machine(fabric), encoding="utf-8")
         # Last: with it, a run that is resumed checks nothing again.
-        write_json(
-            folder / DATA,
-            {
-                "pairs": [_described(pair, folder) for pair in checked if pair.files.subject in kept],
-                "left_out": [_described(pair, folder) for pair in checked if pair.files.subject not in kept],
-                "spacing_mm": list(spacing_mm),
-                "plane": data.plane,
-                "task": task.model_dump(mode="json"),
-                "statement": data.statement or _statement_of(data),
-                "base_sha256": base_sha256,
-                # The slices take their time: the journal may be begun by another start than this.
-                "notes": notes,
-                _RELATIVE_TO: _RUN,
-            },
-        )
-    content, split = read_data(folder), _read_split(folder)
+        write_json(folder / DATA, content)
+    content, split = _read(folder)
     seen = {*split.train, *split.validation}
     pairs = [files for files in files_of(content, folder) if files.subject in seen]
     rows, columns = content["spacing_mm"]
@@ -221,11 +344,23 @@ def _prepare(
     known = {pair.subject: checksums[pair.subject] for pair in pairs if are_known or missing_of(pair)}
     lost = images_not_found(pairs, folder)
     telling, watched = count("preparing slices of patient"), split.validation
+    damaged: list[str] = []
     try:
-        cache = build_cache(pairs, data, task, (rows, columns), folder / CACHE, telling, known=known, measured=watched)
+        cache = build_cache(
+            pairs,
+            data,
+            task,
+            (rows, columns),
+            folder / CACHE,
+            telling,
+            known=known,
+            measured=watched,
+            on_damage=damaged.append,
+        )
     except InputError as error:
         if lost is not None and error.code == "file_not_found":
-            raise lost from error
+            gone = f" The slices made of {damaged[-1]} ({folder / CACHE}) are damaged." if damaged else ""
+            raise InputError(lost.code, lost.sentence + gone, lost.remedy) from error
         raise
     for entry in content["pairs"]:
         cached = cache.subjects.get(entry["subject"])
@@ -234,17 +369,11 @@ def _prepare(
     if "fingerprint" not in content:
         write_json(folder / DATA, {**content, "fingerprint": cache.fingerprint})
     noted = tuple((str(code), str(sentence)) for code, sentence in content.get("notes", ()))
-    if lost is None:
-        return noted, ()
-    told = f"{lost.sentence} It goes on with the slices that it made of them, which are whole."
-    return noted, (("images_not_found", told),)
-
-
-def _read_split(folder: Path) -> Split:
-    try:
-        return Split(**read_json(folder / SPLIT))
-    except (OSError, ValueError, TypeError) as error:
-        raise _damaged(folder, SPLIT) from error
+    warned = [("slices_damaged", f"{subject}: {_MADE_ANEW}") for subject in damaged]
+    if lost is not None:
+        told = f"{lost.sentence} It goes on with the slices that it made of them, which are whole."
+        warned.append(("images_not_found", told))
+    return noted, tuple(warned)
 
 
 def _machine(fabric: Fabric) -> str:
@@ -270,13 +399,6 @@ def base_changed(name: str) -> BundleError:
         f"'{name}' is not the model that the training began with.",
         "Restore that model, or begin a new training.",
     )
-
-
-def _statement_of(data: DataConfig) -> str:
-    """Read what a manifest says of its images; other layouts say nothing."""
-    if data.layout != "manifest":
-        return ""
-    return str(read_json(manifest_path(data)).get("statement", ""))
 
 
 def _described(pair: CheckedPair, folder: Path) -> dict[str, object]:

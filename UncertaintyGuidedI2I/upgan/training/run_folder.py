@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from upgan.bundle import Architecture, Bundle, find_bundle
@@ -15,14 +16,24 @@ from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.tasks import Task
 from upgan.training import checkpoint as checkpoints
+from upgan.training.begun import begun_with, refuse_changes
 from upgan.training.config import DataConfig, TrainingConfig
-from upgan.training.files import MACHINE, SPLIT, read_json
 from upgan.training.journal_reader import read_journal
 from upgan.training.pairs import PairFiles
 from upgan.training.preparation import Pair, prepare_pair
 from upgan.training.run_config import read_run_config
-from upgan.training.run_data import base_changed, files_of, images_changed, images_not_found, read_data
+from upgan.training.run_data import (
+    base_changed,
+    files_of,
+    images_changed,
+    images_not_found,
+    read_data,
+    read_machine,
+    read_split,
+)
+from upgan.training.runs import checkpoints as kept_checkpoints
 from upgan.training.splitting import Split
+from upgan.training.state import RunState
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class TrainedRun:
         machine: What it ran on, in words.
         journal: Its lines.
         checkpoint: Which one was read.
-        state: What that says of itself.
+        state: What that says of itself, as ``RunState`` has it.
         cascade: Its networks, cut to the phases that were trained; eval mode.
         base: The model it went on from.
     """
@@ -70,43 +81,39 @@ class TrainedRun:
             checkpoint: ``best``, ``last``, ``phase_1`` …
 
         Raises:
-            InputError: ``run_unfinished`` where the checkpoint is not there yet, ``run_damaged``, and what
-                ``read_run_config`` raises.
+            InputError: ``run_unfinished`` where the checkpoint is not there yet; ``run_damaged``, naming the file;
+                ``run_changed`` where files were edited since the training began; ``checkpoint_unreadable``;
+                ``weights_mismatch``; and what ``read_run_config`` raises.
             BundleError: The base model is not there any more, or another (``base_changed``).
         """
         path = checkpoints.path_of(run, checkpoint)
-        if not path.is_file():
+        # By its name among those that are there: it is no path.
+        if checkpoint not in kept_checkpoints(run) or not path.is_file():
             raise _unfinished(run, checkpoint)
-        try:
-            config = read_run_config(run)
-            content = read_data(run)
-            split = Split(**read_json(run / SPLIT))
-            task = Task.model_validate(content["task"])
-            data = config.data.model_copy(update={name: content[name] for name in ("plane", "spacing_mm")})
-            files = {files.subject: files for files in files_of(content, run)}
-            checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
-            machine = (run / MACHINE).read_text(encoding="utf-8").strip()
-            journal = read_journal(run)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                "run_damaged", f"Files of the training in {run} are missing or damaged.", "Start it anew."
-            ) from error
+        config = read_run_config(run)
+        content = read_data(run)
+        split = read_split(run, content)
+        task = Task.model_validate(content["task"])
+        data = config.data.model_copy(
+            update={"plane": content["plane"], "spacing_mm": tuple(map(float, content["spacing_mm"]))}
+        )
+        files = {files.subject: files for files in files_of(content, run)}
+        checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
+        machine = read_machine(run)
+        journal = read_journal(run)
         base = find_bundle(config.base) if config.base else None
         if base is not None and base.sha256 != content.get("base_sha256"):
             raise base_changed(base.metadata.name)
-        state_dict, state = checkpoints.load_weights(path)
+        refuse_changes(run, begun_with(config, content, split), split)
+        state_dict, kept = checkpoints.load_weights(path)
+        try:
+            state = RunState.from_json(kept).to_json()
+        except ValueError as error:
+            raise checkpoints.unreadable(path) from error
         if not state["phases_trained"]:
             raise _unfinished(run, checkpoint)
         architecture = base.metadata.upgan.architecture if base else config.architecture
-        try:
-            cascade = _cut(architecture, state_dict, state["phases_trained"])
-        except RuntimeError as error:
-            raise InputError(
-                "run_damaged",
-                f"The weights in {run} are not those of its networks"
-                + (", perhaps because the model it started from was replaced." if base else "."),
-                "Restore that model." if base else "Start it anew.",
-            ) from error
+        cascade = _cut(architecture, state_dict, state["phases_trained"], path)
         return cls(
             run,
             config,
@@ -163,13 +170,25 @@ def _unfinished(run: Path, checkpoint: str) -> InputError:
     )
 
 
-def _cut(architecture: Architecture, state_dict: dict[str, Tensor], phases: int) -> Cascade | PublishedCascade:
-    """Build the first phases alone, where later ones were not trained yet."""
-    kept = {name: tensor for name, tensor in state_dict.items() if int(name.split(".")[1]) < phases}
+def _cut(
+    architecture: Architecture, state_dict: dict[str, Tensor], phases: int, path: Path
+) -> Cascade | PublishedCascade:
+    """Build the first phases alone, where later ones were not trained yet.
+
+    Raises:
+        InputError: ``weights_mismatch``.
+    """
     cascade: Cascade | PublishedCascade
-    if isinstance(architecture, PublishedArchitecture):
-        cascade = PublishedCascade(architecture.model_copy(update={"chains": architecture.chains[:phases]}))
-    else:
-        cascade = Cascade(architecture.model_copy(update={"phases": phases}))
-    cascade.load_state_dict(kept)
+    if phases > architecture.phases:
+        raise checkpoints.weights_mismatch(path)
+    # Without memory of its own: the configuration may claim any size, but only weights that are there are loaded.
+    with torch.device("meta"):
+        if isinstance(architecture, PublishedArchitecture):
+            cascade = PublishedCascade(architecture.model_copy(update={"chains": architecture.chains[:phases]}))
+        else:
+            cascade = Cascade(architecture.model_copy(update={"phases": phases}))
+    # Named "generators.0.…": whole phases, or none of them fits.
+    wanted = tuple(f"generators.{phase}." for phase in range(phases))
+    kept = {name: tensor for name, tensor in state_dict.items() if name.startswith(wanted)}
+    checkpoints.load_cascade(cascade, kept, path)
     return cascade.eval()

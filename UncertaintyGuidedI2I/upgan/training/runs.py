@@ -9,14 +9,16 @@ import contextlib
 import itertools
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import InputError, OutputError
-from upgan.training.journal_reader import last_lines, parsed
+from upgan.training.files import DATA, SPLIT, read_regular
+from upgan.training.journal_reader import is_count, is_finite, last_lines, parsed
 
-State = Literal["new", "running", "paused", "stopped", "finished"]
+State = Literal["new", "running", "paused", "stopped", "finished", "damaged"]
 
 _CONFIG = "config.json"
 _FINISHED = "finished.json"
@@ -25,6 +27,11 @@ _CHECKPOINTS = "checkpoints"
 
 # In the order of use: what to go on with or publish comes first.
 _FIRST = ("best", "last")
+
+# A viewer waits for this. Configurations have some kilobytes; of what describes more patients only the ends are seen.
+_LARGEST_CONFIG = 256 << 10
+_LARGEST_FINISHED = 4 << 10
+_LARGEST_LIST = 128 << 10
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Run:
         name: Of the model that it makes.
         created: When its configuration was written, seconds since 1970.
         state: ``new`` before its first checkpoint; ``running`` while a process trains; ``paused`` where it can go on;
-            ``stopped`` where the user ended it early; ``finished``.
+            ``stopped`` where the user ended it early; ``finished``; ``damaged`` where a file that it needs is not what
+            a run writes, as far as a short look tells.
         best: Its best epoch so far, as ``{"stage", "epoch", "mae"}`` with the error in output units; None before the
             first validation.
         stage: The stage it is in, the first being 1; 0 before.
@@ -82,24 +90,33 @@ def list_runs() -> list[Run]:
 
 
 def read_run(folder: Path) -> Run | None:
-    """Look at one run; None where the folder holds none that can be read. Only the end of its journal is looked at."""
+    """Look at one run; None where the folder holds none. Only the end of its journal is looked at.
+
+    Never fails, whatever the folder holds: a run that cannot be read is ``damaged``.
+    """
+    try:
+        created = (folder / _CONFIG).stat().st_mtime
+    except (OSError, ValueError):
+        return None
     try:
         config = read_run_json(folder)
-        created = (folder / _CONFIG).stat().st_mtime
-    except (InputError, OSError):
-        return None
-    finished = _read_object(folder / _FINISHED)
-    best = finished.get("best") if finished else None
+    except InputError:
+        return Run(folder, folder.name, created, "damaged", None, 0, 0, 0.0)
+    finished = read_finished(folder)
+    best = _best_of(finished)
     needed = {"steps": b'"kind": "steps"'} | ({} if best else {"best": b'"best": true'})
     lines = last_lines(folder, needed, beside={"stage": b'"kind": "stage"'})
     steps, stage = lines.get("steps", {}), lines.get("stage", {})
     where = stage if stage.get("stage", 0) > steps.get("stage", 0) else steps
+    state = _state(folder, finished)
+    if state != "running" and any(_is_damaged_list(folder / name) for name in (DATA, SPLIT)):
+        state = "damaged"
     return Run(
         folder,
         name=str(config.get("name", folder.name)),
         created=created,
-        state=_state(folder, finished),
-        best=dict(best) if isinstance(best, dict) else _best(lines.get("best", {})),
+        state=state,
+        best=best or _best(lines.get("best", {})),
         stage=where.get("stage", 0),
         stages=where.get("stages", 0),
         fraction=1.0 if finished and not finished.get("stopped") else _fraction(steps),
@@ -107,12 +124,15 @@ def read_run(folder: Path) -> Run | None:
 
 
 def read_run_state(folder: Path) -> State | None:
-    """Return only what a run is doing, which may be asked for every second; None as for ``read_run``."""
+    """Return only what a run is doing, which may be asked for every second; None as for ``read_run``.
+
+    A run whose ``data.json`` or ``split.json`` is damaged is not known by this.
+    """
     try:
         read_run_json(folder)
-    except InputError:
-        return None
-    return _state(folder, _read_object(folder / _FINISHED))
+    except InputError as error:
+        return None if error.code in ("run_not_found", "no_run") else "damaged"
+    return _state(folder, read_finished(folder))
 
 
 def read_run_json(folder: Path) -> dict[str, Any]:
@@ -124,7 +144,7 @@ def read_run_json(folder: Path) -> dict[str, Any]:
     """
     path = folder / _CONFIG
     try:
-        text = path.read_bytes()
+        text = read_regular(path, _LARGEST_CONFIG)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise (_no_run(folder) if os.path.lexists(folder) else _not_found(folder)) from error
     except (OSError, ValueError) as error:
@@ -211,9 +231,11 @@ def _number(name: str) -> int:
 def _state(folder: Path, finished: dict[str, Any] | None) -> State:
     if _is_locked(folder / _LOCK):
         return "running"
-    if finished is not None:
-        return "stopped" if finished.get("stopped") else "finished"
-    return "paused" if (folder / _CHECKPOINTS / "last.safetensors").is_file() else "new"
+    if finished is None:
+        return "paused" if (folder / _CHECKPOINTS / "last.safetensors").is_file() else "new"
+    if not finished:
+        return "damaged"
+    return "stopped" if finished["stopped"] else "finished"
 
 
 def _is_locked(path: Path) -> bool:
@@ -235,20 +257,51 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _best(line: dict[str, Any]) -> dict[str, Any] | None:
+def _best(line: Mapping[str, Any]) -> dict[str, Any] | None:
     phases = line.get("phases")
-    if not phases:
+    if not phases or "epoch" not in line:
         return None
-    return {"stage": line["stage"], "epoch": line["epoch"], "mae": phases[max(phases, key=int)]["mae"]}
+    return _best_of({"best": {**line, "mae": phases[max(phases, key=int)]["mae"]}})
 
 
-def _fraction(steps: dict[str, Any]) -> float:
+def _best_of(finished: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The best epoch as a run that is over says it; None where it says none, or none that there can be."""
+    best = (finished or {}).get("best")
+    if not isinstance(best, dict):
+        return None
+    stage, epoch, mae = (best.get(name) for name in ("stage", "epoch", "mae"))
+    if not (is_count(stage) and is_count(epoch) and is_finite(mae)):
+        return None
+    return {"stage": stage, "epoch": epoch, "mae": mae}
+
+
+def _fraction(steps: Mapping[str, Any]) -> float:
     seconds, left = steps.get("seconds"), steps.get("remaining_s")
     return seconds / (seconds + left) if seconds and left is not None else 0.0
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def read_finished(folder: Path) -> dict[str, Any] | None:
+    """What a run says that is over; None where it is not, and empty where that cannot be read."""
     try:
-        return parsed(path.read_bytes())
-    except OSError:
+        content = parsed(read_regular(folder / _FINISHED, _LARGEST_FINISHED)) or {}
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content.get("stopped"), bool) else {}
+
+
+def _is_damaged_list(path: Path) -> bool:
+    """Whether a file that is there is no JSON object; a long one is looked at where it begins and ends only."""
+    try:
+        if path.stat().st_size <= _LARGEST_LIST:
+            return parsed(read_regular(path, _LARGEST_LIST)) is None
+        with path.open("rb") as file:
+            start = file.read(512).lstrip()
+            file.seek(-512, os.SEEK_END)
+            end = file.read(512).rstrip()
+    except FileNotFoundError:  # It has not looked at any images yet.
+        return False
+    except (OSError, ValueError):
+        return True
+    return not (start.startswith(b"{") and end.endswith(b"}"))

@@ -107,6 +107,9 @@ class Stage:
         steps: Of the whole stage.
         known: Tensors of discriminators that earlier stages have taught, as ``judge_tensors`` gave them: those of the
             trained phases go on with what they know.
+
+    Raises:
+        ValueError: ``known`` are others than the configuration describes.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class Stage:
         for phase, judge in zip(plan.trained, judges, strict=False):
             learned = _under(f"{JUDGES}{phase}.", known or {})
             if learned:
-                judge.load_state_dict(learned)
+                _take_up(judge, learned)
         self.judges = [share_batch_norm(judge, fabric) for judge in judges]
         # Only what is called through Fabric's wrapper is averaged over the processes.
         self._cascade = fabric.setup_module(share_batch_norm(cascade, fabric))
@@ -200,14 +203,18 @@ class Stage:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what ``tensors`` gave."""
+        """Take up what ``tensors`` gave.
+
+        Raises:
+            ValueError: It is of other networks than these.
+        """
         for name, optimizer in self._optimizers.items():
             restore_optimizer(name, optimizer, tensors)
         for index, (phase, judge) in enumerate(zip(self.plan.trained, self.judges, strict=False)):
             before = _under(f"{_JUDGES_OF_STAGE}{index}.", tensors)
-            judge.load_state_dict(before or _under(f"{JUDGES}{phase}.", tensors))
+            _take_up(judge, before or _under(f"{JUDGES}{phase}.", tensors))
         if self._averaged is not None:
-            self._averaged.load_state_dict(_under("averaged.", tensors))
+            _take_up(self._averaged, _under("averaged.", tensors))
 
     def _weights(self, body: Tensor, imaged: Tensor) -> PixelWeights:
         config = self.config.loss
@@ -282,6 +289,13 @@ class Stage:
                 for part in generator.modules():
                     if isinstance(part, nn.BatchNorm2d):
                         part.eval()
+
+
+def _take_up(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError("of other networks") from error
 
 
 def _likelihood(prediction: GeneralizedNormal, b: Tensor, weights: PixelWeights, form: str) -> Tensor:

@@ -63,10 +63,28 @@ class RunState:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunState:
-        """The inverse of ``to_json``."""
-        best, stage_best = (Best(**content[name]) if content[name] else None for name in ("best", "stage_best"))
-        restored = {"measure": 1, **content, "best": best, "stage_best": stage_best}
-        return cls(**{**restored, "health": Health(**content["health"])})
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError: It is no state of a run.
+        """
+        try:
+            best, stage_best = (Best(**content[name]) if content[name] else None for name in ("best", "stage_best"))
+            restored = {"measure": 1, **content, "best": best, "stage_best": stage_best}
+            state = cls(**{**restored, "health": Health(**content["health"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError("no state of a run") from error
+        counts = [state.stage, state.step, state.total_steps, state.phases_trained, state.rollbacks, state.journal]
+        numbers = [state.seconds, state.health.mean, state.health.lowest]
+        for found in filter(None, (best, stage_best)):
+            counts += [found.stage, found.epoch]
+            numbers.append(found.mae)
+        counts += [state.health.steps, state.measure]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("a count that is none")
+        if not all(type(number) in (int, float) for number in numbers):
+            raise ValueError("a number that is none")
+        return state
 
     def begin_stage(self, stage: int) -> None:
         """Go to the start of a stage."""

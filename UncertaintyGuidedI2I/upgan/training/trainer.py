@@ -21,11 +21,12 @@ from upgan.errors import DeviceError, InputError, OutputError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.training.config import TrainingConfig
-from upgan.training.files import CACHE, CONFIG, DATA, FINISHED, LOCK, read_json
+from upgan.training.files import CACHE, CONFIG, DATA, FINISHED, LOCK
 from upgan.training.processes import make_fabric
 from upgan.training.progressive import ProgressiveTraining, Watch
 from upgan.training.run_config import read_run_config, write_run_config
-from upgan.training.run_data import Progress, data_of, find_again, place_of, prepare_data
+from upgan.training.run_data import Progress, data_of, find_again, place_of, prepare_data, refuse_edits
+from upgan.training.runs import read_finished
 
 _LOCK_S = 2.0
 
@@ -75,8 +76,10 @@ def resume(folder: Path, watch: Watch, moved_to: Path | None = None) -> None:
             too, whose model is measured on them.
 
     Raises:
-        InputError: As ``train`` and ``read_run_config``; ``checkpoint_damaged``; ``images_not_found`` where images are
-            gone and the slices made of them are not whole; what ``run_data.find_again`` refuses.
+        InputError: As ``train`` and ``read_run_config``; ``run_damaged`` for any other of its files; ``run_changed``
+            where they were edited since it was begun; ``checkpoint_damaged``, ``weights_mismatch``;
+            ``images_not_found`` where images are gone and the slices made of them are not whole; what
+            ``run_data.find_again`` refuses.
     """
     config = read_run_config(folder)
     if _is_finished(folder):
@@ -139,6 +142,8 @@ def _explained(folder: Path) -> Iterator[None]:
 
 def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch, moved_to: Path | None) -> None:
     base = _base_of(config)
+    if fabric.is_global_zero:
+        refuse_edits(config, base, folder)
     torch.manual_seed(config.seed)
     cascade = base.load_cascade() if base else _new_cascade(config)
     phases = cascade.architecture.phases
@@ -173,8 +178,18 @@ def _new_cascade(config: TrainingConfig) -> Cascade | PublishedCascade:
 
 
 def _is_finished(folder: Path) -> bool:
-    """Whether the run has come to its end; one that the user ended before may go on."""
-    try:
-        return not read_json(folder / FINISHED)["stopped"]
-    except (OSError, ValueError, KeyError, TypeError):  # It is not there, or damaged: it is written again at the end.
+    """Whether the run has come to its end; one that the user ended before may go on.
+
+    Raises:
+        InputError: ``run_damaged``.
+    """
+    finished = read_finished(folder)
+    if finished is None:
         return False
+    if not finished:
+        raise InputError(
+            "run_damaged",
+            f"{FINISHED} of the training in {folder} is damaged.",
+            f"Put a copy of {FINISHED} back; or delete it and resume the training, which writes it again at its end.",
+        )
+    return not finished["stopped"]
