@@ -462,7 +462,7 @@ def test_what_says_that_a_run_is_over_is_damaged_and_the_remedy_works(run, tmp_p
     finished = tmp_path / "run" / "finished.json"
     for content in ("", "[]", "{}", '{"stopped": 1}', "[" * 10_000, '{"seconds": NaN'):
         finished.write_text(content)
-        with pytest.raises(InputError, match="finished.json") as refusal:
+        with pytest.raises(InputError, match=r"finished\.json") as refusal:
             resume(tmp_path / "run", Onlooker())
         assert refusal.value.code == "run_damaged"
         assert "delete it" in refusal.value.remedy

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import textwrap
+import time
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from Engine.images import code_of
 from upgan.errors import InputError, OutputError
 from upgan.training.config import TrainingConfig
 from upgan.training.config_file import config_from, read_config
@@ -353,3 +355,56 @@ def test_the_lists_of_pairs_in_the_documentation_are_read(tmp_path):
     assert (last.target, last.split) == (tmp_path / "p03" / "dicom" / "ct", "test")
     data = config_from({"name": "x", "data": {"path": str(tmp_path / "manifest.json")}}).data
     assert [pair.target for pair in find_pairs(data)] == [tmp_path / "p01_ct.nii.gz"]
+
+
+# Odd configurations
+
+
+DEEP = 20_000
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a = " + "[" * DEEP, "config_unreadable"),
+        ("a = " + "{a = " * 700, "config_unreadable"),
+        ("a." * DEEP + "b = 1", "config_unreadable"),
+        ("\n".join(["[" + "a." * 1000 + "b]"] * 2), "config_unreadable"),
+        (CONFIG + "\n[" + "data.path." + "a." * 1900 + "b]\nc = 1", "config_unreadable"),
+        (CONFIG + "".join(f"k{number} = 1\n" for number in range(5000)), "config_invalid"),
+        ("#" * (1 << 19), "config_unreadable"),
+        ("a = " + "9" * 5000, "config_unreadable"),
+        (CONFIG.replace("[loss]", "spacing_mm = [1e-9, 2.0]\n[loss]"), "config_invalid"),
+        ("name = '\udc80'", "config_unreadable"),
+        ("\0", "config_unreadable"),
+    ],
+    ids=range(11),
+)
+def test_a_configuration_of_whatever_content_is_refused_soon(tmp_path, text, code):
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    started = time.perf_counter()
+    with pytest.raises(InputError) as refusal:
+        read_config(path)
+    assert refusal.value.code == code
+    assert len(refusal.value.sentence) < 10_000
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "override", ["data.path=" + "[" * 3000, "data.path." + "a." * DEEP + "b=1", "seed=" + "9" * 5000]
+)
+def test_an_override_of_whatever_content_is_refused(tmp_path, override):
+    assert code_of(lambda: read_config(written(tmp_path), [override])) in ("config_unreadable", "config_invalid")
+
+
+def test_json_that_is_nested_too_deep_is_refused():
+    deep = {}
+    for _ in range(DEEP):
+        deep = {"a": deep}
+    assert code_of(lambda: config_from({"name": "x", "data": {"path": deep}})) == "config_unreadable"
+
+
+def test_a_home_of_nobody_and_a_name_that_no_file_can_have_are_names(tmp_path):
+    text = 'base = "~nobody/' + "x" * 3000 + '"' + CONFIG
+    assert read_config(written(tmp_path, text)).base.startswith("~nobody")

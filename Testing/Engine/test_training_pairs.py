@@ -1,6 +1,9 @@
 """Which files belong together and which patients go where: lists, folders and splits, without opening an image."""
 
 import json
+import os
+import re
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +14,9 @@ from pydantic import ValidationError
 
 from Engine.images import code_of, quick
 from upgan.errors import InputError
+from upgan.tasks import PET_TO_CT
+from upgan.training import patterns
+from upgan.training.checking import CheckedPair, check_pairs, check_set
 from upgan.training.config import DataConfig, SplitConfig
 from upgan.training.pairs import PairFiles, file_stem, find_pairs
 from upgan.training.splitting import split_subjects
@@ -307,3 +313,141 @@ def test_a_given_split_is_taken_as_it_is():
 )
 def test_a_split_that_cannot_be_made_is_refused(pairs, settings, code):
     assert code_of(lambda: split_subjects(pairs, SplitConfig(**settings))) == code
+
+
+# Odd lists
+
+
+TREE = ("a/b/c/pet.nii", "a/b/c/" + "a" * 250, "p1/pet.nii", "p1/ct.nii", "p2/x**y.nii")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "outcome"),
+    [
+        ("{subject}/p**t.nii", ["p1"]),  # no folders within a name: as one *
+        ("{subject}/x**y.nii", ["p2"]),
+        ("**/" * 300 + "{subject}/pet.nii", ["c", "p1"]),
+        ("**/" * 2000 + "{subject}/pet.nii", "bad_pattern"),
+        ("**/x" * 10 + "/{subject}/pet.nii", "no_pairs"),
+        ("**/*/" * 12 + "{subject}/pet.nii", "no_pairs"),
+        ("**/{subject}/" + "*a" * 100 + "b", "no_pairs"),
+        ("**/{subject}" + "*a" * 100 + "b", "no_pairs"),
+        ("*/" * 40 + "{subject}", "bad_pattern"),
+        ("{subject}/" + "x" * 5000, "bad_pattern"),
+        ("C:/{subject}/pet.nii", "bad_pattern"),
+        ("{subject}/d:pet.nii", "bad_pattern"),
+        ("{subject}/pet\0.nii", "bad_pattern"),
+        ("a/../{subject}.nii", "bad_pattern"),
+        ("\udc80{subject}", "no_pairs"),
+        ("[{subject}/(+", "no_pairs"),
+    ],
+)
+def test_no_pattern_takes_long_or_leads_out_of_the_folder(tmp_path, pattern, outcome):
+    touch(tmp_path, *TREE)
+    if os.name == "posix":
+        (tmp_path / "loop").symlink_to(".")
+        (tmp_path / "a" / "up").symlink_to("..")
+    data = DataConfig(path=tmp_path, layout="pattern", input=pattern, target="{subject}/ct.nii")
+    started = time.perf_counter()
+    try:
+        found = [pair.subject for pair in find_pairs(data) if pair.input]
+    except InputError as error:
+        found = error.code
+    # The target alone is there where nothing matches.
+    assert found == outcome or (outcome == "no_pairs" and found == [])
+    assert time.perf_counter() - started < 2
+
+
+def test_a_disk_full_of_names_is_not_looked_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(patterns, "_MOST_NAMES", 20)
+    touch(tmp_path, *(f"s{number}/x/pet.nii" for number in range(9)))
+    data = DataConfig(path=tmp_path, layout="pattern", input="**/{subject}/**/pet.nii", target="{subject}/ct.nii")
+    assert code_of(lambda: find_pairs(data)) == "too_many_files"
+
+
+PIECES = st.lists(st.sampled_from(["a", "b", "*", "?", "{subject}"]), max_size=5).map("".join)
+
+
+@given(PIECES, PIECES, st.text("ab", min_size=1, max_size=7))
+@quick
+def test_wildcards_and_labels_match_what_a_regular_expression_that_tries_everything_matches(before, after, name):
+    pattern = f"{before}{{subject}}{after}"
+    expression, seen = "", False
+    for piece in re.split(r"(\{subject\}|\*|\?)", pattern):
+        label = "(?P=s)" if seen else "(?P<s>.+)"
+        seen |= piece == "{subject}"
+        expression += {"{subject}": label, "*": ".*", "?": "."}.get(piece, piece)
+    label = patterns.Pattern.of(pattern).subject_of((name,))
+    assert (label is not None) == (re.fullmatch(expression, name) is not None)
+    if label is not None:
+        assert re.fullmatch(expression.replace(".+)", f"{label})"), name)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"a," + b"x" * 131_073 + b",y", "csv_unreadable"),
+        (b"a,b\0,c", None),
+        (b"a\0,b,c", "bad_label"),
+        (b'a,"b,c\n' * 3, None),
+        (bytes(range(128, 256)), "csv_unreadable"),
+        (b"x" * (9 << 20), "csv_unreadable"),
+        (b"\x1b[31mred,b,c", "bad_label"),
+        (b"a," + b"x" * 5000 + b",y", None),
+    ],
+    ids=["long field", "NUL in a path", "NUL in a label", "open quote", "binary", "large", "escape", "long path"],
+)
+def test_a_table_of_whatever_content_is_read_or_refused(tmp_path, content, code):
+    (tmp_path / "pairs.csv").write_bytes(b"subject,input,target\n" + content)
+    data = DataConfig(path=tmp_path / "pairs.csv", layout="csv")
+    if code is not None:
+        assert code_of(lambda: find_pairs(data)) == code
+        return
+    for checked in check_pairs(find_pairs(data), data, PET_TO_CT):
+        assert {problem.code for problem in checked.problems} <= {"file_not_found", "missing_target"}
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["a\nb", "a\0", "\ud800", "\x1b[2J", "\u202eab", "", "  ", "a" * 201, 1.5, None, ["a"], {"a": 1}, True],
+    ids=ascii,
+)
+def test_a_label_that_cannot_be_shown_is_refused(tmp_path, label):
+    content = {"input": "p", "target": "c", "subjects": [{"subject": label, "p": "p.nii", "c": "c.nii"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        find_pairs(DataConfig(path=tmp_path))
+    assert refusal.value.code == ("bad_label" if isinstance(label, str) else "manifest_unreadable")
+    assert refusal.value.sentence.isprintable()
+
+
+@pytest.mark.parametrize("label", ["a/b", "..", "../../x", "C:\\x", "~", "con", "a*b", "Müller", "李", 7])
+def test_any_other_label_is_one_and_never_a_path(tmp_path, label):
+    content = {"input": "p", "target": "c", "subjects": [{"subject": label, "p": "p.nii", "c": "c.nii"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    (pair,) = find_pairs(DataConfig(path=tmp_path))
+    assert pair.subject == str(label)
+    assert file_stem(pair.subject).isalnum()
+
+
+@pytest.mark.parametrize("other", ["p1", "P1 ", "\uff301", "P1_ses-2"])
+def test_one_patient_under_two_labels_that_only_a_computer_tells_apart_is_refused(other):
+    checked = [CheckedPair(PairFiles(label, None, None)) for label in ("P1", other, "q", "r", "s")]
+    codes = [problem.code for problem in check_set(checked, SplitConfig())]
+    assert codes == ([] if other == "P1_ses-2" else ["similar_labels"])
+
+
+@pytest.mark.parametrize("layout", ["manifest", "csv", "pattern", "bids", "ixi"])
+@pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "\udcff", "~nobody/x"], ids=ascii)
+def test_a_path_that_no_file_can_have_is_not_found(layout, path):
+    settings = {"task": "mri_motion", "degradation": "motion"} if layout == "ixi" else {}
+    data = DataConfig(path=path, layout=layout, input="{subject}p", target="{subject}c", **settings)
+    assert code_of(lambda: find_pairs(data)) == "data_not_found"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize("layout", ["manifest", "csv", "pattern", "bids"])
+def test_a_pipe_in_place_of_a_list_is_not_waited_for(tmp_path, layout):
+    os.mkfifo(tmp_path / "pipe")
+    data = DataConfig(path=tmp_path / "pipe", layout=layout, input="{subject}p", target="{subject}c")
+    assert code_of(lambda: find_pairs(data)) in ("manifest_unreadable", "csv_unreadable", "no_pairs")

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from Engine.command_line import environment_of
+from UncertaintyGuidedI2ILib.training_history import TrainingHistory
 from upgan.errors import InputError, OutputError
+from upgan.training.card import _stages
 from upgan.training.finishing import finish
 from upgan.training.journal_reader import JournalReader, read_journal
 from upgan.training.runs import (
@@ -150,6 +153,91 @@ def test_asking_whether_a_run_is_running_leaves_it_free_to_run():
         assert lock.is_locked
 
 
+WRONG = [-1, 1.5, "1", None, [], {}, True, 10**400, float("nan"), "²", {"1": 1}, {"1": {"mae": "x"}}, {"²": {"mae": 1}}]
+
+
+@pytest.mark.parametrize("line", [STAGE, STEPS, validation(1, 2, [40], True)], ids=lambda line: line["kind"])
+def test_whatever_a_line_of_a_journal_says_its_readers_get_what_they_can_use(line, home):
+    whole = [STAGE, validation(1, 1, [50], True), {**STEPS, "epoch": 1}]
+    folder = begun(lines=[])
+    for name in ("kind", "stage", "stages", "epoch", "step", "phases", "seconds", "remaining_s", "loss", "epochs"):
+        for value in WRONG:
+            wrong = {**line, name: value}
+            (folder / "journal.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in [*whole, wrong]))
+            run, history = read_run(folder), TrainingHistory()
+            assert run.state == "new"
+            assert 0 <= run.fraction <= 1
+            assert f"{run.stage:d} of {run.stages:d}, {run.best or {'mae': 0}}"
+            history.follow(read_journal(folder))
+            assert history.errorOf("phase_1", keepsBest=False)[1:] in ((1, 1), (1, 2))
+            assert _stages(SimpleNamespace(journal=read_journal(folder))).startswith("Epochs: stage 1 of 4")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "finished.json", "data.json", "split.json", "journal.jsonl", "checkpoints", "run.lock"]
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 300,
+        b"\xff\xfe{",
+        b"[]",
+        b'"text"',
+        b"[" * 100_000,
+        b'{"a":' * 9_000,
+        b'{"stopped": NaN, ',
+        b"9" * 9_000,
+        b"x" * (3 << 20),
+        b"{" + b"\n" * (3 << 20),
+        None,
+    ],
+    ids=[
+        "empty",
+        "zeros",
+        "binary",
+        "list",
+        "text",
+        "deep",
+        "deep object",
+        "cut",
+        "number",
+        "long",
+        "long object",
+        "pipe",
+    ],
+)
+def test_a_look_at_a_run_of_whatever_content_never_fails_nor_waits(name, content):
+    folder = begun(lines=[STAGE, STEPS], finished={"seconds": 1, "best": None, "stopped": True})
+    (folder / "data.json").write_text('{"pairs": []}', encoding="utf-8")
+    (folder / "split.json").write_text('{"train": [], "validation": [], "test": []}', encoding="utf-8")
+    path = folder / name
+    if path.is_dir():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    elif hasattr(os, "mkfifo"):
+        os.mkfifo(path)
+    started = time.perf_counter()
+    run, state = read_run(folder), read_run_state(folder)
+    journal = JournalReader(folder).read(1 << 16)
+    took = time.perf_counter() - started
+    assert run.state == ("damaged" if name.endswith("n") else "stopped")
+    assert state == ("damaged" if name in ("config.json", "finished.json") else "stopped")
+    assert [line["kind"] for line in journal.lines] in ([], ["stage", "steps"])
+    assert run.best is None
+    assert took < 0.25  # on a computer that does other things beside; 20 ms otherwise
+    assert [each.folder for each in list_runs()] == [folder]
+
+
+@pytest.mark.parametrize(
+    "best", [[], {"mae": 1}, {"stage": 1, "epoch": 2, "mae": "x"}, {"stage": 1, "epoch": {}, "mae": 1}]
+)
+def test_a_best_epoch_that_there_cannot_be_is_not_shown(best):
+    assert read_run(begun(finished={"seconds": 3, "best": best, "stopped": False})).best is None
+
+
 def test_the_best_epoch_is_the_last_that_was_the_best_so_far_by_its_last_phase():
     lines = [STAGE, validation(1, 1, [50], True), validation(1, 2, [40], True), validation(1, 3, [45], False)]
     folder = begun(lines=lines)
@@ -281,6 +369,43 @@ def test_a_journal_that_is_not_there_yet_is_empty():
     folder = new_run_folder("tiny")
     assert read_journal(folder) == []
     assert JournalReader(folder / "none").read() == ([], False, False)
+
+
+def test_a_stretch_without_an_end_of_line_costs_its_length_once_and_is_passed_over(home):
+    folder = begun(lines=[STAGE, STEPS])
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(b"\xff" * (3 << 20) + b"\n")
+    append(folder, validation(1, 1, [50], True))
+    started = time.perf_counter()
+    run = read_run(folder)
+    assert time.perf_counter() - started < 0.25
+    assert (run.best["mae"], run.fraction, run.stage) == (50, 0.25, 1)
+    reader, found, looks = JournalReader(folder), [], 0
+    while True:
+        gain = reader.read(1 << 18)
+        assert not gain.is_anew
+        found, looks = found + gain.lines, looks + 1
+        if not gain.has_more:
+            break
+    assert found == [STAGE, STEPS, validation(1, 1, [50], True)]
+    assert looks < 20
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(b"\xff" * (3 << 20))  # Nobody ends it.
+    while reader.read(1 << 18).has_more:
+        pass
+    size = (folder / "journal.jsonl").stat().st_size
+    append(folder, {"kind": "event"}, STEPS)
+    assert reader.read() == ([STEPS], False, False)
+    assert size > 6 << 20
+
+
+def test_a_journal_of_nothing_but_wrong_lines_is_soon_given_up():
+    folder = begun(lines=[STAGE, STEPS])
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(b'{"kind": "steps", "kind": "stage" "best": true\n' * 100_000)
+    started = time.perf_counter()
+    assert read_run(folder).stage == 0
+    assert time.perf_counter() - started < 0.25
 
 
 def test_a_damaged_line_is_left_out():

@@ -144,6 +144,8 @@ class TrainingHistory:
         stage.losses.append(line["loss"])
 
     def _addValidation(self, line: Mapping[str, Any]) -> None:
+        if not line["phases"]:
+            return
         stage = self._stage(line["stage"])
         stage.epochs = line["epoch"]
         epoch = stage.startEpoch + line["epoch"]

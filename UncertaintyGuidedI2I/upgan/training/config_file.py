@@ -27,6 +27,10 @@ from upgan.training.files import read_regular
 _ARCHITECTURES: dict[str, type[BaseModel]] = {"up-gan": CascadeArchitecture, "published-up-gan": PublishedArchitecture}
 # A configuration with every key explained has ten kilobytes.
 _LARGEST = 256 << 10
+# Of a line: a key of thousands of parts takes the parser minutes.
+_LONGEST_LINE = 4 << 10
+# Of what is wrong, said at once.
+_MOST_FAULTS = 20
 _REMEDY = "Correct it; `upgan train --init FILE` writes a configuration that explains every key."
 
 
@@ -42,7 +46,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         InputError: ``config_not_found``, ``config_unreadable`` or ``config_invalid``.
     """
     try:
-        content = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8-sig"))
+        content = _parsed_toml(read_regular(path, _LARGEST).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(
             "config_not_found", f"There is no configuration {path}.", "Write one with `upgan train --init FILE`."
@@ -81,7 +85,21 @@ def _validated(content: Mapping[str, Any]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(dict(content))
     except ValidationError as error:
-        raise _invalid(" ".join(_sentence(details, content) for details in error.errors())) from error
+        faults = error.errors()
+        said = [_sentence(details, content) for details in faults[:_MOST_FAULTS]]
+        more = [f"{len(faults) - _MOST_FAULTS} more keys are wrong."] if len(faults) > _MOST_FAULTS else []
+        raise _invalid(" ".join(said + more)) from error
+
+
+def _parsed_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ValueError: It is none, or a line is longer than any.
+    """
+    if any(len(line) > _LONGEST_LINE for line in text.splitlines()):
+        raise ValueError(f"a line has more than {_LONGEST_LINE} characters")
+    return tomllib.loads(text)
 
 
 def _parsed(override: str) -> dict[str, Any]:
@@ -100,7 +118,7 @@ def _parsed(override: str) -> dict[str, Any]:
 
 def _toml_value(text: str) -> Any:
     try:
-        (value,) = tomllib.loads(f"value = {text}").values()
+        (value,) = _parsed_toml(f"value = {text}").values()
     except ValueError:
         return text  # a shell has taken the quotes away
     return value

@@ -25,6 +25,8 @@ _BLOCK = 64 << 10
 _LONGEST_LINE = 256 << 10
 # From the end of a journal, so much is looked through for what it said last: some hundreds of the paper's epochs.
 _FAR_BACK = 4 << 20
+# So many lines, and bytes of them, are tried: those of a run are right at the first.
+_MOST_TRIED, _MOST_BYTES_TRIED = 200, 512 << 10
 
 # A count that a float, and a viewer's table, takes.
 _LARGEST = 1 << 53
@@ -119,11 +121,12 @@ def last_lines(run: Path, marks: Mapping[str, bytes], beside: Mapping[str, bytes
     """
     found: dict[str, Line] = {}
     wanted = {**marks, **beside}
+    tried = _Tried()
     try:
         with _opened(run / JOURNAL) as file:
             for piece in _pieces_backwards(file):
                 for name, mark in wanted.items():
-                    line = None if name in found else _last_with(mark, piece)
+                    line = None if name in found else _last_with(mark, piece, tried)
                     if line is not None:
                         found[name] = line
                 if marks.keys() <= found.keys():
@@ -133,12 +136,26 @@ def last_lines(run: Path, marks: Mapping[str, bytes], beside: Mapping[str, bytes
     return found
 
 
-def _last_with(mark: bytes, piece: bytes) -> Line | None:
+class _Tried:
+    """Counts lines that were tried, for nobody waits while thousands of wrong ones are."""
+
+    def __init__(self) -> None:
+        self._lines = self._bytes = 0
+
+    def may(self, size: int) -> bool:
+        self._lines += 1
+        self._bytes += size
+        return self._lines <= _MOST_TRIED and self._bytes <= _MOST_BYTES_TRIED
+
+
+def _last_with(mark: bytes, piece: bytes, tried: _Tried) -> Line | None:
     """Find the last line of some that holds a mark and is one."""
     end = len(piece)
     while (at := piece.rfind(mark, 0, end)) >= 0:
-        start = piece.rfind(b"\n", 0, at) + 1
-        line = _line(piece[start : piece.find(b"\n", at)])
+        start, stop = piece.rfind(b"\n", 0, at) + 1, piece.find(b"\n", at)
+        if not tried.may(stop - start):
+            return None
+        line = _line(piece[start:stop])
         if line is not None:
             return line
         end = start
@@ -198,7 +215,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and all(map(is_count, value))
+    return isinstance(value, list) and bool(value) and all(map(is_count, value))
 
 
 def _is_phases(value: Any) -> bool:

@@ -31,7 +31,7 @@ _SESSION = re.compile(
 _IXI = re.compile(r"(?P<subject>IXI\d+)-[^-]+-\d+-T1\.nii(\.gz)?")
 
 # A list of pairs has some hundred bytes a subject.
-_LARGEST_LIST = 16 << 20
+_LARGEST_LIST = 8 << 20
 
 # Of a label: it is shown in tables, and stands in every line about its subject.
 _LONGEST_LABEL = 200

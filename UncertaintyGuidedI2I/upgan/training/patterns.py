@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -22,6 +22,10 @@ _ANY_FOLDERS = "**"
 
 # Longer than any path below a folder that people look after, and deeper.
 _LONGEST, _DEEPEST = 1000, 32
+
+# Names looked at, each once for every part of the pattern that it might be, and folders below one another: more are no
+# set of patients, but a whole disk, or links that lead to it again and again. Some ten seconds.
+_MOST_NAMES, _DEEPEST_FOLDER = 10_000_000, 64
 
 
 class _Found(NamedTuple):
@@ -71,18 +75,35 @@ class Pattern:
 
         Names that begin with a dot are made by systems, such as macOS beside each file it copies: none of them is
         found. Folders that may not be looked into are passed over; ``**`` does not follow links.
+
+        Raises:
+            InputError: ``too_many_files``.
         """
+        looked_at = 0
         waiting: list[tuple[Path, tuple[str, ...], frozenset[int]]] = [(folder, (), frozenset([0]))]
         while waiting:
             place, names, reached = waiting.pop()
             reached = self._without_folders(reached)
-            for found in self._candidates(place, reached):
+            candidates = self._candidates(place, reached)
+            looked_at += (len(candidates) + 1) * len(reached)
+            if looked_at > _MOST_NAMES:
+                raise InputError(
+                    "too_many_files",
+                    f"There are too many files and folders below '{folder.name}' to look for the pattern among them.",
+                    "Make it narrower, with fewer **/ and *, or name the folder of the patients as data.path.",
+                )
+            for found in candidates:
                 after, path = self._after(reached, found), place / found.name
-                if len(self.parts) in after and (subject := self._subject((*names, found.name))) is not None:
+                if len(self.parts) in after and (subject := self.subject_of((*names, found.name))) is not None:
                     yield subject, path
                 further = after - {len(self.parts)}
-                if further and found.is_folder:
+                if further and found.is_folder and len(names) < _DEEPEST_FOLDER and not _leads_back(place, found):
                     waiting.append((path, (*names, found.name), further))
+
+    @cached_property
+    def _likes(self) -> list[re.Pattern[str]]:
+        """What a name for each part is like, whatever the label."""
+        return [_expression(part.replace(_SUBJECT, "?*")) for part in self.parts]
 
     def _without_folders(self, reached: frozenset[int]) -> frozenset[int]:
         """``**`` may stand for no folder."""
@@ -108,11 +129,11 @@ class Pattern:
             if part == _ANY_FOLDERS:
                 if found.is_folder and not found.is_link:
                     after.add(number)
-            elif _expression(part.replace(_SUBJECT, "?*")).fullmatch(found.name):
+            elif self._likes[number].fullmatch(found.name):
                 after.add(number + 1)
         return frozenset(after)
 
-    def _subject(self, names: Sequence[str]) -> str | None:
+    def subject_of(self, names: Sequence[str]) -> str | None:
         """Match names as far as they go; a label, like any wildcard, is as long as it can be.
 
         Tried from the left, every way once: what follows a part, a name and a label is the same however one got there.
@@ -137,6 +158,11 @@ class Pattern:
                 labels = _labels(self.parts[part], names[name], subject)
                 waiting.extend((part + 1, name + 1, label) for label in reversed(labels))
         return None
+
+
+def _leads_back(place: Path, found: _Found) -> bool:
+    """Whether a name in a folder is a link to this folder, or to one that it is in."""
+    return found.is_link and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(place / found.name))
 
 
 def _labels(part: str, name: str, subject: str | None) -> list[str | None]:

@@ -179,7 +179,9 @@ def _cut(
         InputError: ``weights_mismatch``.
     """
     cascade: Cascade | PublishedCascade
-    if phases > architecture.phases:
+    # Named "generators.0.…". A checkpoint has those of all phases, trained or not.
+    numbers = {name.split(".")[1] for name in state_dict if name.startswith("generators.")}
+    if numbers != {str(number) for number in range(architecture.phases)} or phases > architecture.phases:
         raise checkpoints.weights_mismatch(path)
     # Without memory of its own: the configuration may claim any size, but only weights that are there are loaded.
     with torch.device("meta"):
@@ -187,7 +189,6 @@ def _cut(
             cascade = PublishedCascade(architecture.model_copy(update={"chains": architecture.chains[:phases]}))
         else:
             cascade = Cascade(architecture.model_copy(update={"phases": phases}))
-    # Named "generators.0.…": whole phases, or none of them fits.
     wanted = tuple(f"generators.{phase}." for phase in range(phases))
     kept = {name: tensor for name, tensor in state_dict.items() if name.startswith(wanted)}
     checkpoints.load_cascade(cascade, kept, path)

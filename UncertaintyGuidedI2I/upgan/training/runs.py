@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,9 +29,11 @@ _CHECKPOINTS = "checkpoints"
 _FIRST = ("best", "last")
 
 # A viewer waits for this. Configurations have some kilobytes; of what describes more patients only the ends are seen.
-_LARGEST_CONFIG = 256 << 10
+_LARGEST_CONFIG = 64 << 10
 _LARGEST_FINISHED = 4 << 10
-_LARGEST_LIST = 128 << 10
+_LARGEST_LIST = 64 << 10
+
+_LISTS = {DATA: ("pairs",), SPLIT: ("train", "validation", "test")}
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,14 @@ def read_run(folder: Path) -> Run | None:
     lines = last_lines(folder, needed, beside={"stage": b'"kind": "stage"'})
     steps, stage = lines.get("steps", {}), lines.get("stage", {})
     where = stage if stage.get("stage", 0) > steps.get("stage", 0) else steps
-    state = _state(folder, finished)
-    if state != "running" and any(_is_damaged_list(folder / name) for name in (DATA, SPLIT)):
+    state, name = _state(folder, finished), config.get("name")
+    if not isinstance(name, str):
+        state, name = "damaged", folder.name
+    if state != "running" and any(_is_damaged_list(folder / file, keys) for file, keys in _LISTS.items()):
         state = "damaged"
     return Run(
         folder,
-        name=str(config.get("name", folder.name)),
+        name=name,
         created=created,
         state=state,
         best=best or _best(lines.get("best", {})),
@@ -164,7 +168,7 @@ def run_damaged(folder: Path, why: str) -> InputError:
     """What is said of a run whose configuration is not what was written; its checkpoints may be whole."""
     return InputError(
         "run_damaged",
-        f"The configuration of the training in {folder} is damaged: {why}.",
+        f"The configuration ({_CONFIG}) of the training in {folder} is damaged: {why}.",
         f"Put a copy of {_CONFIG} back. Without one, delete that file and start the same training in the same folder "
         "with `upgan train CONFIG.toml --output FOLDER`: it goes on from its last checkpoint. Where the first version "
         'began it, normalisation = "slice" belongs under [loss] of CONFIG.toml.',
@@ -291,11 +295,12 @@ def read_finished(folder: Path) -> dict[str, Any] | None:
     return content if isinstance(content.get("stopped"), bool) else {}
 
 
-def _is_damaged_list(path: Path) -> bool:
-    """Whether a file that is there is no JSON object; a long one is looked at where it begins and ends only."""
+def _is_damaged_list(path: Path, keys: Sequence[str]) -> bool:
+    """Whether a file that is there has no such lists; a long one is looked at where it begins and ends only."""
     try:
         if path.stat().st_size <= _LARGEST_LIST:
-            return parsed(read_regular(path, _LARGEST_LIST)) is None
+            content = parsed(read_regular(path, _LARGEST_LIST)) or {}
+            return not all(isinstance(content.get(key), list) for key in keys)
         with path.open("rb") as file:
             start = file.read(512).lstrip()
             file.seek(-512, os.SEEK_END)
