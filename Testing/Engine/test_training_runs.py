@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -519,10 +518,10 @@ def written(folder, content):
 def test_a_run_that_may_not_be_read_says_so(monkeypatch):
     folder = begun()
 
-    def refuse(path, mode):
+    def refuse(path, flags, *more):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError) as refusal:
         read_run_json(folder)
     assert refusal.value.code == "run_not_readable"

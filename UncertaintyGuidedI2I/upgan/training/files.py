@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from upgan.errors import OutputError
+from upgan.unpacking import open_plain
 
 CONFIG = "config.json"
 SPLIT = "split.json"
@@ -83,11 +83,8 @@ def read_regular(path: Path, most: int) -> bytes:
         OSError: It is not there, cannot be read, or is no file.
         ValueError: It is longer than so many bytes, or nothing can have that name.
     """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(0, "it is not a file")
-    with path.open("rb") as file:
-        text = file.read(min(status.st_size, most) + 1)
+    with open_plain(path, follow=True) as file:
+        text = file.read(most + 1)
     if len(text) > most:
         raise ValueError(f"longer than {most} bytes")
     return text
