@@ -32,6 +32,7 @@ from Engine.images import (
 )
 from upgan import writing
 from upgan.errors import OutputError
+from upgan.training.thumbnails import write_thumbnail
 from upgan.volume import Volume, read_volume, write_volume
 
 
@@ -257,6 +258,21 @@ def locked_folder() -> Iterator[Path]:
         os.setresuid(0, 0, 0)
     folder.chmod(0o755)
     shutil.rmtree(folder)
+
+
+ODD_NAME = os.fsdecode(b"image caf\xe9")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_names_of_files_and_folders_need_not_be_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / ODD_NAME
+    folder.mkdir()
+    volume = volume_of(affine_of(np.eye(3)))
+    for suffix in SUFFIXES:
+        write_volume(volume, folder / f"{ODD_NAME}{suffix}")
+        np.testing.assert_array_equal(read_volume(folder / f"{ODD_NAME}{suffix}").voxels, volume.voxels)
+    write_thumbnail(np.eye(8, dtype=np.uint8), folder / f"{ODD_NAME}.png")
+    assert len(list(folder.iterdir())) == len(SUFFIXES) + 1
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,7 +147,33 @@ def _write_itk(data: np.ndarray, ijk_to_ras: np.ndarray, path: Path, placement: 
     for name, remark in remarks_of(placement, ijk_to_ras).items():
         # A remark may quote the name of a file that is not UTF-8.
         image.SetMetaData(name, remark.encode("utf-8", "backslashreplace").decode())
-    SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
+    write_by_itk(image, path, is_compressed=path.suffix == ".nrrd")
+
+
+def write_by_itk(image: SimpleITK.Image, path: Path, *, is_compressed: bool) -> None:
+    """Write an image of ITK's to any path: one that is no UTF-8 would end the process, if it came to ITK.
+
+    Raises:
+        RuntimeError: It cannot be written; ITK does not say why.
+        OSError: Likewise, where it does not write itself.
+    """
+    if _is_utf8(path):
+        SimpleITK.WriteImage(image, str(path), useCompression=is_compressed)
+        return
+    with tempfile.TemporaryDirectory(prefix="upgan-") as folder:
+        elsewhere = Path(folder, f"image{path.suffix}")
+        if not _is_utf8(elsewhere):
+            raise RuntimeError("neither the folder nor the temporary one has a name that ITK can write to")
+        SimpleITK.WriteImage(image, str(elsewhere), useCompression=is_compressed)
+        shutil.copyfile(elsewhere, path)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _tells_of_memory(error: RuntimeError) -> bool:

@@ -9,6 +9,7 @@ import SimpleITK
 
 from upgan.errors import OutputError
 from upgan.volume import Plane, Reorientation, Volume
+from upgan.writing import write_by_itk
 
 # Longest side.
 _PIXELS = 128
@@ -46,8 +47,8 @@ def write_thumbnail(pixels: np.ndarray, path: Path) -> None:
         OutputError: ``not_written``.
     """
     try:
-        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels), str(path))
-    except RuntimeError as error:
+        write_by_itk(SimpleITK.GetImageFromArray(pixels), path, is_compressed=False)
+    except (OSError, RuntimeError) as error:
         raise OutputError(
             "not_written",
             f"The picture '{path.name}' could not be written.",
