@@ -39,8 +39,8 @@ def read_image(path: Path, series: str | None = None) -> PlacedImage:
         InputError: ``file_not_found``, ``not_readable``, ``empty_file``, ``not_an_image``, ``unsupported_format``,
             ``bad_header``, ``truncated_file``, ``not_three_dimensional``, ``multi_frame``, ``colour_image``,
             ``not_real_valued``, ``singular_affine``, ``too_large``; for DICOM also ``dicom_without_image``,
-            ``missing_geometry``, and for folders ``no_dicom``, ``several_series``, ``no_such_series``,
-            ``mixed_slices``, ``differing_copies`` and ``uneven_slices``.
+            ``unreadable_image``, ``missing_geometry``, and for folders ``no_dicom``, ``several_series``,
+            ``no_such_series``, ``mixed_slices``, ``differing_copies`` and ``uneven_slices``.
     """
     # Path.exists would raise where a folder above may not be entered.
     if not os.path.exists(path):

@@ -21,6 +21,15 @@ def truncated(path: Path) -> InputError:
     )
 
 
+def unreadable(path: Path) -> InputError:
+    """The program that decodes the file died of it, or took more time or memory than any such file should."""
+    return InputError(
+        "unreadable_image",
+        f"'{path.name}' cannot be read: the program that decodes its pixels failed.",
+        "Load it through Slicer's DICOM module and translate the loaded volume, or export it without compression.",
+    )
+
+
 def several_frames(path: Path, frames: int) -> InputError:
     """There is more than one value at each position: time, channels, vectors."""
     return InputError(

@@ -224,7 +224,7 @@ def read_volume(path: str | Path, *, series: str | None = None) -> Volume:
     Raises:
         InputError: See ``upgan.reading.read_image`` and ``Volume``.
     """
-    from upgan.reading import read_image  # brings nibabel and ITK, which a viewer that has the voxels need not wait for
+    from upgan.reading import read_image  # brings pydicom, which a viewer that has the voxels need not wait for
 
     return Volume(*read_image(Path(path), series))
 

@@ -4,11 +4,10 @@ Whether an image is shown inverted (MONOCHROME1, a presentation LUT), and throug
 about its values (PS3.3 C.7.6.3.1.2, C.11.2), so that none of it is looked at here.
 """
 
-import tempfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import SimpleITK
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -27,6 +26,7 @@ from pydicom.uid import (
 from upgan.errors import InputError
 from upgan.hounsfield import AIR_HU
 from upgan.images.dicom_headers import DELIMITER, Header, open_dicom
+from upgan.images.reader_process import ReaderProcess
 from upgan.refusals import colour, multi_frame, several_frames, truncated
 
 UNCOMPRESSED = (
@@ -41,9 +41,6 @@ JPEG = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxe
 
 INTEGERS = 0x0010
 BITS = (8, 16, 32)
-
-# ITK would print its warnings into the console of whoever calls; what matters is raised.
-SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def check_pixels(header: Header) -> None:
@@ -77,7 +74,7 @@ def _unsupported(path: Path, form: str) -> InputError:
     )
 
 
-def quantity(header: Header) -> np.ndarray:
+def quantity(header: Header, reader: ReaderProcess) -> np.ndarray:
     """Return the pixels as the quantity that they stand for.
 
     That is slope times stored value plus intercept. In CT, pixels that the file declares to be padding (outside the
@@ -85,15 +82,16 @@ def quantity(header: Header) -> np.ndarray:
 
     Args:
         header: Of a whole file that ``check_pixels`` lets pass.
+        reader: Decodes what pydicom cannot.
 
     Returns:
         float32 [J, I]: rows, columns.
 
     Raises:
-        InputError: ``truncated_file``: the pixels cannot be decoded.
+        InputError: ``truncated_file``: the pixels cannot be decoded; ``unreadable_image``: decoding them went wrong.
         OSError: The file cannot be read.
     """
-    stored = stored_values(header)
+    stored = stored_values(header, reader)
     slope, intercept = _number(header, "RescaleSlope", 1), _number(header, "RescaleIntercept", 0)
     with np.errstate(over="ignore"):
         # A slope like 0.1 is not exact in float32, so that the product is made in float64.
@@ -129,17 +127,18 @@ def _padding(header: Header) -> tuple[int, int] | None:
     return low, high
 
 
-def stored_values(header: Header) -> np.ndarray:
+def stored_values(header: Header, reader: ReaderProcess) -> np.ndarray:
     """Return the stored values, before any rescaling.
 
     Args:
         header: Of a whole file that ``check_pixels`` lets pass.
+        reader: Decodes what pydicom cannot.
 
     Returns:
         Integers [J, I], of the width and sign that the file allocates, without the bits that it does not use.
 
     Raises:
-        InputError: ``truncated_file``: the pixels cannot be decoded.
+        InputError: ``truncated_file``: the pixels cannot be decoded; ``unreadable_image``: decoding them went wrong.
         OSError: The file cannot be read.
     """
     assert header.pixels is not None
@@ -155,7 +154,7 @@ def stored_values(header: Header) -> np.ndarray:
             pixels = np.frombuffer(data, dtype.newbyteorder("<"))
         else:
             image = _bare_image(header, data)
-            pixels = _decoded_by_gdcm(image) if header.syntax in JPEG else image.pixel_array
+            pixels = _decoded_by_gdcm(header, image, reader) if header.syntax in JPEG else image.pixel_array
     except (InputError, MemoryError, OSError):
         raise
     except Exception as error:
@@ -219,15 +218,13 @@ def _bare_image(header: Header, data: bytes) -> FileDataset:
     return image
 
 
-def _decoded_by_gdcm(image: FileDataset) -> np.ndarray:
-    """Return the pixels of an image that pydicom cannot decode: the one place where GDCM sees a file.
+def _decoded_by_gdcm(header: Header, image: FileDataset, reader: ReaderProcess) -> np.ndarray:
+    """Return the pixels of an image that pydicom cannot decode: the one place where C code sees a stranger's bytes.
 
-    It gets a file of our own making with the pixels and no more, so that it can neither invert nor rescale them.
+    It sees them in another process, in a file of our own making with the pixels and no more, so that it can neither
+    invert nor rescale them.
     """
-    with tempfile.TemporaryDirectory(prefix="upgan-") as folder:
-        file = Path(folder) / "slice.dcm"
-        image.save_as(file)
-        reader = SimpleITK.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(file))
-        return SimpleITK.GetArrayFromImage(reader.Execute())
+    content = BytesIO()
+    image.save_as(content)
+    columns, rows = header.size
+    return reader.pixels(header.path, content.getvalue(), (rows, columns), _stored_type(header))

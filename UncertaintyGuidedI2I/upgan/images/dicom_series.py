@@ -12,6 +12,7 @@ from upgan.errors import InputError
 from upgan.images.axes import RAS_FROM_LPS
 from upgan.images.dicom_headers import Header, looks_like_dicom, quiet, read_header
 from upgan.images.dicom_pixels import check_pixels, quantity
+from upgan.images.reader_process import ReaderProcess
 from upgan.refusals import several_frames, truncated
 
 Image = tuple[np.ndarray, np.ndarray, str | None]
@@ -58,8 +59,8 @@ def read_dicom_file(path: Path) -> Image:
         See ``upgan.reading.read_image``.
 
     Raises:
-        InputError: ``truncated_file``, ``dicom_without_image``, ``multi_frame``, ``colour_image``,
-            ``not_three_dimensional``, ``unsupported_format`` or ``missing_geometry``.
+        InputError: ``truncated_file``, ``unreadable_image``, ``dicom_without_image``, ``multi_frame``,
+            ``colour_image``, ``not_three_dimensional``, ``unsupported_format`` or ``missing_geometry``.
         OSError: The file cannot be read.
     """
     header = read_header(path)
@@ -85,9 +86,9 @@ def read_series(folder: Path, series: str | None) -> Image:
         See ``upgan.reading.read_image``.
 
     Raises:
-        InputError: ``no_dicom``, ``several_series``, ``no_such_series``, ``truncated_file``, ``multi_frame``,
-            ``colour_image``, ``unsupported_format``, ``missing_geometry``, ``mixed_slices``, ``differing_copies``,
-            ``uneven_slices`` or ``not_three_dimensional``.
+        InputError: ``no_dicom``, ``several_series``, ``no_such_series``, ``truncated_file``, ``unreadable_image``,
+            ``multi_frame``, ``colour_image``, ``unsupported_format``, ``missing_geometry``, ``mixed_slices``,
+            ``differing_copies``, ``uneven_slices`` or ``not_three_dimensional``.
         OSError: The folder cannot be read.
     """
     headers, unreadable = _listed_files(folder)
@@ -289,6 +290,11 @@ def _without_copies(slices: Sequence[_Slice]) -> list[list[_Slice]]:
 
 def _voxels(source: Path, places: Sequence[Sequence[_Slice]]) -> np.ndarray:
     """Return the slices' pixels as float32 [K, J, I]."""
+    with ReaderProcess() as reader:  # It starts only where a slice needs it.
+        return _filled(source, places, reader)
+
+
+def _filled(source: Path, places: Sequence[Sequence[_Slice]], reader: ReaderProcess) -> np.ndarray:
     columns, rows = places[0][0].size
     voxels = np.empty((len(places), rows, columns), np.float32)
     damaged = []
@@ -297,7 +303,7 @@ def _voxels(source: Path, places: Sequence[Sequence[_Slice]]) -> np.ndarray:
         for one in copies:
             try:
                 # Each file has its own rescale slope (PET), so that each is read by itself.
-                values = quantity(one.header)
+                values = quantity(one.header, reader)
             except InputError as error:
                 if error.code != "truncated_file" or source == one.header.path:
                     raise
