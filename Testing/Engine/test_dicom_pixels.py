@@ -285,3 +285,10 @@ def test_pixels_that_are_no_plain_numbers_are_refused_by_name(
         with pytest.raises(InputError, match=words) as refusal:
             read_volume(path)
         assert refusal.value.code == code
+
+
+def test_a_number_of_bits_that_cannot_be_is_damage_and_no_lack_of_permission(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(get_testdata_file("MR_small_jp2klossless.dcm", download=False))
+    dataset.BitsStored = 0
+    dataset.save_as(tmp_path / "0.dcm")
+    assert code_of(lambda: read_image(tmp_path / "0.dcm")) == "truncated_file"

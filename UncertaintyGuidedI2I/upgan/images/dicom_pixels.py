@@ -155,9 +155,12 @@ def stored_values(header: Header, reader: ReaderProcess) -> np.ndarray:
         else:
             image = _bare_image(header, data)
             pixels = _decoded_by_gdcm(header, image, reader) if header.syntax in JPEG else image.pixel_array
-    except (InputError, MemoryError, OSError):
+    except (InputError, MemoryError):
         raise
     except Exception as error:
+        # pydicom raises plain OSErrors of its own, e.g. for a number that does not fit; the system's have a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         # Wrong numbers in a header or damaged pixels can make the decoders raise anything.
         raise truncated(header.path) from error
     columns, rows = header.size
@@ -215,6 +218,9 @@ def _bare_image(header: Header, data: bytes) -> FileDataset:
     image.PixelRepresentation = int(header.integer("PixelRepresentation", 0) == 1)
     image.add_new("PixelData", header.pixels.representation, data)
     image["PixelData"].is_undefined_length = compressed
+    if compressed and hasattr(image, "pixel_array_options"):  # from pydicom 3 on
+        # Else C code that somebody has installed beside pydicom would see a stranger's bytes in this process.
+        image.pixel_array_options(decoding_plugin="pydicom")
     return image
 
 
