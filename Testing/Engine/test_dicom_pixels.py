@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -20,6 +21,8 @@ from pydicom.uid import (
 
 from Engine.images import code_of, save_series, save_slice
 from upgan.errors import InputError
+from upgan.images import dicom_headers
+from upgan.images.dicom_headers import read_header
 from upgan.reading import read_image
 from upgan.volume import read_volume
 
@@ -200,6 +203,28 @@ def test_a_small_file_that_promises_much_costs_no_memory(syntax: str, tmp_path: 
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["elements", "deflated elements", "fragments"])
+def test_elements_or_fragments_without_end_are_no_image(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = save_slice(tmp_path / "0.dcm", np.zeros(3))
+    if kind == "fragments":
+        dataset.file_meta.TransferSyntaxUID = RLELossless
+        dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0" * 500
+        dataset["PixelData"].is_undefined_length = True
+    else:
+        dataset.update(
+            {pydicom.tag.Tag(0x0009, 0x1000 + n): DataElement((9, 0x1000 + n), "LO", "") for n in range(500)}
+        )
+        if "deflated" in kind:
+            dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "0.dcm")
+    assert read_header(tmp_path / "0.dcm").whole
+    monkeypatch.setattr(dicom_headers, "MOST_READS", 400)
+    assert not read_header(tmp_path / "0.dcm").whole
+    assert code_of(lambda: read_image(tmp_path / "0.dcm")) == "truncated_file"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
 """Files that are no usable image get one sentence, never a raw exception."""
 
+import bz2
 import contextlib
 import gzip
+import os
+import textwrap
+import time
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -138,3 +143,77 @@ def test_singular_and_invalid_affines_are_refused(tmp_path: Path) -> None:
     header = (tmp_path / "image.mha").read_bytes()
     (tmp_path / "image.mha").write_bytes(header.replace(b"1 0 0 0 1 0 0 0 1", b"1 0 0 1 0 0 0 0 1"))
     assert code_of(lambda: read_volume(tmp_path / "image.mha")) == "singular_affine"
+
+
+def nrrd_of(encoding: str, data: bytes, more: str = "", sizes: str = "6 5 4") -> bytes:
+    """Return a NRRD file of 16-bit numbers."""
+    header = f"""NRRD0004
+type: short
+dimension: 3
+space: LPS
+sizes: {sizes}
+space directions: (1,0,0) (0,1,0) (0,0,1)
+space origin: (0,0,0)
+endian: little
+encoding: {encoding}
+"""
+    return f"{header}{more}{chr(10) * bool(more)}\n".encode() + data
+
+
+NOTHING = bytes(1 << 25)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        # A thousand bytes that hold gigabytes of nothing, or are said to.
+        (nrrd_of("bzip2", bz2.compress(NOTHING), sizes="2048 2048 4096"), "truncated_file"),
+        (nrrd_of("gzip", gzip.compress(NOTHING), sizes="2048 2048 4096"), "truncated_file"),
+        # Gigabytes to be unpacked, or lines to be passed, before the first voxel.
+        (nrrd_of("gzip", gzip.compress(NOTHING) * 40, "byte skip: 1000000000"), "bad_header"),
+        (nrrd_of("bzip2", bz2.compress(NOTHING), "byte skip: 100000000"), "bad_header"),
+        (nrrd_of("raw", NOTHING, "line skip: 1000000000000"), "bad_header"),
+        # Fields that take long to be understood.
+        (nrrd_of("raw", bytes(240), "space units: " + '"' * 1_000_000), "bad_header"),
+        (nrrd_of("raw", bytes(240), "axis mins: " + "(1," * 1_000_000), "bad_header"),
+        (nrrd_of("hex", b"zz" * 120), "truncated_file"),
+    ],
+    ids=["bzip2", "gzip", "skip in gzip", "skip in bzip2", "lines", "quotes", "long field", "no digits"],
+)
+def test_what_would_take_much_memory_or_time_is_refused_by_its_header(
+    content: bytes, code: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "image.nrrd"
+    path.write_bytes(content)
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        assert code_of(lambda: read_volume(path)) == code
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - began < 1
+
+
+def test_digits_beyond_the_last_voxel_are_left_alone(tmp_path: Path) -> None:
+    voxels = np.arange(120, dtype="<i2").reshape(4, 5, 6)
+    lines = "\n".join(textwrap.wrap(voxels.tobytes().hex(), 40))
+    (tmp_path / "image.nrrd").write_bytes(nrrd_of("hex", lines.encode() + b"\n" + b"zz" * (8 << 20)))
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(read_volume(tmp_path / "image.nrrd").voxels, voxels)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_voxels_than_the_computer_has_memory_are_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_nifti(tmp_path / "image.nii", np.zeros((64, 64, 64), np.uint8))
+    monkeypatch.setattr(os, "sysconf_names", {"SC_PAGE_SIZE": 0, "SC_PHYS_PAGES": 1}, raising=False)
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 256}
+    monkeypatch.setattr(os, "sysconf", lambda name: pages[name], raising=False)
+    assert read_volume(tmp_path / "image.nii").voxels.nbytes == 256 * 4096
+    pages["SC_PHYS_PAGES"] = 255
+    assert code_of(lambda: read_volume(tmp_path / "image.nii")) == "too_large"

@@ -53,8 +53,13 @@ EXPLICIT_VRS = re.compile(rb"A[EST]|CS|D[AST]|F[DL]|I[S]|L[OT]|O[BDFLVW]|PN|S[HL
 FIRST_GROUPS = (0x0002, 0x0008)
 LONGEST_FIRST_ELEMENT = 1024
 
-# What is read of a deflated data set, so that a small file does not cost the memory of a large one: many slices' worth.
-LARGEST_DEFLATED = 1 << 28
+# What is read of a deflated data set, so that a small file does not cost the memory of a large one: a slice of 5000 x
+# 5000 pixels.
+LARGEST_DEFLATED = 1 << 26
+
+# How often a file is asked for its next bytes on the way to its pixels and through their fragments, a matter of about a
+# second: once or twice an element, of which images that are one slice have hundreds.
+MOST_READS = 1 << 18
 
 PIXEL_ELEMENTS = (0x0008, 0x0009, 0x0010)  # of group 7FE0: float, double, integer
 PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
@@ -188,10 +193,18 @@ class Stream:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._size = size
+        self._reads = 0
         self.overrun = False
 
     def read(self, count: int = -1) -> bytes:
-        """Return up to ``count`` bytes; all that are left where it is negative."""
+        """Return up to ``count`` bytes; all that are left where it is negative.
+
+        Raises:
+            ValueError: It is asked too often: a file may consist of millions of elements or fragments of nothing.
+        """
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise ValueError("more elements than any image has")
         left = max(self._size - self._file.tell(), 0)
         self.overrun |= 0 < left < count
         return self._file.read(left if count < 0 else min(count, left))

@@ -13,6 +13,7 @@ from upgan.images.axes import RAS_FROM_LPS
 from upgan.images.dicom_headers import Header, looks_like_dicom, quiet, read_header
 from upgan.images.dicom_pixels import check_pixels, quantity
 from upgan.images.reader_process import ReaderProcess
+from upgan.images.stored_voxels import room_for
 from upgan.refusals import several_frames, truncated
 
 Image = tuple[np.ndarray, np.ndarray, str | None]
@@ -296,7 +297,7 @@ def _voxels(source: Path, places: Sequence[Sequence[_Slice]]) -> np.ndarray:
 
 def _filled(source: Path, places: Sequence[Sequence[_Slice]], reader: ReaderProcess) -> np.ndarray:
     columns, rows = places[0][0].size
-    voxels = np.empty((len(places), rows, columns), np.float32)
+    voxels = room_for((len(places), rows, columns))
     damaged = []
     for target, copies in zip(voxels, places, strict=True):
         filled = False

@@ -23,6 +23,10 @@ MAGIC = b"NRRD000"
 # Of a header: Slicer's sequences keep a remark for each of their frames there.
 _LONGEST_HEADER = 4 << 20
 _MOST_AXES = 16
+# Of one field, in characters: 16 vectors need less than a thousand.
+_LONGEST_FIELD = 1 << 14
+# To be skipped before the voxels.
+_MOST_LINES = 1 << 20
 
 _RAS_FROM = {
     "right-anterior-superior": np.diag([1.0, 1.0, 1.0]),
@@ -119,6 +123,8 @@ def _fields(path: Path) -> tuple[dict[str, str], dict[str, str], int]:
                 remarks[name] = value[1:]
                 continue
             name = name.replace(" ", "").lower()
+            if len(value) > _LONGEST_FIELD:
+                raise bad_header(path, f"its '{name[:40]}' is {len(value)} characters long")
             if name in fields:
                 raise bad_header(path, f"it says '{name[:40]}' twice")
             fields[name] = value.strip()
@@ -319,6 +325,8 @@ class _Header:
         start = length if name is None else 0
         skip = self._skip("byteskip", -1)
         if lines := self._skip("lineskip", 0):
+            if lines > _MOST_LINES:
+                raise bad_header(self.path, f"its voxels begin after {lines} lines")
             with data.open("rb") as file:
                 file.seek(start)
                 for _ in range(lines):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import math
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Literal
 import numpy as np
 
 from upgan.images.placement import Placement
-from upgan.refusals import truncated
+from upgan.refusals import bad_header, truncated
 
 Packing = Literal["raw", "deflate", "bzip2", "text", "hex"]
 
@@ -22,6 +23,16 @@ GZIP_MAGIC = b"\x1f\x8b"
 # How many bytes of voxels a byte of the file can hold at best: a smaller file cannot hold what its header promises.
 # A number of text takes a digit and a blank. bzip2 knows no bound that would help.
 _BEST: dict[Packing, float] = {"raw": 1, "deflate": 1032, "bzip2": math.inf, "hex": 0.5}
+
+# What is packed more tightly than this and not small holds nothing but one value, made to fill somebody's memory.
+_BEST_OF_LARGE = 256
+_LARGE = 1 << 28
+
+# Bytes of something else before the voxels, where it must be unpacked to find out where they begin.
+_LONGEST_PACKED_OFFSET = 1 << 26
+
+# Of text in hexadecimal digits, between which there may be blanks.
+_CHARACTERS_A_BYTE = 4
 
 # Of voxels that are unpacked and converted at a time.
 _BLOCK = 1 << 20
@@ -67,7 +78,7 @@ class ImageHeader:
         """Read the voxels: float32, C-contiguous [K, J, I], rescaled; what becomes infinite or NaN is left so.
 
         Raises:
-            InputError: ``truncated_file``.
+            InputError: ``truncated_file``, or ``bad_header`` for voxels that begin absurdly late.
             MemoryError: They do not fit.
             OSError: The file cannot be read.
         """
@@ -75,17 +86,16 @@ class ImageHeader:
         # What promises too much would otherwise cost the memory before the file's end is found.
         room = max(self.data.stat().st_size - self.packed_offset, 0)
         needed = 2 * count - 1 if self.packing == "text" else (self.offset + count * self.dtype.itemsize)
-        if needed > room * _BEST.get(self.packing, 1):
+        if self.packing in ("deflate", "bzip2") and self.offset > _LONGEST_PACKED_OFFSET:
+            raise bad_header(self.path, f"its voxels begin at byte {self.offset} of what is packed")
+        if needed > room * _BEST.get(self.packing, 1) or needed > max(room * _BEST_OF_LARGE, _LARGE):
             raise truncated(self.path)
-        try:
-            voxels = np.empty(self.shape, np.float32)
-        except ValueError as error:  # numpy's word for more than an address can reach
-            raise MemoryError from error
+        voxels = room_for(self.shape)
         try:
             with self.data.open("rb") as file:
                 file.seek(self.packed_offset)
                 with np.errstate(over="ignore", invalid="ignore"):
-                    self._fill(voxels.reshape(-1), _unpacked(file, self.packing))
+                    self._fill(voxels.reshape(-1), _unpacked(file, self.packing, needed))
         except (EOFError, zlib.error, ValueError) as error:
             raise truncated(self.path) from error
         except OSError as error:
@@ -150,13 +160,32 @@ def _skip(stream: IO[bytes], count: int) -> None:
     stream.seek(count, io.SEEK_CUR)
 
 
-def _unpacked(file: IO[bytes], packing: Packing) -> IO[bytes]:
+def room_for(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an array for voxels, float32 [K, J, I], whose content is arbitrary.
+
+    Raises:
+        MemoryError: It is larger than the memory of this computer. Linux would promise it all the same, and end the
+            process when it is filled.
+    """
+    pages = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"}
+    if pages <= set(getattr(os, "sysconf_names", {})):  # not on Windows
+        physical = math.prod(os.sysconf(name) for name in pages)
+        if 0 < physical < math.prod(shape) * np.dtype(np.float32).itemsize:
+            raise MemoryError
+    try:
+        return np.empty(shape, np.float32)
+    except ValueError as error:  # numpy's word for more than an address can reach
+        raise MemoryError from error
+
+
+def _unpacked(file: IO[bytes], packing: Packing, needed: int) -> IO[bytes]:
     if packing == "deflate":
         return open_deflated(file)
     if packing == "bzip2":
         return bz2.open(file)
     if packing == "hex":
-        return io.BytesIO(bytes.fromhex(file.read().decode("ascii")))
+        digits = b"".join(file.read(_CHARACTERS_A_BYTE * needed).split())[: 2 * needed]
+        return io.BytesIO(bytes.fromhex(digits.decode("ascii")))
     return file
 
 
