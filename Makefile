@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 MODEL := UncertaintyGuidedI2I/Resources/Models/pet-ct-phantom
 EXPERIMENT := Testing/Experiments/pet-ct-phantom
 
-.PHONY: demo test gui lint benchmark pictures model clean
+.PHONY: demo test gui lint benchmark fuzz pictures model clean
 
 demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
@@ -26,6 +26,9 @@ lint: $(VENV)/.test
 
 benchmark: $(VENV)/.test  ## Speed and memory of the engine beside a plain loop
 	$(BIN)/python -m pytest Testing/Benchmarks --benchmark-only -o addopts= -s
+
+fuzz: $(VENV)/.test  ## Damaged files, models, lines and runs for all that reads them; 15 minutes, findings in build/fuzz/
+	$(BIN)/python Testing/Fuzz/fuzz.py --seconds 900 --seed 1
 
 pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	$(BIN)/python Testing/Pictures/simulator.py Documentation/simulated_heads.png

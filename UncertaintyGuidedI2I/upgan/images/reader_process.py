@@ -157,7 +157,8 @@ class ReaderProcess:
             if self._python is None:
                 raise EOFError("there is no interpreter")
             temporary = Path(tempfile.gettempdir())
-            scratch.sweep(temporary)
+            # What such processes have left that were killed together with the one that started them.
+            threading.Thread(target=scratch.sweep, args=(temporary,), name="sweep", daemon=True).start()
             self._scratch = scratch.Scratch(temporary)
             self._process_id = 0
             try:
