@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 
 from Engine.images import SHAPE, affine_of, affines, code_of, itk_position_ras, quick
 from upgan.errors import InputError
-from upgan.images.placement import Placement
+from upgan.images.placement import PLACE_KEY, Placement
 from upgan.volume import Volume, read_volume, write_volume
 
 VOXELS = np.arange(np.prod(SHAPE), dtype="<i2").reshape(SHAPE)
@@ -370,3 +370,24 @@ def test_a_remark_that_quotes_a_name_of_no_utf_8_can_be_written(suffix: str, tmp
     place = Placement("guessed", "'x\udcff.nii' does not say where its voxels lie.")
     write_volume(Volume(VOXELS.astype(np.float32), AFFINE, None, place), path)
     assert read_volume(path).placement.certainty == "guessed"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"space: LPS\n{IN_LPS}byte skip: \x1b[2J\u202e",
+        f"space: LPS\n{IN_LPS}data file: \x1b]0;x\x07{'y' * 5000}",
+        f"space: \x1b[2J{'z' * 5000}\n{IN_LPS}",
+        f"space: LPS\n{PLACE_KEY}:=guessed: \x1b[2J{'z' * 5000}\n{IN_LPS}",
+        f"space: LPS\n{IN_LPS}space units: \x9b\u202e \x1b[2J mm",
+    ],
+)
+def test_what_a_file_says_can_do_nothing_to_a_terminal(lines: str, tmp_path: Path) -> None:
+    path = save_nrrd(tmp_path / "image.nrrd", lines + "\n")
+    try:
+        said = read_volume(path).placement.sentence
+    except InputError as refusal:
+        said = str(refusal)
+    assert said
+    assert said.isprintable()
+    assert len(said) < 1500

@@ -4,6 +4,16 @@ from pathlib import Path
 
 from upgan.errors import InputError
 
+LONGEST_SHOWN = 300
+
+
+def shown(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """Return what a file says so that it can stand in a sentence: of one line, not long, and nothing to a terminal."""
+    cut = text if len(text) <= longest else f"{text[:longest]}…"
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in cut
+    )
+
 
 def not_an_image(path: Path) -> InputError:
     """Nothing that can be read says it is an image."""
@@ -63,12 +73,13 @@ def multi_frame(path: Path) -> InputError:
 def bad_header(path: Path, fault: str) -> InputError:
     """The header says something that cannot be; ``fault`` names it: "its dim[2] is -1"."""
     return InputError(
-        "bad_header", f"The header of '{path.name}' is wrong: {fault}.", "Export or convert the image again."
+        "bad_header", f"The header of '{path.name}' is wrong: {shown(fault)}.", "Export or convert the image again."
     )
 
 
 def missing_data(path: Path, name: str) -> InputError:
     """The header lies in one file, the voxels in another, which is not there."""
+    name = shown(name)
     return InputError(
         "file_not_found",
         f"'{path.name}' keeps its voxels in the file '{name}', which is not beside it.",

@@ -16,7 +16,16 @@ import numpy as np
 from upgan.images.data_file import data_beside
 from upgan.images.placement import CERTAIN, MAY_BE_WRONG, TAKEN_AS_SLICER_DOES, WITHOUT_PLACE, Placement, remarked
 from upgan.images.stored_voxels import ImageHeader, Packing
-from upgan.refusals import bad_header, colour, complex_valued, not_an_image, scattered_data, several_frames, truncated
+from upgan.refusals import (
+    bad_header,
+    colour,
+    complex_valued,
+    not_an_image,
+    scattered_data,
+    several_frames,
+    shown,
+    truncated,
+)
 
 MAGIC = b"NRRD000"
 
@@ -208,7 +217,7 @@ class _Header:
         origin = self._vectors("spaceorigin", 1)[0] if "spaceorigin" in self.fields else None
         lacking = []
         if space not in _RAS_FROM:
-            lacking.append(f"how its space '{space}' lies in the patient" if space else "in which space it lies")
+            lacking.append(f"how its space '{shown(space)}' lies in the patient" if space else "in which space it lies")
         if axes[0].direction is None:
             lacking.append(
                 "which way its axes run" + ("" if "spacings" in self.fields else " and how large its voxels are")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from upgan.refusals import shown
+
 if TYPE_CHECKING:
     from upgan.images.nifti_forms import NiftiForms
 
@@ -24,6 +26,9 @@ SAME_MM = 1e-3
 # and the place that this was said of, as the 12 numbers of the affine to RAS, row by row.
 PLACE_KEY = "UncertaintyGuidedI2I.Place"
 PLACE_AT_KEY = "UncertaintyGuidedI2I.PlaceAt"
+
+# In characters: file names, which are quoted there, are at most 255 bytes long.
+_LONGEST_REMARK = 1000
 
 _MARKED: dict[Certainty, str] = {
     "guessed": "whose file did not say where its voxels lie",
@@ -152,4 +157,4 @@ def remarked(remarks: Mapping[str, str], ijk_to_ras: np.ndarray, shape: tuple[in
         rows = ijk_to_ras[:3]  # Without a place that can be read, the doubt stands.
     if not have_same_corners(corners_of(rows, shape), corners_of(ijk_to_ras, shape)):
         return CERTAIN
-    return Placement(certainty, sentence)  # type: ignore[arg-type]
+    return Placement(certainty, shown(sentence, _LONGEST_REMARK))  # type: ignore[arg-type]
