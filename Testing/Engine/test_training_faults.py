@@ -768,7 +768,9 @@ def test_a_damaged_file_of_a_run_is_named_with_what_to_do(copied, name, content)
         assert refusal.value.code == "run_damaged"
         assert name in refusal.value.sentence
         assert name in refusal.value.remedy
-    assert read_run(copied).state == "damaged"
+    # A short look, in the viewer, does not know what belongs into the lists of patients.
+    is_seen = name in ("config.json", "finished.json") or content not in (b"{}", b'{"pairs": NaN}')
+    assert read_run(copied).state == ("damaged" if is_seen else "paused")
 
 
 @pytest.mark.parametrize(

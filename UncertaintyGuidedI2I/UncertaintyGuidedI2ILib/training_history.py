@@ -133,7 +133,7 @@ class TrainingHistory:
         return stage
 
     def _addSteps(self, line: Mapping[str, Any]) -> None:
-        if line.get("loss") is None:
+        if line.get("loss") is None or "stage" not in line:
             return
         stage = self._stage(line["stage"])
         step = stage.start + line["step"]

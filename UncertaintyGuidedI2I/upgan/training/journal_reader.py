@@ -24,7 +24,7 @@ _BLOCK = 64 << 10
 # A run's own lines have a few hundred bytes, and some kilobytes where many slices are named. What is longer is damage.
 _LONGEST_LINE = 256 << 10
 # From the end of a journal, so much is looked through for what it said last: some hundreds of the paper's epochs.
-_FAR_BACK = 4 << 20
+_FAR_BACK = 8 << 20
 # So many lines, and bytes of them, are tried: those of a run are right at the first.
 _MOST_TRIED, _MOST_BYTES_TRIED = 200, 512 << 10
 
@@ -233,9 +233,9 @@ def _is_phases(value: Any) -> bool:
 # What each kind of line has in every version that wrote one.
 _EXPECTED: dict[str, dict[str, Callable[[Any], bool]]] = {
     "stage": {"stage": is_count, "stages": is_count, "epochs": is_count, "phases": _is_list},
-    "steps": {"stage": is_count, "step": is_count, "seconds": is_finite},
+    "steps": {"step": is_count},
     "validation": {"stage": is_count, "epoch": is_count, "phases": _is_phases},
-    "event": {"code": _is_text, "sentence": _is_text},
+    "event": {"sentence": _is_text},
 }
 
 # What else is relied on where it is there.
@@ -247,6 +247,7 @@ _WHERE_THERE: dict[str, Callable[[Any], bool]] = {
     "step": is_count,
     "steps": is_count,
     "loss": lambda value: value is None or _is_number(value),
+    "seconds": is_finite,
     "remaining_s": lambda value: value is None or is_finite(value),
 }
 

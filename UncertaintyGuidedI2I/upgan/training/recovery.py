@@ -128,7 +128,7 @@ def _at_the_end_of(kept: RunState, index: int, plans: Sequence[StagePlan], lines
     steps: dict[int, int] = {}
     seconds = kept.seconds
     for _, line in before:
-        if line.get("kind") == "steps":
+        if line["kind"] == "steps" and "stage" in line and "seconds" in line:
             steps[line["stage"]], seconds = line["step"], line["seconds"]
     state = RunState(
         total_steps=sum(steps.values()),

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,8 +32,6 @@ _FIRST = ("best", "last")
 _LARGEST_CONFIG = 64 << 10
 _LARGEST_FINISHED = 4 << 10
 _LARGEST_LIST = 64 << 10
-
-_LISTS = {DATA: ("pairs",), SPLIT: ("train", "validation", "test")}
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def read_run(folder: Path) -> Run | None:
     state, name = _state(folder, finished), config.get("name")
     if not isinstance(name, str):
         state, name = "damaged", folder.name
-    if state != "running" and any(_is_damaged_list(folder / file, keys) for file, keys in _LISTS.items()):
+    if state != "running" and any(_is_damaged_list(folder / file) for file in (DATA, SPLIT)):
         state = "damaged"
     return Run(
         folder,
@@ -295,12 +293,11 @@ def read_finished(folder: Path) -> dict[str, Any] | None:
     return content if isinstance(content.get("stopped"), bool) else {}
 
 
-def _is_damaged_list(path: Path, keys: Sequence[str]) -> bool:
-    """Whether a file that is there has no such lists; a long one is looked at where it begins and ends only."""
+def _is_damaged_list(path: Path) -> bool:
+    """Whether a file that is there is no JSON object; a long one is looked at where it begins and ends only."""
     try:
         if path.stat().st_size <= _LARGEST_LIST:
-            content = parsed(read_regular(path, _LARGEST_LIST)) or {}
-            return not all(isinstance(content.get(key), list) for key in keys)
+            return parsed(read_regular(path, _LARGEST_LIST)) is None
         with path.open("rb") as file:
             start = file.read(512).lstrip()
             file.seek(-512, os.SEEK_END)
