@@ -104,6 +104,15 @@ def test_a_damaged_frame_costs_neither_the_process_nor_the_next_frame(compressed
         assert not [path for path in temporary.rglob("*") if path.suffix == ".dcm"]
 
 
+def test_a_frame_that_ends_gdcm_is_a_refusal_here(temporary: Path, tmp_path: Path) -> None:
+    whole = Path(get_testdata_file("MR_small_jpeg_ls_lossless.dcm", download=False)).read_bytes()
+    columns = whole.index(b"\xff\xd8\xff\xf7") + 9  # within the frame; GDCM 3.0 reads outside of its memory at 0
+    (tmp_path / "none.dcm").write_bytes(whole[:columns] + b"\0\0" + whole[columns + 2 :])
+    # What a later GDCM refuses itself is a damaged file.
+    assert code_of(lambda: read_image(tmp_path / "none.dcm")) in ("unreadable_image", "truncated_file")
+    assert not list(temporary.iterdir())
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux limits address space")
 def test_the_process_limits_what_a_file_may_cost(tmp_path: Path) -> None:
     code = (
