@@ -36,7 +36,7 @@ def unreadable(path: Path) -> InputError:
     return InputError(
         "unreadable_image",
         f"'{path.name}' cannot be read: the program that decodes its pixels failed.",
-        "Load it through Slicer's DICOM module and translate the loaded volume, or export it without compression.",
+        "Export the series again, without compression where you can; the file as it is may end other programs, too.",
     )
 
 
