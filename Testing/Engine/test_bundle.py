@@ -63,6 +63,7 @@ DAMAGE = {
     "weights_missing": lambda folder: (folder / "models" / "model.safetensors").unlink(),
     "metadata_missing": lambda folder: (folder / "configs" / "metadata.json").unlink(),
     "metadata_unreadable": lambda folder: (folder / "configs" / "metadata.json").write_text("{"),
+    "unknown_architecture ": lambda folder: (folder / "configs" / "metadata.json").write_text("null"),
     "unknown_architecture": lambda folder: edit_metadata(
         folder, lambda content: content["upgan"]["architecture"].update(name="transformer")
     ),

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import BundleError, OutputError
+from upgan.nesting import is_deeper
 from upgan.unpacking import LIMITS, Limits, check_names, copy_folder, open_plain, plain_files, unpack
 
 Origin = Literal["bundled", "trained", "imported"]
@@ -48,7 +49,6 @@ _DATA = (".json", ".toml", ".yaml", ".yml", ".safetensors", "")
 _CODE = (b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"MZ", b"#!", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 
 _LARGEST_METADATA = 1 << 20
-_DEEPEST_METADATA = 32
 _DRAFT = ".draft-"
 _ABANDONED_AFTER_S = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -132,7 +132,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         if len(text) > _LARGEST_METADATA:
             raise ValueError("far longer than any metadata")
         content = json.loads(text.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
-        _refuse_deep([content])
+        if is_deeper(content):
+            raise ValueError("nested deeper than any metadata")
     except (ValueError, RecursionError) as error:
         raise BundleError("metadata_unreadable", f"The model's {name} is not JSON.", AGAIN) from error
     if not isinstance(content, dict) or not isinstance(content.get("upgan"), dict):
@@ -148,21 +149,6 @@ def _finite(text: str) -> float | None:
     """A number that JSON holds; none for what is no number or beyond float64."""
     number = float(text)
     return number if math.isfinite(number) else None
-
-
-def _refuse_deep(content: list[Any]) -> None:
-    """Raise where containers are nested deeper than any metadata: whoever walks them need not take care.
-
-    Raises:
-        ValueError: They are.
-    """
-    level = content
-    for _ in range(_DEEPEST_METADATA):
-        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
-        level = [child for child in children if isinstance(child, dict | list)]
-        if not level:
-            return
-    raise ValueError("nested deeper than any metadata")
 
 
 def files_of_model(folder: Path, limits: Limits = LIMITS) -> tuple[list[str], list[BundleError]]:

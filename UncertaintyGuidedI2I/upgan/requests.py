@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from upgan.errors import UpganError
+from upgan.nesting import is_deeper
 from upgan.schema import Arguments
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def validated(model: type[T], arguments: Mapping[str, Any]) -> T:
     Raises:
         UpganError: ``bad_request``, naming the first that is wrong.
     """
-    if _is_deeper(arguments, _DEEPEST):
+    if is_deeper(arguments):
         raise _bad_request("The request is wrong: it is nested too deep.")
     try:
         return model.model_validate(arguments)
@@ -66,19 +67,3 @@ def validated(model: type[T], arguments: Mapping[str, Any]) -> T:
 
 def _bad_request(sentence: str) -> UpganError:
     return UpganError("bad_request", sentence, "Use the viewer's and the engine's code of the same version.")
-
-
-def _is_deeper(content: Any, levels: int) -> bool:
-    """Whether lists and objects lie in one another more than so many times; found level by level, not by recursion."""
-    level = [content]
-    for _ in range(levels + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True
