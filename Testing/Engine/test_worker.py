@@ -201,8 +201,7 @@ def test_a_worker_that_somebody_else_ends_leaves_files_to_its_viewer_only(tmp_pa
     viewer = Scratch(tmp_path)
     with WorkerProcess(tmp_path / "nobody's") as nobodys, WorkerProcess(viewer.folder) as viewers:
         for worker in (nobodys, viewers):
-            assert worker.event()["event"] == "ready"
-            worker.process.send_signal(number)
+            os.kill(worker.event()["pid"], number)
         assert [worker.process.wait(timeout=10) for worker in (nobodys, viewers)] == [128 + number] * 2
     assert list(tmp_path.iterdir()) == [viewer.folder]
     viewer.remove()
