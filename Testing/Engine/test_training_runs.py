@@ -493,6 +493,7 @@ def test_a_look_costs_what_is_new_and_not_what_is_there(journals):
         (lambda folder: written(folder, b"\x00" * 300), "run_damaged"),
         (lambda folder: written(folder, b"[" * 10_000), "run_damaged"),
         (lambda folder: written(folder, b"[1]"), "run_damaged"),
+        (lambda folder: written(folder, b"{" + b" " * 100_000 + b"}"), "run_damaged"),
     ],
 )
 def test_what_is_no_run_is_told_apart_by_whoever_asks(make, code, tmp_path):

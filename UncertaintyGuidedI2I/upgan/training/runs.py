@@ -149,11 +149,14 @@ def read_run_json(folder: Path) -> dict[str, Any]:
         text = read_regular(path, _LARGEST_CONFIG)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise (_no_run(folder) if os.path.lexists(folder) else _not_found(folder)) from error
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
+    except ValueError as error:  # Too long, or nothing can have that name.
+        if not os.path.lexists(path):
+            raise _not_found(folder) from error
+        raise run_damaged(folder, f"{_CONFIG} is far longer than what a run writes") from error
+    except OSError as error:
         raise InputError(
             "run_not_readable",
-            f"The training in {folder} cannot be read: {why}.",
+            f"The training in {folder} cannot be read: {error.strerror or error}.",
             "Change the permissions of its folder and files, or ask their owner to.",
         ) from error
     content = parsed(text)
