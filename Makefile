@@ -8,13 +8,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 MODEL := UncertaintyGuidedI2I/Resources/Models/pet-ct-phantom
 EXPERIMENT := Testing/Experiments/pet-ct-phantom
 
-.PHONY: demo test gui lint benchmark fuzz pictures model clean
+.PHONY: demo test nightly gui lint benchmark fuzz pictures model clean
 
 demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 
 test: lint  ## Check style, types and behaviour; under 10 minutes on two cores
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+nightly: $(VENV)/.test  ## The tests that train for minutes to show that networks learn
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m nightly
 
 gui: $(VENV)/.test  ## Open the module beside real slice views, in the test host instead of Slicer; needs a display
 	PYTHONPATH=Testing $(BIN)/python -m Host

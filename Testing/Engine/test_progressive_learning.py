@@ -17,6 +17,8 @@ from upgan.training.pairs import find_pairs
 from upgan.training.preparation import prepare_pair
 from upgan.training.publish import publish
 
+pytestmark = pytest.mark.nightly
+
 TRAINED, HELD_OUT = 8, 6
 CASCADE = "cascade"
 FORMS = ("generalized_gaussian", "published_product")

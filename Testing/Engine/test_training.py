@@ -251,8 +251,7 @@ def test_the_defaults_are_the_papers(tmp_path):
     ids=str,
 )
 def test_every_option_trains(pairs, tmp_path, changes):
-    changes = {"schedule": {"epochs": [1, 1], "joint_epochs": 1}, **changes}
-    config = tiny(pairs).model_dump(mode="json")
+    config = tiny(pairs, schedule={"epochs": [1, 1], "joint_epochs": 1, "epoch_steps": 2}).model_dump(mode="json")
     for section, change in changes.items():
         merged = {**config[section], **change}
         config[section] = {name: value for name, value in merged.items() if value is not None or section == "schedule"}

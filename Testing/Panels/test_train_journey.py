@@ -111,6 +111,7 @@ def test_a_model_is_trained_paused_resumed_and_saved(host, module_widget, ui, ch
     assert "five-heads (trained here)" in [translate.itemText(i) for i in range(translate.count)]
 
 
+@pytest.mark.nightly
 def test_the_bundled_model_is_fine_tuned_on_five_heads_of_another_scanner_and_is_better_there(
     host, module_widget, homes, ui, choices, site
 ):
