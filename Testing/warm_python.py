@@ -21,7 +21,9 @@ server.connect({address!r})
 socket.send_fds(server, [b"."], [0, 1, 2])
 server.sendall(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode())
 server.shutdown(socket.SHUT_WR)
-os._exit(int(server.recv(8) or 1))
+code = int(server.recv(8) or 1)
+server.recv(1)  # nothing: who has told is gone as well
+os._exit(code)
 """
 
 

@@ -41,6 +41,7 @@ def serve(address: str) -> None:
 def _answer(connection: socket.socket) -> None:
     """Run what a launcher asks for in another copy, and tell how that ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has ignored
     _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as request:
         arguments, environment, folder = json.load(request)

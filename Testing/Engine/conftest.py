@@ -1,5 +1,6 @@
 """Models for tests: an identity that shows what the engine does around a network, and a tiny real one."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -158,3 +159,15 @@ def translate(run, tiny_bundle, tmp_path):
         return run("translate", image, "--output", output, *fixed, *options)
 
     return command
+
+
+@pytest.fixture
+def heard_signals():
+    """Have SIGTERM and SIGHUP end a process, this one's children too, also where nohup has started the tests."""
+    before = {
+        number: signal.signal(number, signal.SIG_DFL)
+        for number in (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

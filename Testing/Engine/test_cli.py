@@ -230,7 +230,7 @@ def test_ctrl_c_leaves_nothing_behind(translate, tmp_path, monkeypatch, output_e
     assert files_of(tmp_path) == before
 
 
-def test_a_real_signal_leaves_nothing_behind(tiny_bundle, tmp_path):
+def test_a_real_signal_leaves_nothing_behind(tiny_bundle, heard_signals, tmp_path):
     """Ctrl-C as well, which is made up above: this is how a cluster or a system that shuts down ends it."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signal for another process")
@@ -257,7 +257,7 @@ def test_a_real_signal_leaves_nothing_behind(tiny_bundle, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_every_command_cleans_up_when_it_is_told_to_end_and_a_second_time_does_not_interrupt_that(
-    run, monkeypatch, tmp_path, name
+    run, heard_signals, monkeypatch, tmp_path, name
 ):
     number, cleaned = getattr(signal, name), []
 

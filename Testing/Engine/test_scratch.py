@@ -58,6 +58,18 @@ def test_a_folder_is_its_users_alone_and_gone_when_it_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("owner", "name"), [(os, "open"), (scratch, "_take")])
+def test_a_signal_while_it_is_made_leaves_nothing(tmp_path, monkeypatch, owner, name):
+    def end(*arguments):
+        raise SystemExit(143)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, end)
+        with pytest.raises(SystemExit):
+            Scratch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_living_viewer_holds_is_left_and_goes_when_it_is_killed(viewer, tmp_path):
     ours = Scratch(tmp_path)
     sweep(tmp_path)

@@ -196,7 +196,7 @@ def test_work_that_needs_longer_to_end_gets_the_grace_it_was_promised(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_worker_that_somebody_else_ends_leaves_files_to_its_viewer_only(tmp_path, name):
+def test_a_worker_that_somebody_else_ends_leaves_files_to_its_viewer_only(heard_signals, tmp_path, name):
     number = getattr(signal, name)
     viewer = Scratch(tmp_path)
     with WorkerProcess(tmp_path / "nobody's") as nobodys, WorkerProcess(viewer.folder) as viewers:

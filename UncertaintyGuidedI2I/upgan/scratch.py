@@ -12,7 +12,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -43,13 +42,15 @@ class Scratch:
     def __init__(self, parent: Path, prefix: str = PREFIX) -> None:
         # Before it is locked a folder looks abandoned, and another process may just be sweeping.
         for attempt in range(_ATTEMPTS):
-            self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            # Named before it is made, so that it can be removed whatever ends this on the way, a signal too.
+            self.folder, self._lock = Path(parent) / f"{prefix}{uuid.uuid4().hex[:12]}", -1
             try:
+                self.folder.mkdir(0o700)
                 self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            except OSError:
-                os.rmdir(self.folder)
+                is_ours = _take(self._lock) is not False and (self.folder / LOCK).exists()
+            except BaseException:
+                self.remove()
                 raise
-            is_ours = _take(self._lock) is not False and (self.folder / LOCK).exists()
             if is_ours or attempt == _ATTEMPTS - 1:
                 return
             os.close(self._lock)
