@@ -1,6 +1,7 @@
 """What tests of several rooms need."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,12 @@ LONGEST = (
     # It measures how long the viewer is held up: after the trainings, which would hold it up.
     "test_translate_panel.py",
 )
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear Ctrl-C, also where a shell has started the tests in the background, without it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
