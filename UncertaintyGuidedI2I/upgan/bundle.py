@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from upgan.metadata import ModelSection as ModelSection
 from upgan.metadata import checked_metadata
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
+from upgan.plain_json import without_nan
 from upgan.unpacking import open_plain
 from upgan.weights import checksum_mismatch, load_weights
 
@@ -168,7 +168,8 @@ def write_bundle(
             "architecture": cascade.architecture.model_dump(mode="json"),
             "sha256": {WEIGHTS.as_posix(): _sha256(draft / WEIGHTS)},
         }
-        content = _finite({"schema": SCHEMA, **metadata, "upgan": section})
+        # As ``read_metadata`` has it: a figure may be without value.
+        content = without_nan({"schema": SCHEMA, **metadata, "upgan": section})
         text = json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False)
         (draft / METADATA).write_text(f"{text}\n", encoding="utf-8")
         (draft / CARD).write_text(card, encoding="utf-8")
@@ -206,15 +207,6 @@ def read_licence(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
-
-
-def _finite(content: Any) -> Any:
-    """The same with null in place of NaN and infinities, as ``read_metadata`` has it: a figure may be without value."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def refuse_existing(folder: Path) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import BundleError, OutputError
-from upgan.nesting import is_deeper
+from upgan.plain_json import is_deeper
 from upgan.unpacking import LIMITS, Limits, check_names, copy_folder, open_plain, plain_files, unpack
 
 Origin = Literal["bundled", "trained", "imported"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from upgan.errors import UpganError
-from upgan.nesting import is_deeper
+from upgan.plain_json import is_deeper
 from upgan.schema import Arguments
 
 if TYPE_CHECKING:

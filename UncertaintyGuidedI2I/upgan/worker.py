@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import queue
 import signal
@@ -25,6 +24,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 import upgan
 from upgan import scratch
 from upgan.errors import Cancelled, UpganError
+from upgan.plain_json import without_nan
 
 PROTOCOL = 1
 
@@ -228,15 +228,7 @@ def _json(event: dict[str, Any]) -> str:
     try:
         return json.dumps(event, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(event), allow_nan=False)
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+        return json.dumps(without_nan(event), allow_nan=False)
 
 
 def _bad_request(sentence: str) -> UpganError:
