@@ -9,15 +9,15 @@ import pytest
 
 # Files whose tests take longest. They begin first: else two processes would end with one of them, the other idle.
 LONGEST = (
-    "test_training_faults.py",
-    "test_training.py",
+    "test_faults.py",
+    "test_stages.py",
     "test_train_journey.py",
     "test_worker_client.py",
     "test_training_session.py",
     "test_self_test.py",
     "test_cli_training.py",
     "test_training_commands.py",
-    "test_training_processes.py",
+    "test_processes.py",
     "test_memory.py",
     "test_evaluation.py",
     # It measures how long the viewer is held up: after the trainings, which would hold it up.

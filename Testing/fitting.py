@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from upgan.distribution import GeneralizedNormal
-from upgan.losses import generalized_gaussian_loss, published_product_loss
+from upgan.training.loop.losses import generalized_gaussian_loss, published_product_loss
+from upgan.uncertainty.distribution import GeneralizedNormal
 
 RESIDUALS = {
     "gaussian": stats.norm(scale=0.3),

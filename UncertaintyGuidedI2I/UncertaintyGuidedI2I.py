@@ -28,19 +28,19 @@ for loaded in [name for name in sys.modules if name.split(".")[0] == "Uncertaint
 
 from UncertaintyGuidedI2ILib import dependencies  # noqa: E402 - only after the old ones are dropped
 from UncertaintyGuidedI2ILib import logic as translationLogic  # noqa: E402
-from UncertaintyGuidedI2ILib.check_panel import CheckPanel  # noqa: E402
-from UncertaintyGuidedI2ILib.comparison_layout import registerLayout  # noqa: E402
-from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel  # noqa: E402
-from UncertaintyGuidedI2ILib.legends import LegendKeeper  # noqa: E402
-from UncertaintyGuidedI2ILib.overlays import NOTHING_REMEMBERED  # noqa: E402
-from UncertaintyGuidedI2ILib.pair_notes import ScenePair, addPair  # noqa: E402
+from UncertaintyGuidedI2ILib.check.panel import CheckPanel  # noqa: E402
+from UncertaintyGuidedI2ILib.inspection.comparison import registerLayout  # noqa: E402
+from UncertaintyGuidedI2ILib.inspection.overlays import NOTHING_REMEMBERED  # noqa: E402
+from UncertaintyGuidedI2ILib.inspection.panel import InspectPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode, choicesOf  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
-from UncertaintyGuidedI2ILib.train_panel import NEEDED as TRAINING_NEEDS  # noqa: E402
-from UncertaintyGuidedI2ILib.train_panel import TrainPanel  # noqa: E402
-from UncertaintyGuidedI2ILib.translate_panel import TranslatePanel  # noqa: E402
-from UncertaintyGuidedI2ILib.upkeep import Upkeep  # noqa: E402
-from UncertaintyGuidedI2ILib.worker_client import WorkerClient  # noqa: E402
+from UncertaintyGuidedI2ILib.scene.legends import LegendKeeper  # noqa: E402
+from UncertaintyGuidedI2ILib.train.pairs import ScenePair, addPair  # noqa: E402
+from UncertaintyGuidedI2ILib.train.panel import NEEDED as TRAINING_NEEDS  # noqa: E402
+from UncertaintyGuidedI2ILib.train.panel import TrainPanel  # noqa: E402
+from UncertaintyGuidedI2ILib.translate.panel import TranslatePanel  # noqa: E402
+from UncertaintyGuidedI2ILib.work.client import WorkerClient  # noqa: E402
+from UncertaintyGuidedI2ILib.work.upkeep import Upkeep  # noqa: E402
 
 # One phase of a tiny network, for more epochs than the self-test waits for.
 SMALL_TRAINING = {

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from upgan.bundle import Bundle
+from upgan.bundles.bundle import Bundle
+from upgan.images.volume import Volume
 from upgan.networks.unet import ResidualBlock
-from upgan.volume import Volume
 
 
 class Maps(NamedTuple):

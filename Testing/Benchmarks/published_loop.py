@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from Benchmarks.plain_loop import TwiceEvaluated
-from upgan.losses import published_product_loss
 from upgan.networks.cascade import Cascade
 from upgan.networks.patchgan import PatchDiscriminator
 from upgan.networks.unet import ResidualBlock
+from upgan.training.loop.losses import published_product_loss
 
 # Of the published schedule's first 50 epochs: L1, product loss, adversarial, and Adam's rate.
 L1, LIKELIHOOD, ADVERSARIAL = 1.0, 1e-4, 1e-3

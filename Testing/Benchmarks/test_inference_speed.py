@@ -21,13 +21,13 @@ import pytest
 import torch
 
 from Benchmarks.plain_loop import Maps, PlainLoop
-from upgan.bundle import Bundle, software_versions, write_bundle
-from upgan.devices import computes_in_bfloat16
-from upgan.inference import InferenceEngine
+from upgan.bundles.bundle import Bundle, software_versions, write_bundle
+from upgan.images.volume import Volume
+from upgan.inference.devices import computes_in_bfloat16
+from upgan.inference.engine import InferenceEngine
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.simulation.phantom import simulate_head
 from upgan.tasks import PET_TO_CT
-from upgan.volume import Volume
 
 SEED = 2021
 SIDE, PIXEL_MM = 192, 1.25

@@ -22,9 +22,9 @@ from Benchmarks.test_inference_speed import PIXEL_MM, SEED, machine
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.simulation.phantom import simulate_head
 from upgan.tasks import PET_TO_CT
-from upgan.training.config import TrainingConfig
-from upgan.training.processes import make_fabric
-from upgan.training.stage import Stage, plan_stages
+from upgan.training.loop.processes import make_fabric
+from upgan.training.loop.stage import Stage, plan_stages
+from upgan.training.settings.config import TrainingConfig
 
 BATCH = 8
 WIDTH = 64

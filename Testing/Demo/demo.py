@@ -20,12 +20,14 @@ sys.path[:0] = [str(MODULE), str(Path(__file__).parent)]
 
 from plain_views import draw_views  # noqa: E402
 
-from upgan.evaluation.body import body_mask  # noqa: E402
-from upgan.evaluation.calibration import coverage  # noqa: E402
-from upgan.evaluation.metrics import HU_RANGE, SSIM_3D, image_error  # noqa: E402
-from upgan.progress_bar import translation_bar  # noqa: E402
-from upgan.saving import OutputFolder  # noqa: E402
-from upgan.volume import Volume, read_volume  # noqa: E402
+from upgan.cli.progress_bar import translation_bar  # noqa: E402
+from upgan.evaluation.metrics import SSIM_3D, image_error  # noqa: E402
+from upgan.images.hounsfield import HU_RANGE  # noqa: E402
+from upgan.images.patient import body_mask  # noqa: E402
+from upgan.images.reading import read_volume  # noqa: E402
+from upgan.images.volume import Volume  # noqa: E402
+from upgan.inference.saving import OutputFolder  # noqa: E402
+from upgan.uncertainty.coverage import coverage  # noqa: E402
 
 # Where the three slices meet (RAS, mm): the level of the sinuses and the petrous bones.
 CENTRE = (4.0, 18.0, -22.0)
@@ -41,7 +43,7 @@ def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tup
     from trame_slicer.core import SlicerApp
 
     from UncertaintyGuidedI2ILib.logic import UncertaintyGuidedI2ILogic
-    from UncertaintyGuidedI2ILib.scene import provenanceOf, volumeFromNode
+    from UncertaintyGuidedI2ILib.scene.nodes import provenanceOf, volumeFromNode
 
     app = SlicerApp()
     # Slicer's archive tells every file that it packs; what fails raises here.
@@ -64,8 +66,8 @@ def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tup
 
 def translate_alone(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, Any]]:
     """Run the engine where slicer-core is not to be had: no scene, and matplotlib draws the views."""
-    from upgan.bundle import find_bundle
-    from upgan.inference import InferenceEngine
+    from upgan.bundles.library import find_bundle
+    from upgan.inference.engine import InferenceEngine
 
     console.print("[yellow]slicer-core is not installed here:[/] no scene.mrb, and matplotlib draws views.png.")
     source = SAMPLES / "sample_nacpet.nrrd"

@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from upgan.images.orientation import Plane
+from upgan.images.reading import read_volume
+from upgan.images.volume import Volume
 from upgan.tasks import PET_TO_CT
-from upgan.volume import Plane, Volume, read_volume
 
 # Row title, layout, whether rows run upwards, letters at the left and right edge.
 ROWS: tuple[tuple[str, Plane, str], ...] = (

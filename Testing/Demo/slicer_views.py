@@ -63,8 +63,8 @@ def write_scene(app: Any, nodes: DemoNodes, path: Path) -> None:
     """
     import slicer
 
-    from UncertaintyGuidedI2ILib.display import showOverlay
-    from UncertaintyGuidedI2ILib.legends import showLegend
+    from UncertaintyGuidedI2ILib.scene.display import showOverlay
+    from UncertaintyGuidedI2ILib.scene.legends import showLegend
 
     _show_truth_like_image(nodes)
     # Only slice views that exist are saved with their layers. Their logics need no window, hence no OpenGL.

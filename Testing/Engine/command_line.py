@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK
 
 import upgan
-from Engine.images import blob, save_series
+from Engine.made_images import blob, save_series
 
 NAMES = ("pseudo_ct", "alpha", "beta", "sigma")
 SHAPE = (8, 32, 48)  # K, J, I: whole multiples of the network's 16 within the slices

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from Engine.command_line import Outcome
-from upgan.bundle import Bundle, BundleMetadata, software_versions, write_bundle
-from upgan.cli import main
-from upgan.distribution import GeneralizedNormal
+from upgan.bundles.bundle import Bundle, BundleMetadata, software_versions, write_bundle
+from upgan.cli.commands import main
 from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.tasks import PET_TO_CT, Display, InputScale, OutputScale, Task
+from upgan.uncertainty.distribution import GeneralizedNormal
 
 IDENTITY_TASK = Task(
     name="identity",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from upgan.training.references import Reference
+from upgan.training.slices.references import Reference
 
 
 class MemorySlices(NamedTuple):

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from Engine.images import blob
+from Engine.made_images import blob
 from upgan.errors import InputError
+from upgan.images.volume import Volume
 from upgan.tasks import MRI_MOTION, MRI_UNDERSAMPLED, PET_TO_CT, TASKS, Display, InputScale, OutputScale, Task
-from upgan.volume import Volume
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 shapes = st.tuples(*[st.integers(2, 9)] * 3)

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from upgan.errors import Cancelled
+from upgan.images.writing import write_volume
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
-from upgan.training import checkpoint
-from upgan.training.config import TrainingConfig
-from upgan.training.trainer import train
-from upgan.volume import write_volume
+from upgan.training.record import checkpoint
+from upgan.training.run.trainer import train
+from upgan.training.settings.config import TrainingConfig
 
 # Three heads to train on, one to watch, one held out; two phases, three stages, seven epochs of three steps.
 TINY: dict[str, Any] = {
@@ -83,7 +83,7 @@ _TRAIN_NICELY = """
 import os, sys
 from pathlib import Path
 from Engine.training_runs import Onlooker, train
-from upgan.training.config import TrainingConfig
+from upgan.training.settings.config import TrainingConfig
 if hasattr(os, "nice"):
     os.nice(15)
 train(TrainingConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Onlooker())

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from Engine.command_line import environment_of
-from upgan.bundle import Bundle
+from upgan.bundles.bundle import Bundle
 from warm_python import executable
 
 

@@ -1,4 +1,4 @@
-"""Where the limits of upgan/domain.py come from: features of real images, held-out heads, what odd geometry costs.
+"""Where the limits of bundles/domain.py come from: features of real images, held-out heads, what odd geometry costs.
 
     python Testing/Experiments/domain.py build/phantom-heads/manifest.json ../shared/data
 
@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from upgan.bundle import find_bundle
-from upgan.domain import Domain, appearance_of, misfits
-from upgan.evaluation.body import body_mask
-from upgan.inference import InferenceEngine
+from upgan.bundles.domain import Domain, appearance_of, misfits
+from upgan.bundles.library import find_bundle
+from upgan.images.orientation import Plane
+from upgan.images.patient import body_mask
+from upgan.images.reading import read_volume
+from upgan.images.volume import Volume
+from upgan.inference.engine import InferenceEngine
+from upgan.pairs.config import DataConfig
+from upgan.pairs.finding import find_pairs
 from upgan.tasks import MRI_MOTION, PET_TO_CT
-from upgan.training.config import DataConfig
-from upgan.training.pairs import find_pairs
-from upgan.volume import Plane, Volume, read_volume
 
 MODEL = "pet-ct-phantom"
 TRAINED_ON = 80

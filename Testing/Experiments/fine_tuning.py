@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from Engine.training_runs import Onlooker, write_site
-from upgan.bundle import Bundle
-from upgan.training.config import TrainingConfig
-from upgan.training.presets import preset
-from upgan.training.publish import publish
-from upgan.training.trainer import train
+from upgan.bundles.bundle import Bundle
+from upgan.training.model.export import publish
+from upgan.training.run.trainer import train
+from upgan.training.settings.config import TrainingConfig
+from upgan.training.settings.presets import preset
 
 BASE = "pet-ct-phantom"
 

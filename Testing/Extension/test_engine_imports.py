@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 # Scripts wait for what they ask for; files of pairs are written in a thread, which imports what it needs.
-ELSEWHERE = {"logic.py": None, "scene_pairs.py": "upgan.writing"}
+ELSEWHERE = {"logic.py": None, "scene_pairs.py": "upgan.images.writing"}
 
 MEASURE = """
 import importlib, json, sys, time
@@ -47,7 +47,7 @@ def test_after_small_steps_the_viewer_waits_for_no_library_any_more(module):
         for name in engine_modules(path)
         if path.name not in ELSEWHERE or ELSEWHERE[path.name] not in (None, name)
     }
-    assert {"upgan.domain", "upgan.derived", "upgan.library"} <= uses
+    assert {"upgan.bundles.domain", "upgan.uncertainty.derived", "upgan.bundles.library"} <= uses
     answer = subprocess.run(
         [sys.executable, "-c", MEASURE, str(module)],
         input=json.dumps([steps, sorted(uses)]),

@@ -42,6 +42,6 @@ def test_the_module_says_what_it_is_and_cites_the_paper(front_door):
 
 
 def test_reloading_the_module_reloads_its_library_too(front_door, module):
-    before = sys.modules["UncertaintyGuidedI2ILib.scene"]
+    before = sys.modules["UncertaintyGuidedI2ILib.scene.nodes"]
     open_front_door(module / "UncertaintyGuidedI2I.py")
-    assert sys.modules["UncertaintyGuidedI2ILib.scene"] is not before
+    assert sys.modules["UncertaintyGuidedI2ILib.scene.nodes"] is not before

@@ -52,6 +52,13 @@ def models(monkeypatch):
     return models
 
 
+def card_html(model) -> str:
+    """The card; imported here, where the fixture's translations stand for Slicer's."""
+    from UncertaintyGuidedI2ILib.translate.model_card import cardHtml
+
+    return cardHtml(model)
+
+
 @pytest.fixture
 def bundled(models):
     return models.installedModels()[0]
@@ -92,7 +99,7 @@ class Reader(HTMLParser):
 
 
 def read(models, model) -> Reader:
-    reader = Reader(models.cardHtml(model))
+    reader = Reader(card_html(model))
     reader.assert_harmless()
     return reader
 
@@ -129,7 +136,8 @@ def test_listing_and_card_need_no_torch_and_no_pydantic(module):
         "sys.modules['slicer.i18n'] = translation = types.ModuleType('slicer.i18n')\n"
         "translation.tr = str\n"
         "from UncertaintyGuidedI2ILib import models\n"
-        "assert 'Measured' in models.cardHtml(models.installedModels()[0])\n"
+        "from UncertaintyGuidedI2ILib.translate.model_card import cardHtml\n"
+        "assert 'Measured' in cardHtml(models.installedModels()[0])\n"
         "print([name for name in ('torch', 'pydantic', 'safetensors', 'numpy') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=module, capture_output=True, text=True, check=False)
@@ -182,11 +190,11 @@ def test_the_card_says_what_the_training_inputs_were_like_where_that_is_known(mo
     seen = "pixels of 2 mm, slices 2.5 to 5 mm apart, field of view 200 to 256 mm"
     assert read(models, model).row("Inputs seen") == seen
     without = changed(bundled, lambda content: content["upgan"].pop("domain", None))
-    assert "Inputs seen" not in models.cardHtml(without)
+    assert "Inputs seen" not in card_html(without)
 
 
 def loud(models, model) -> str:
-    return "".join(re.findall(r'bgcolor="#b71c1c">(.*?)</table>', models.cardHtml(model)))
+    return "".join(re.findall(r'bgcolor="#b71c1c">(.*?)</table>', card_html(model)))
 
 
 @pytest.mark.parametrize("use", ["For tests; not for patients.", "Never clinically.", "Research only."])
@@ -201,7 +209,7 @@ def test_a_use_that_nobody_stated_is_loud_and_excludes_patients(models, bundled)
 def test_another_use_is_shown_quietly(models, bundled):
     model = changed(bundled, lambda content: content.update(intended_use="Attenuation correction of head PET."))
     assert loud(models, model) == ""
-    assert "Attenuation correction of head PET." in models.cardHtml(model)
+    assert "Attenuation correction of head PET." in card_html(model)
 
 
 def test_a_card_without_figures_says_that_nothing_was_measured(models, bundled):
@@ -332,7 +340,7 @@ def test_texts_that_turn_the_writing_or_break_the_display_lose_what_does_it(mode
 
 def test_a_text_without_end_is_cut(models, bundled):
     model = changed(bundled, lambda content: content.update(authors="a" * 10_000_000))
-    assert len(models.cardHtml(model)) < 20_000
+    assert len(card_html(model)) < 20_000
 
 
 @pytest.mark.parametrize("value", [10**400, float("nan"), float("inf"), True, "2.0", None])

@@ -29,7 +29,7 @@ WEIGHTS, METADATA = "models/model.safetensors", "configs/metadata.json"
 def _model() -> Files:
     import torch
 
-    from upgan.bundle import software_versions, write_bundle
+    from upgan.bundles.bundle import software_versions, write_bundle
     from upgan.networks.cascade import Cascade, CascadeArchitecture
     from upgan.tasks import PET_TO_CT
 
@@ -76,7 +76,7 @@ def _damaged_tensors(data: bytes, chance: random.Random) -> bytes:
 
 def _open_model(folder: Path) -> None:
     """Verify a model as ``upgan bundle verify`` does, and load it as a translation does."""
-    from upgan.bundle import Bundle, problems
+    from upgan.bundles.bundle import Bundle, problems
 
     found = problems(folder)
     if found:
@@ -107,8 +107,8 @@ def _damaged_zip(files: Files, chance: random.Random) -> Files:
 
 def _import_model(folder: Path) -> None:
     """Import an archive into a library of its own, and hold it to what is to be written."""
+    from upgan.bundles.library import import_model
     from upgan.errors import UpganError
-    from upgan.library import import_model
 
     home = Path(os.environ["UPGAN_MODELS"])
     shutil.rmtree(home, ignore_errors=True)
@@ -151,7 +151,7 @@ def _damaged_lines(files: Files, chance: random.Random) -> Files:
 
 def _serve(folder: Path) -> None:
     """Let a worker whose commands do nothing read lines: it is to end, and what it says is to be JSON."""
-    from upgan.worker import Worker
+    from upgan.worker.server import Worker
 
     faults: list[str] = []
     said = io.StringIO()
@@ -217,8 +217,8 @@ def _damaged_run(files: Files, chance: random.Random) -> Files:
 
 
 def _look_at_run(folder: Path) -> None:
-    from upgan.training.journal_reader import read_journal
-    from upgan.training.runs import read_run, read_run_json, read_run_state
+    from upgan.training.record.journal_reader import read_journal
+    from upgan.training.record.runs import read_run, read_run_json, read_run_state
 
     read_run(folder)
     read_run_state(folder)
@@ -230,7 +230,7 @@ def _look_at_run(folder: Path) -> None:
 def _checkpoint() -> bytes:
     import torch
 
-    from upgan.training import checkpoint
+    from upgan.training.record import checkpoint
 
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "last.safetensors"
@@ -239,7 +239,7 @@ def _checkpoint() -> bytes:
 
 
 def _load_checkpoint(folder: Path) -> None:
-    from upgan.training import checkpoint
+    from upgan.training.record import checkpoint
 
     checkpoint.load(folder / "last.safetensors")
 
@@ -263,14 +263,14 @@ two,two/pet.nii.gz,two/ct.nii.gz,test
 
 
 def _read_config(folder: Path) -> None:
-    from upgan.training.config_file import read_config
+    from upgan.training.settings.config_file import read_config
 
     read_config(folder / "config.toml")
 
 
 def _read_table(folder: Path) -> None:
-    from upgan.training.config import DataConfig
-    from upgan.training.pairs import find_pairs
+    from upgan.pairs.config import DataConfig
+    from upgan.pairs.finding import find_pairs
 
     find_pairs(DataConfig(path=folder / "pairs.csv", layout="csv"))
 

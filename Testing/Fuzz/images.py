@@ -225,7 +225,7 @@ def _mutated(main: Bytes, others: Bytes = damaged) -> Callable[[Files, random.Ra
 
 def _read(folder: Path) -> None:
     """Read the first file in order of importance: what a user would choose."""
-    from upgan.volume import read_volume
+    from upgan.images.reading import read_volume
 
     names = sorted(os.listdir(folder))
     heads = (".nhdr", ".mhd", ".hdr", ".nrrd", ".mha", ".nii", ".nii.gz", ".dcm")
@@ -234,14 +234,14 @@ def _read(folder: Path) -> None:
 
 
 def _read_folder(folder: Path) -> None:
-    from upgan.volume import read_volume
+    from upgan.images.reading import read_volume
 
     _check(read_volume(folder).voxels)
 
 
 def _read_slice(folder: Path) -> None:
     """Read one DICOM file as ``read_volume`` does, which refuses what is a single slice in the end."""
-    from upgan.reading import read_image
+    from upgan.images.reading import read_image
 
     _check(read_image(folder / "0.dcm")[0])
 
@@ -258,10 +258,10 @@ class _WarmReader:
         self._reader = None
 
     def __call__(self, folder: Path) -> None:
-        from upgan.images import dicom_pixels
-        from upgan.images.dicom_headers import quiet, read_header
-        from upgan.images.reader_process import ReaderProcess
-        from upgan.refusals import truncated
+        from upgan.images.dicom import pixels as dicom_pixels
+        from upgan.images.dicom.headers import quiet, read_header
+        from upgan.images.dicom.reader_process import ReaderProcess
+        from upgan.images.refusals import truncated
 
         self._reader = self._reader or ReaderProcess()
         path = folder / "0.dcm"

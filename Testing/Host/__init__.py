@@ -16,7 +16,7 @@ A panel class alone: import it inside the test (``qt`` exists only while the hos
 
     def test_panel(host, load_panel):
         ui_widget, ui = load_panel("InspectPanel.ui")      # loadUI, childWidgetVariables, setMRMLScene
-        from UncertaintyGuidedI2ILib.inspect_panel import InspectPanel
+        from UncertaintyGuidedI2ILib.inspection.panel import InspectPanel
 
 ``host.scene``, ``host.app`` (slicer.app), ``host.main_window``; ``host.process_events()``;
 ``host.wait_until(lambda: ..., timeout_s=5)``; ``host.messages`` (kind, text, details) of every dialog, none is modal;

@@ -112,7 +112,7 @@ class FakeSession:
         self.tell("saving")
 
     def runs(self):
-        from upgan.training.runs import list_runs
+        from upgan.training.record.runs import list_runs
 
         return list_runs()
 

@@ -164,7 +164,7 @@ def test_a_script_is_told_which_packages_are_missing_before_its_configuration_is
     from upgan.errors import UpganError
 
     monkeypatch.setattr(dependencies, "missing", lambda *files: ["torchio>=0.20"])
-    monkeypatch.setitem(sys.modules, "upgan.training.config_file", None)
+    monkeypatch.setitem(sys.modules, "upgan.training.settings.config_file", None)
     with pytest.raises(UpganError, match="torchio") as refusal:
         module_widget.logic.startTraining({"name": "heads"})
     assert refusal.value.code == "package_missing"
@@ -173,7 +173,7 @@ def test_a_script_is_told_which_packages_are_missing_before_its_configuration_is
 @pytest.fixture
 def our_heads(module_widget, tmp_path, monkeypatch):
     """A second model, and cards that say no more than whose they are."""
-    from UncertaintyGuidedI2ILib import model_chooser
+    from UncertaintyGuidedI2ILib.translate import model_chooser
 
     monkeypatch.setenv("UPGAN_MODELS", str(tmp_path))
     bundled = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
@@ -282,9 +282,10 @@ def test_the_choices_for_training_are_the_engines(module_widget):
     from typing import get_args
 
     from UncertaintyGuidedI2ILib import parameters
+    from upgan.pairs.config import Layout
+    from upgan.simulation.degradation import Degradation
     from upgan.tasks import TASKS
-    from upgan.training.config import Degradation, Layout
-    from upgan.training.presets import PresetName
+    from upgan.training.settings.presets import PresetName
 
     assert set(parameters.TASKS) == set(TASKS)
     assert {*parameters.LAYOUTS, "csv"} == set(get_args(Layout))

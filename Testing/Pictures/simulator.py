@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
+from upgan.images.volume import Volume
 from upgan.simulation.pet import simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
-from upgan.volume import Volume
 
 PATIENTS = (12, 21, 30, 41)
 HEAD_WINDOW = (-700.0, 1100.0)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from upgan.inference import Progress
+from upgan.images.volume import Volume
+from upgan.inference.engine import Progress
+from upgan.inference.translation import QUANTITIES, Output, PhaseMaps, Translation
 from upgan.tasks import PET_TO_CT, Task
-from upgan.translation import QUANTITIES, Output, PhaseMaps, Translation
-from upgan.volume import Volume
 
 PHASES = 3
 

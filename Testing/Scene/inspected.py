@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from UncertaintyGuidedI2ILib.display import DisplayHints
-from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
-from UncertaintyGuidedI2ILib.results import Result, resultOf
-from UncertaintyGuidedI2ILib.scene import OutputName
+from UncertaintyGuidedI2ILib.scene.display import DisplayHints
+from UncertaintyGuidedI2ILib.scene.nodes import OutputName
+from UncertaintyGuidedI2ILib.scene.outputs import Output, addOutputs
+from UncertaintyGuidedI2ILib.scene.results import Result, resultOf
 
 HINTS = DisplayHints(window=2000, level=300, sigmaThreshold=100, sigmaMax=500, alphaMax=500)
 PROVENANCE = {"bundle": "fake", "bundle_sha256": "c0ffee", "created": "2026-01-01T00:00:00Z"}

@@ -13,20 +13,22 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from UncertaintyGuidedI2ILib import dependencies, scene, transfer
-from UncertaintyGuidedI2ILib.display import DisplayHints
-from UncertaintyGuidedI2ILib.outputs import Output, addOutputs
-from UncertaintyGuidedI2ILib.placement import placementOf
+from UncertaintyGuidedI2ILib import dependencies
+from UncertaintyGuidedI2ILib.models import DEFAULT_MODEL
+from UncertaintyGuidedI2ILib.scene import nodes as scene
+from UncertaintyGuidedI2ILib.scene import voxels as transfer
+from UncertaintyGuidedI2ILib.scene.display import DisplayHints
+from UncertaintyGuidedI2ILib.scene.outputs import Output, addOutputs
+from UncertaintyGuidedI2ILib.scene.placement import placementOf
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.training_session import TrainingSession
-    from upgan.bundle import Bundle
-    from upgan.inference import InferenceEngine, Progress
-    from upgan.training.runs import Run
-    from upgan.translation import Quantity, Translation
-    from upgan.volume import Plane
+    from UncertaintyGuidedI2ILib.train.session import TrainingSession
+    from upgan.bundles.bundle import Bundle
+    from upgan.images.orientation import Plane
+    from upgan.inference.engine import InferenceEngine, Progress
+    from upgan.inference.translation import Quantity, Translation
+    from upgan.training.record.runs import Run
 
-DEFAULT_MODEL = "pet-ct-phantom"
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
 
 ProgressCallback = Callable[["Progress"], None]
@@ -118,7 +120,7 @@ class UncertaintyGuidedI2ILogic:
 
     def modelNames(self) -> list[str]:
         """Return the names of all models that can be used, the default first; works without the engine's packages."""
-        from upgan.library import installed_models
+        from upgan.bundles.library import installed_models
 
         names = [model.name for model in installed_models() if not model.problem]
         return sorted(names, key=lambda name: name != DEFAULT_MODEL)
@@ -149,7 +151,7 @@ class UncertaintyGuidedI2ILogic:
         """
         # Reading a configuration takes some of them, too.
         dependencies.refuseMissing(dependencies.TRANSLATING, dependencies.TRAINING)
-        from upgan.training.config_file import config_from, read_config
+        from upgan.training.settings.config_file import config_from, read_config
 
         read = config_from(config) if isinstance(config, Mapping) else read_config(Path(config))
         return self.training.start(read.model_dump(mode="json"))
@@ -188,7 +190,7 @@ class UncertaintyGuidedI2ILogic:
 
     def trainingRuns(self) -> list[Run]:
         """Return all runs on this computer, the newest first, whoever trains them."""
-        from upgan.training.runs import list_runs
+        from upgan.training.record.runs import list_runs
 
         return list_runs()
 
@@ -250,7 +252,7 @@ def _newTraining() -> TrainingSession:
     from upgan.errors import UpganError
 
     try:
-        from UncertaintyGuidedI2ILib.training_session import TrainingSession, trainingClient
+        from UncertaintyGuidedI2ILib.train.session import TrainingSession, trainingClient
     except ModuleNotFoundError as error:
         if error.name != "qt":
             raise
@@ -267,12 +269,12 @@ def _logError(error: Exception) -> None:
 
 
 def _findBundle(model: str) -> Bundle:
-    from upgan.bundle import find_bundle
+    from upgan.bundles.library import find_bundle
 
     return find_bundle(model)
 
 
 def _makeEngine(bundle: Bundle, device: str, precision: str, batch: int | None) -> InferenceEngine:
-    from upgan.inference import InferenceEngine
+    from upgan.inference.engine import InferenceEngine
 
     return InferenceEngine(bundle, device=device, precision=precision, batch=batch)

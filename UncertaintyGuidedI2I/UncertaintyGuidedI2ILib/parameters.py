@@ -10,7 +10,7 @@ import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper, parameterPack
 
-from UncertaintyGuidedI2ILib.logic import DEFAULT_MODEL
+from UncertaintyGuidedI2ILib.models import DEFAULT_MODEL
 
 PRECISIONS = ["auto", "float32", "bfloat16"]
 PLANES = ["as trained", "axial", "coronal", "sagittal"]

@@ -59,4 +59,10 @@ Label = Annotated[str, Field(max_length=200), AfterValidator(_visible)]
 _Row = Annotated[list[Annotated[float, Field(strict=True, allow_inf_nan=True)]], Field(min_length=4, max_length=4)]
 
 Affine = Annotated[list[_Row], Field(min_length=4, max_length=4)]
-"""4x4 numbers in rows, mm. Whether they place an image is for ``upgan.volume.Volume`` to say, in its own words."""
+"""4x4 numbers in rows, mm. Whether they place an image is for ``images.volume.Volume`` to say, in its own words."""
+
+
+class Section(BaseModel):
+    """Base of a configuration's parts, as people write them; docstrings of attributes describe them in the template."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)

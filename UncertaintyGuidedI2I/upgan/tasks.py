@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from upgan.errors import InputError
+from upgan.images.volume import Volume
 from upgan.schema import Label
-from upgan.volume import Volume
 
 # Percentiles of a strided sample of this many voxels are stable to a per mille and need no copy of a large volume.
 _SAMPLE = 2_000_000

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from upgan.volume import Volume, read_volume, write_volume
+from upgan.images.reading import read_volume
+from upgan.images.volume import Volume
+from upgan.images.writing import write_volume
 
 SUBJECT = "sub-101"  # the configuration's train, validation and test subjects are the first hundred
 

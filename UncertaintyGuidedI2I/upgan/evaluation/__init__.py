@@ -1,1 +1,1 @@
-"""How good a translation is, and whether its uncertainty is true."""
+"""A model's images against references: figures, curves and error maps, of one image or of many."""

@@ -12,12 +12,13 @@ import numpy as np
 from upgan.errors import InputError
 from upgan.evaluation.comparison import compare
 from upgan.evaluation.request import CheckArguments
-from upgan.evaluation.scope import scope_in
-from upgan.handover import load_voxels, save_voxels
-from upgan.hounsfield import AIR_HU, HIGHEST_HU, hounsfield
+from upgan.images.hounsfield import AIR_HU, HIGHEST_HU, hounsfield
+from upgan.images.npy import load_voxels, save_voxels
+from upgan.images.orientation import Reorientation
 from upgan.images.placement import apart_mm
-from upgan.resampling import Grid, Resampled, resample
-from upgan.volume import Reorientation, Volume
+from upgan.images.resampling import Grid, Resampled, resample
+from upgan.images.scope import scope_in
+from upgan.images.volume import Volume
 
 # Grids whose voxels lie closer together than this are the same grid, mm.
 _SAME_PLACE_MM = 1e-3

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from scipy.stats import pearsonr, spearmanr
 
-from upgan.distribution import GeneralizedNormal
-from upgan.evaluation.body import TISSUES
-from upgan.evaluation.calibration import LEVELS, Reliability, central_probability, reliability
 from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, WINDOW_2D, image_error, similarity
-from upgan.evaluation.scope import Scope
-from upgan.evaluation.sparsification import Sparsification, sparsification
+from upgan.images.patient import TISSUES
+from upgan.images.scope import Scope
+from upgan.uncertainty.coverage import LEVELS, Reliability, central_probability, reliability
+from upgan.uncertainty.distribution import GeneralizedNormal
+from upgan.uncertainty.sparsification import Sparsification, sparsification
 
 # Nominal levels of the coverage curve.
 NOMINAL = np.linspace(0, 1, 21)

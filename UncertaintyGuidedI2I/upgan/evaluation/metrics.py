@@ -19,8 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-# HU range over which PSNR and SSIM are computed (SynthRAD 2023).
-HU_RANGE = (-1024.0, 3000.0)
+from upgan.images.hounsfield import HU_RANGE
 
 # Voxels of the SSIM's window along K, J and I: SynthRAD's, and that of a slice on its own.
 WINDOW_3D = (7, 7, 7)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.evaluation.scope import Scope, scope_in
-from upgan.inference import InferenceEngine
-from upgan.translation import PhaseMaps
-from upgan.volume import Reorientation
+from upgan.images.orientation import Reorientation
+from upgan.images.scope import Scope, scope_in
+from upgan.inference.engine import InferenceEngine
+from upgan.inference.translation import PhaseMaps
 
 if TYPE_CHECKING:
-    from upgan.training.preparation import Pair
+    from upgan.pairs.preparation import Pair
 
 
 class Translated(NamedTuple):

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from upgan.evaluation.body import BODY_TEXT, TISSUES
-from upgan.evaluation.calibration import coverage
-from upgan.evaluation.metrics import DEFINITION, HU_RANGE, WINDOW_2D, image_error, similarity
+from upgan.evaluation.metrics import DEFINITION, WINDOW_2D, image_error, similarity
 from upgan.evaluation.on_pairs import Translated, translate_pairs
-from upgan.inference import InferenceEngine
-from upgan.translation import PhaseMaps
+from upgan.images.hounsfield import HU_RANGE
+from upgan.images.patient import BODY_TEXT, TISSUES
+from upgan.inference.engine import InferenceEngine
+from upgan.inference.translation import PhaseMaps
+from upgan.uncertainty.coverage import coverage
 
 if TYPE_CHECKING:
-    from upgan.training.preparation import Pair
+    from upgan.pairs.preparation import Pair
 
 _BODY = f"body: {BODY_TEXT}"
 _FOREGROUND = "foreground: largest part above Otsu's threshold of the reference, closed and filled"

@@ -1,1 +1,1 @@
-"""Voxels and where they lie in the patient: reading, writing, geometry."""
+"""Voxels and where they lie in the patient: read, written, resampled, and where in them the patient is."""

@@ -1,1 +1,1 @@
-"""The generators, the discriminator and the cascade that chains them."""
+"""The networks and what holds for any of them: modules, their description, their weights and their grid."""

@@ -8,9 +8,9 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from upgan.architecture import CascadeArchitecture as CascadeArchitecture
-from upgan.distribution import GeneralizedNormal
+from upgan.networks.architecture import CascadeArchitecture as CascadeArchitecture
 from upgan.networks.unet import Generator
+from upgan.uncertainty.distribution import GeneralizedNormal
 
 
 def attention(sigma: Tensor) -> Tensor:

@@ -18,12 +18,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from upgan.architecture import PublishedArchitecture as PublishedArchitecture
-from upgan.distribution import GeneralizedNormal
 from upgan.errors import BundleError
+from upgan.files import open_plain
+from upgan.networks.architecture import PublishedArchitecture as PublishedArchitecture
 from upgan.networks.unet import ResidualUNet
-from upgan.unpacking import open_plain
-from upgan.weights import refuse_senseless
+from upgan.networks.weights import refuse_senseless
+from upgan.uncertainty.distribution import GeneralizedNormal
 
 INVERSE_SCALE_EPSILON = 1e-5
 CONCENTRATION_EPSILON = 0.1

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upgan.architecture import STARTING_CONCENTRATION
-from upgan.distribution import GeneralizedNormal
+from upgan.networks.architecture import STARTING_CONCENTRATION
+from upgan.uncertainty.distribution import GeneralizedNormal
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:

@@ -1,1 +1,1 @@
-"""Simulated patients and scanners: data for tests, demonstrations and the bundled model, never for diagnosis."""
+"""Made-up acquisitions: NAC-PET and CT of heads that were never scanned, and MR images made worse."""

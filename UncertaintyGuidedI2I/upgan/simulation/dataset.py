@@ -13,9 +13,9 @@ import numpy as np
 
 from upgan import __version__
 from upgan.errors import InputError, OutputError
+from upgan.images.writing import write_volume
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import PIXEL_MM, simulate_head
-from upgan.volume import write_volume
 
 STATEMENT = "Simulated data: no patient was imaged. For software tests and demonstrations, not for clinical use."
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from upgan.errors import InputError
+from upgan.images.volume import Volume
 from upgan.simulation.phantom import Head
 from upgan.simulation.projector import Projector
-from upgan.volume import Volume
 
 Image = NDArray[np.float32]
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from upgan.errors import InputError
+from upgan.images.volume import Volume
 from upgan.simulation.brain import add_uptake_variation, paint_brain
 from upgan.simulation.canvas import Canvas, Field
 from upgan.simulation.cranium import (
@@ -31,7 +32,6 @@ from upgan.simulation.face import (
 )
 from upgan.simulation.neck import paint_neck
 from upgan.simulation.noise import correlated_noise, slow_noise
-from upgan.volume import Volume
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]

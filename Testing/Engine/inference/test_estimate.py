@@ -1,0 +1,187 @@
+"""What a translation is said to cost before it starts, against the networks themselves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+import upgan
+from Engine.made_images import affines
+from upgan.bundles.bundle import ModelSection
+from upgan.errors import BundleError
+from upgan.images.orientation import Reorientation
+from upgan.inference import estimate as module
+from upgan.inference.engine import _BATCH_PIXELS, _InPlaneGrid
+from upgan.inference.estimate import estimate, rate_of
+from upgan.networks.cascade import Cascade, CascadeArchitecture
+from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.tasks import PET_TO_CT
+
+LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
+
+
+def section(architecture: dict, spacing_mm=(2.0, 2.0)) -> dict:
+    return {"architecture": architecture, "plane": "axial", "spacing_mm": spacing_mm}
+
+
+SMALL = section({"name": "up-gan", "phases": 2, "width": 4, "deepest": 2})
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        CascadeArchitecture(phases=1, width=1, deepest=1),
+        CascadeArchitecture(phases=3, width=2, deepest=6),
+        CascadeArchitecture(phases=2, width=5, deepest=8, attention=False),
+        PublishedArchitecture(chains=(2, 1, 1), width=2),
+        PublishedArchitecture(chains=(1, 3), width=3),
+    ],
+    ids=str,
+)
+def test_multiply_adds_are_those_that_torch_counts(architecture):
+    network = (Cascade if isinstance(architecture, CascadeArchitecture) else PublishedCascade)(architecture).eval()
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        network(torch.rand(3, 1, 32, 48))
+    found = estimate(section(architecture.model_dump(mode="json")), (3, 30, 41), LPS)  # padded to 32 × 48
+    assert 2 * found.multiply_adds == counter.get_total_flops()
+    assert sum(
+        parameter.numel() for name, parameter in network.named_parameters() if is_convolution(network, name)
+    ) == (
+        sum(
+            layer.outputs * (layer.inputs * layer.kernel**2 + 1)
+            for generator in module._generators(architecture.model_dump(mode="json"))
+            for layer in generator
+        )
+    )
+
+
+def is_convolution(network: torch.nn.Module, parameter: str) -> bool:
+    return isinstance(network.get_submodule(parameter.rpartition(".")[0]), torch.nn.Conv2d)
+
+
+@pytest.mark.parametrize("architecture", [CascadeArchitecture(), PublishedArchitecture()], ids=["up-gan", "published"])
+def test_what_the_metadata_leaves_out_is_what_the_networks_take(architecture):
+    short = estimate(section({"name": architecture.name}), (4, 64, 64), LPS)
+    assert short == estimate(section(architecture.model_dump(mode="json")), (4, 64, 64), LPS)
+
+
+def test_another_architecture_is_refused():
+    with pytest.raises(BundleError) as refusal:
+        estimate(section({"name": "diffusion"}), (4, 64, 64), LPS)
+    assert refusal.value.code == "unknown_architecture"
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    affine=affines(),
+    shape=st.tuples(*[st.integers(2, 40)] * 3),
+    plane=st.sampled_from(["axial", "coronal", "sagittal"]),
+    spacing=st.tuples(st.floats(0.5, 6), st.floats(0.5, 6)),
+)
+def test_the_grid_is_the_engines(identity_bundle_spacing, affine, shape, plane, spacing):
+    reorientation = Reorientation.of(affine, plane)
+    slices = reorientation.apply(np.empty(shape, np.int8)).shape
+    grid = _InPlaneGrid.of(slices[1:], reorientation.in_plane_spacing, identity_bundle_spacing(spacing))
+    left, right, top, bottom = grid.padding
+    expected = (slices[0], grid.inside[0] + top + bottom, grid.inside[1] + left + right)
+    assert module._network_grid(shape, affine, plane, spacing) == expected
+
+
+@pytest.fixture(scope="module")
+def identity_bundle_spacing():
+    """What the engine's grid asks of an engine: its bundle's spacing."""
+
+    def make(spacing):
+        model = ModelSection(
+            architecture={"name": "up-gan"},
+            task=PET_TO_CT,
+            spacing_mm=spacing,
+            sha256={"models/model.safetensors": "0"},
+        )
+        return type("Engine", (), {"bundle": type("B", (), {"metadata": type("M", (), {"upgan": model})})})
+
+    return make
+
+
+def test_the_batch_is_the_engines():
+    assert module._BATCH_PIXELS == _BATCH_PIXELS
+
+
+def test_seconds_are_multiply_adds_by_the_rate_of_an_earlier_run():
+    first = estimate(SMALL, (10, 112, 96), LPS)
+    rate = rate_of(first.multiply_adds, 4.0)
+    assert estimate(SMALL, (10, 112, 96), LPS, rate=rate).seconds == pytest.approx(4)
+    assert estimate(SMALL, (25, 112, 96), LPS, rate=rate).seconds == pytest.approx(10)
+    assert estimate(SMALL, (10, 112, 96), LPS, device="cuda").seconds is None
+
+
+def test_more_phases_and_outputs_cost_memory_and_no_arithmetic():
+    last = estimate(SMALL, (100, 200, 200), LPS, phases="last", outputs=1)
+    all_ = estimate(SMALL, (100, 200, 200), LPS, phases="all", outputs=4)
+    assert all_.multiply_adds == last.multiply_adds
+    # Two phases of three maps instead of one, and eight volumes for the viewer instead of one.
+    assert all_.host_bytes - last.host_bytes == 4 * 100 * 200 * 200 * (3 + 7)
+
+
+def test_the_other_plane_has_other_slices():
+    axial, coronal = (estimate(SMALL, (20, 160, 64), LPS, plane=plane) for plane in ("axial", "coronal"))
+    # 20 slices of 160 × 64 pixels, or 160 of 30 (padded to 32) × 64.
+    assert coronal.multiply_adds * 20 * 160 == axial.multiply_adds * 160 * 32
+
+
+# In a process of its own: its peak is then the translation's alone. Not resource.getrusage, whose peak begins with the
+# parent's on Linux.
+PROGRAM = """
+import re, sys
+import numpy as np, torch
+from upgan.bundles.library import find_bundle
+from upgan.inference.engine import InferenceEngine
+from upgan.images.volume import Volume
+
+torch.set_num_threads(1)
+model, precision, *shape = sys.argv[1:]
+affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+voxels = np.random.default_rng(0).random(tuple(map(int, shape)), dtype=np.float32)
+engine = InferenceEngine(find_bundle(model), "cpu", precision)
+engine.translate(Volume(voxels[:2, :16, :16], affine))
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+engine.translate(Volume(voxels, affine)).last.sigma
+print(before, peak())
+"""
+
+
+@pytest.mark.parametrize(("shape", "precision"), [((8, 112, 96), "bfloat16"), ((10, 320, 320), "float32")])
+def test_memory_is_enough_and_less_than_twice_what_is_used(shape, precision):
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("only Linux tells a process's own peak memory")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "pet-ct-phantom", precision, *map(str, shape)],
+        env={**os.environ, "PYTHONPATH": str(Path(upgan.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = map(int, done.stdout.split())
+    model = section({"name": "up-gan", "phases": 3, "width": 16, "deepest": 6})
+    found = estimate(model, shape, LPS, precision=precision, outputs=0)
+    assert after < found.host_bytes < 2 * after
+    # Without the process, the weights and the image, which were there before.
+    weights = estimate(model, (2, 16, 16), LPS, precision=precision, outputs=0).device_bytes
+    growth = found.host_bytes - module._PROCESS_BYTES["cpu"] - weights - 4 * int(np.prod(shape))
+    assert after - before < growth
+    assert growth < 2 * (after - before) + 30e6  # of which the process had some at hand
+
+
+def test_neither_the_warnings_nor_the_estimate_need_torch():
+    program = "import sys, upgan.bundles.domain, upgan.inference.estimate; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(upgan.__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0

@@ -1,0 +1,101 @@
+"""What a run says at one point: its values, and those derived from them, phase by phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import slicer
+import vtk
+
+from UncertaintyGuidedI2ILib.inspection.overlays import Overlay
+from UncertaintyGuidedI2ILib.scene.phases import phaseNodes
+from UncertaintyGuidedI2ILib.scene.results import Result
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One phase at one voxel; NaN for what the run has no map of.
+
+    Attributes:
+        phase: The first being 1.
+        image: Translated image, like sigma, alpha, low and high in its unit (HU).
+        sigma: Standard deviation.
+        alpha: Scale.
+        beta: Shape, without unit.
+        low: Lower end of the credible interval.
+        high: Upper end.
+        probability: That the true value lies above the threshold, or below it.
+    """
+
+    phase: int
+    image: float
+    sigma: float
+    alpha: float
+    beta: float
+    low: float
+    high: float
+    probability: float
+
+
+def readingsAt(result: Result, ras: Sequence[float], overlay: Overlay) -> list[Reading] | None:
+    """Read every phase at a point of the world.
+
+    Args:
+        result: Whose maps are read.
+        ras: World coordinates in mm; parent transforms of the result count.
+        overlay: Level of the interval, threshold and direction of the probability.
+
+    Returns:
+        One reading a phase, the first phase first, of the nearest voxel; None outside the volume.
+    """
+    voxel = voxelAt(next(iter(result.nodes.values())), ras)
+    if voxel is None:
+        return None
+    return [_reading(phase, nodes, voxel, overlay) for phase, nodes in phaseNodes(result).items()]
+
+
+def voxelAt(node: slicer.vtkMRMLScalarVolumeNode, ras: Sequence[float]) -> tuple[int, int, int] | None:
+    """Return the index (k, j, i) of the voxel nearest to a point of the world, None outside the volume.
+
+    The volume ends half a voxel beyond the centres of its outermost voxels.
+    """
+    # From the world, which is None; unlike a matrix this also goes through deformation fields.
+    worldToLocal = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node.GetParentTransformNode(), worldToLocal)
+    local = worldToLocal.TransformPoint(ras)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetRASToIJKMatrix(matrix)
+    ijk = matrix.MultiplyPoint([*local, 1.0])[:3]
+    extent = node.GetImageData().GetExtent()
+    index = [math.floor(value + 0.5) - low for value, low in zip(ijk, extent[::2], strict=True)]
+    inside = all(0 <= i < size for i, size in zip(index, node.GetImageData().GetDimensions(), strict=True))
+    return (index[2], index[1], index[0]) if inside else None
+
+
+def _reading(
+    phase: int, nodes: dict[str, slicer.vtkMRMLScalarVolumeNode], voxel: tuple[int, int, int], overlay: Overlay
+) -> Reading:
+    import numpy as np
+
+    from upgan.uncertainty import derived
+
+    def at(quantity: str) -> float:
+        node = nodes.get(quantity)
+        return float(slicer.util.arrayFromVolume(node)[voxel]) if node is not None else math.nan
+
+    image, alpha, beta = (np.array(at(quantity)) for quantity in ("image", "alpha", "beta"))
+    sigma = at("sigma") if "sigma" in nodes else float(derived.sigma(alpha, beta))
+    half = float(derived.interval_width(alpha, beta, overlay.level)) / 2
+    probability = derived.probability_above if overlay.above else derived.probability_below
+    return Reading(
+        phase,
+        float(image),
+        sigma,
+        float(alpha),
+        float(beta),
+        float(image) - half,
+        float(image) + half,
+        float(probability(image, alpha, beta, overlay.threshold)),
+    )

@@ -1,0 +1,127 @@
+"""The Inspect panel's tables: figures as radiologists read them, narrow enough for a panel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from UncertaintyGuidedI2ILib.inspection.overlays import Overlay
+from UncertaintyGuidedI2ILib.inspection.readout import Reading
+from UncertaintyGuidedI2ILib.inspection.statistics import RankedSlice, Statistics, columnTitles
+from UncertaintyGuidedI2ILib.scene.results import Result
+
+NOTHING = "–"
+
+
+def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overlay: Overlay) -> None:
+    """Show one column a phase, so that one sees from left to right how the cascade refines."""
+    unit = result.unit
+    table.columnCount = len(readings)
+    for column, reading in enumerate(readings):
+        shown = reading.phase == result.phase and len(readings) > 1
+        title = _("Phase {phase}").format(phase=reading.phase)
+        item = qt.QTableWidgetItem(f"● {title}" if shown else title)
+        item.setToolTip(_("This phase is shown in the views.") if shown else title)
+        table.setHorizontalHeaderItem(column, item)
+    level = f"{100 * overlay.level:g} %"
+    rows = [
+        (_withUnit(_("pseudo-CT") if unit == "HU" else _("image"), unit), [amount(r.image, unit) for r in readings]),
+        (_withUnit("σ", unit), [amount(r.sigma, unit) for r in readings]),
+        (_withUnit("α", unit), [amount(r.alpha, unit) for r in readings]),
+        ("β", [_number(r.beta, ".2f") for r in readings]),
+        (_withUnit(_("{level} interval").format(level=level), unit), [_interval(r, unit) for r in readings]),
+        (overlay.title(result), [_probability(r.probability) for r in readings]),
+    ]
+    table.rowCount = len(rows)
+    table.setVerticalHeaderLabels([title for title, _cells in rows])
+    for row, (_title, cells) in enumerate(rows):
+        for column, text in enumerate(cells):
+            table.setItem(row, column, _right(text))
+
+
+def fillStatistics(table: Any, rows: Sequence[Statistics], result: Result, level: float) -> None:
+    """Show one row a region; what a column is in full says its header's tooltip."""
+    unit = result.unit
+    titles = [_("Region"), _("Voxels"), "mL", _("Mean"), _("Median"), _("95th"), _("Width")]
+    _setColumns(table, titles, columnTitles(unit, level))
+    # The only long words: they take what the figures leave, in several lines if need be.
+    table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+    table.rowCount = len(rows)
+    for row, entry in enumerate(rows):
+        table.setItem(row, 0, qt.QTableWidgetItem(entry.region))
+        figures = (entry.mean, entry.median, entry.percentile95, entry.width)
+        cells = [str(entry.voxels), f"{entry.volume:.3g}" if entry.volume < 100 else f"{entry.volume:.0f}"]
+        for column, text in enumerate([*cells, *(amount(figure, unit) for figure in figures)], start=1):
+            table.setItem(row, column, _right(text))
+
+
+def fillSlices(table: Any, slices: Sequence[RankedSlice], unit: str, threshold: float) -> None:
+    """Show one row a slice, the most uncertain first."""
+    share = f"σ ≥ {threshold:g} {unit}".rstrip()
+    titles = [_("Slice"), _("Position"), _withUnit(_("Mean σ"), unit), share]
+    _setColumns(
+        table,
+        titles,
+        [
+            _("Number of the slice, from 1, as the voxels are stored"),
+            _("Where the slice lies in the patient"),
+            _("Mean sigma inside the body"),
+            _("Share of the body's voxels in the slice with a sigma at or above the lowest one of uncertain regions"),
+        ],
+    )
+    table.rowCount = len(slices)
+    for row, entry in enumerate(slices):
+        cells = (str(entry.number), entry.position, amount(entry.mean, unit), f"{entry.share:.0%}")
+        for column, text in enumerate(cells):
+            table.setItem(row, column, _right(text))
+
+
+def clearTable(table: Any) -> None:
+    """Empty a table whose figures are not true any more."""
+    table.rowCount = 0
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value in its unit without the unit: whole HU, four digits of an arbitrary intensity."""
+    return _number(value, ".0f" if unit == "HU" else ".4g")
+
+
+def _interval(reading: Reading, unit: str) -> str:
+    if math.isnan(reading.low):
+        return NOTHING
+    return _("{low} to {high}").format(low=amount(reading.low, unit), high=amount(reading.high, unit))
+
+
+def _probability(value: float) -> str:
+    if value < 0.001:
+        return "< 0.001"
+    if value > 0.999:
+        return "> 0.999"
+    return _number(value, ".3f")
+
+
+def _number(value: float, form: str) -> str:
+    # A true minus sign, which is not mistaken for a dash; and no minus before a zero.
+    return NOTHING if math.isnan(value) else format(value, "z" + form).replace("-", "−")
+
+
+def _withUnit(name: str, unit: str) -> str:
+    return f"{name} ({unit})" if unit else name
+
+
+def _right(text: str) -> Any:
+    item = qt.QTableWidgetItem(text)
+    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+    return item
+
+
+def _setColumns(table: Any, titles: Sequence[str], tips: Sequence[str]) -> None:
+    table.columnCount = len(titles)
+    for column, (title, tip) in enumerate(zip(titles, tips, strict=True)):
+        item = qt.QTableWidgetItem(title)
+        item.setToolTip(tip)
+        table.setHorizontalHeaderItem(column, item)

@@ -1,0 +1,55 @@
+"""What a run adds to the scene: all of its outputs, shown as they should be, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import slicer
+import vtk
+
+from UncertaintyGuidedI2ILib.scene import display
+from UncertaintyGuidedI2ILib.scene import nodes as scene
+from UncertaintyGuidedI2ILib.scene.nodes import OutputName
+
+
+class Output(NamedTuple):
+    """One volume of a run on its way into the scene.
+
+    Attributes:
+        what: Which of the run's outputs it is.
+        image: Its voxels on the input's grid.
+        maximum: Largest voxel.
+    """
+
+    what: OutputName
+    image: vtk.vtkImageData
+    maximum: float
+
+
+def addOutputs(
+    inputNode: slicer.vtkMRMLScalarVolumeNode,
+    outputs: Iterable[Output],
+    imageName: str,
+    hints: display.DisplayHints,
+    provenance: Mapping[str, Any],
+) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+    """Add a run's outputs beside its input; if any of it fails, nothing stays.
+
+    Args:
+        inputNode: The translated volume.
+        outputs: May be made one by one as they are asked for.
+        imageName: What people call the translated image, e.g. "pseudo-CT".
+        hints: How to show them.
+        provenance: What made them, the run's identifier ``run`` among it.
+
+    Returns:
+        New volume nodes by output name.
+    """
+    nodes = {}
+    with scene.allOrNothing(inputNode.GetScene()):
+        for output in outputs:
+            node = scene.addOutput(inputNode, output.what, output.image, imageName, provenance)
+            display.setUpDisplay(node, output.what.quantity, hints, output.maximum)
+            nodes[output.what.name] = node
+    return nodes

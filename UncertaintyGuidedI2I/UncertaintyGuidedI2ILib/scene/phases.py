@@ -1,0 +1,119 @@
+"""The phases of a cascade as sequences that one browser scrubs through together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import slicer
+import vtk
+
+from UncertaintyGuidedI2ILib.scene import nodes as mrml
+from UncertaintyGuidedI2ILib.scene.results import QUANTITY, RUN, Result
+
+Nodes = Mapping[str, slicer.vtkMRMLScalarVolumeNode]
+
+
+def collectPhases(nodes: Mapping[int, Nodes]) -> slicer.vtkMRMLSequenceBrowserNode:
+    """Put every quantity's phases into a sequence; the last phase's nodes stay in the scene and show any phase.
+
+    The earlier phases' nodes leave the scene: their voxels live on in the sequences, without a copy.
+
+    Args:
+        nodes: A run's volumes by phase (the first being 1) and quantity, all in one scene.
+
+    Returns:
+        The browser of all the sequences, with the last phase selected.
+    """
+    last = nodes[max(nodes)]
+    first = next(iter(last.values()))
+    inputNode = first.GetNodeReference(mrml.INPUT_REFERENCE)
+    scene = first.GetScene()
+    name = f"{inputNode.GetName() if inputNode else first.GetName()} phases"
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(name))
+    browser.SetAttribute(RUN, first.GetAttribute(RUN))
+    # In one go: a sequence that a browser has without proxy node is given a new one by Slicer at once.
+    with slicer.util.NodeModify(browser):
+        for quantity, node in last.items():
+            sequence = _sequence(quantity, {phase: nodes[phase][quantity] for phase in sorted(nodes)})
+            browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+            browser.AddProxyNode(node, sequence, False)
+            browser.SetOverwriteProxyName(sequence, False)
+            # Slicer shares the voxels of the chosen phase only where changes are kept; else it copies them at each
+            # step, which takes 80 ms a volume of eight million voxels.
+            browser.SetSaveChanges(sequence, True)
+        browser.SetSelectedItemNumber(len(nodes) - 1)
+        browser.SetIndexDisplayFormat("%.0f")
+        browser.SetPlaybackRateFps(1.0)
+        browser.SetPlaybackActive(False)
+    for phase, outputs in nodes.items():
+        if phase != max(nodes):
+            for node in outputs.values():
+                mrml.remove(node, scene)
+    return browser
+
+
+def browserOf(result: Result) -> slicer.vtkMRMLSequenceBrowserNode | None:
+    """Return the browser of a result's phases, where every phase was kept."""
+    scene = result.scene
+    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
+        browser = scene.GetNthNodeByClass(i, "vtkMRMLSequenceBrowserNode")
+        proxies = (browser.GetProxyNode(sequence) for sequence in _sequences(browser))
+        if browser.GetAttribute(RUN) == result.runID and any(node in result.nodes.values() for node in proxies):
+            return browser
+    return None
+
+
+def phaseNodes(result: Result) -> dict[int, dict[str, slicer.vtkMRMLScalarVolumeNode]]:
+    """Return every phase's volumes by phase and quantity.
+
+    They are the sequences' own data nodes (without transform and display), or the result's nodes where there is only
+    one phase.
+    """
+    browser = browserOf(result)
+    found: dict[int, dict[str, slicer.vtkMRMLScalarVolumeNode]] = {}
+    for sequence in _sequences(browser) if browser else ():
+        for i in range(sequence.GetNumberOfDataNodes()):
+            phase = int(sequence.GetNthIndexValue(i))
+            found.setdefault(phase, {})[sequence.GetAttribute(QUANTITY)] = sequence.GetNthDataNode(i)
+    return dict(sorted(found.items())) or {result.phase: dict(result.nodes)}
+
+
+def selectPhase(result: Result, phase: int) -> None:
+    """Let the result's nodes show another phase; nothing happens where it was not kept."""
+    browser = browserOf(result)
+    if browser is None or browser.GetMasterSequenceNode() is None:
+        return
+    item = browser.GetMasterSequenceNode().GetItemNumberFromIndexValue(str(phase))
+    if item >= 0:
+        browser.SetSelectedItemNumber(item)
+
+
+def _sequence(quantity: str, phases: Mapping[int, slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSequenceNode:
+    last = phases[max(phases)]
+    scene = last.GetScene()
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{last.GetName()} phases"))
+    sequence.SetIndexName("phase")
+    sequence.SetIndexUnit("")
+    sequence.SetAttribute(RUN, last.GetAttribute(RUN))
+    sequence.SetAttribute(QUANTITY, quantity)
+    # Adding a node copies its voxels, updating one need not: add an empty one first.
+    empty = slicer.vtkMRMLScalarVolumeNode()
+    for phase, node in phases.items():
+        sequence.SetDataNodeAtValue(empty, str(phase))
+        sequence.UpdateDataNodeAtValue(node, str(phase), True)
+    _keepVisible(last, phases.values())
+    return sequence
+
+
+def _keepVisible(shown: slicer.vtkMRMLScalarVolumeNode, phases: Iterable[slicer.vtkMRMLScalarVolumeNode]) -> None:
+    """Widen the upper threshold: voxels of another phase that are brighter than all of this one must not vanish."""
+    displays = [node.GetDisplayNode() for node in phases]
+    if all(display is not None and display.GetApplyThreshold() for display in displays):
+        highest = max(display.GetUpperThreshold() for display in displays)
+        shown.GetDisplayNode().SetThreshold(shown.GetDisplayNode().GetLowerThreshold(), highest)
+
+
+def _sequences(browser: slicer.vtkMRMLSequenceBrowserNode) -> list[slicer.vtkMRMLSequenceNode]:
+    collection = vtk.vtkCollection()
+    browser.GetSynchronizedSequenceNodes(collection, True)
+    return [collection.GetItemAsObject(i) for i in range(collection.GetNumberOfItems())]

@@ -1,0 +1,104 @@
+"""The results of translations in a scene, found by what their nodes say of themselves, never by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import slicer
+
+from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, attributeName
+
+# What a run puts into the scene; whatever is derived from it later carries other quantities.
+QUANTITIES = ("image", "alpha", "beta", "sigma")
+
+RUN = attributeName("run")
+QUANTITY = attributeName("quantity")
+PHASE = attributeName("phase")
+UNIT = attributeName("unit")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is in the scene of one translation.
+
+    Attributes:
+        runID: The same for all nodes of the run, and for no others.
+        nodes: By quantity ("image", "alpha", "beta", "sigma"), as far as they exist; of the phase that is shown.
+    """
+
+    runID: str
+    nodes: dict[str, slicer.vtkMRMLScalarVolumeNode]
+
+    @property
+    def inputNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The translated volume, where it is still in the scene."""
+        inputs = (node.GetNodeReference(INPUT_REFERENCE) for node in self.nodes.values())
+        return next((node for node in inputs if node is not None), None)
+
+    @property
+    def unit(self) -> str:
+        """Unit of image, alpha and sigma: "HU", or nothing for the input's arbitrary intensities."""
+        return next((node.GetAttribute(UNIT) or "" for quantity, node in self.nodes.items() if quantity != "beta"), "")
+
+    @property
+    def phase(self) -> int:
+        """The phase that the nodes show, the first being 1."""
+        return max(phaseOf(node) for node in self.nodes.values())
+
+    @property
+    def scene(self) -> slicer.vtkMRMLScene:
+        """Where the nodes live."""
+        return next(iter(self.nodes.values())).GetScene()
+
+
+def resultOf(node: slicer.vtkMRMLNode | None) -> Result | None:
+    """Return the result that a node belongs to; any node of the run will do, also one derived from it.
+
+    Returns:
+        None for a node that no run made, and where nothing of the run is left.
+    """
+    if node is None or node.GetScene() is None:
+        return None
+    runID = node.GetAttribute(RUN)
+    return _result(runID, node) if runID else None
+
+
+def results(scene: slicer.vtkMRMLScene) -> list[Result]:
+    """Return all results, the newest last."""
+    runs = dict.fromkeys(node.GetAttribute(RUN) for node in _volumes(scene) if node.GetAttribute(RUN))
+    first = {runID: next(nodesOfRun(scene, runID)) for runID in runs}
+    found = (_result(runID, node) for runID, node in first.items())
+    return [result for result in found if result is not None]
+
+
+def nodesOfRun(scene: slicer.vtkMRMLScene, runID: str) -> Iterator[slicer.vtkMRMLScalarVolumeNode]:
+    """Yield the volumes of a run, derived ones included, in the order in which they came into the scene."""
+    return (node for node in _volumes(scene) if node.GetAttribute(RUN) == runID)
+
+
+def phaseOf(node: slicer.vtkMRMLNode) -> int:
+    """Return the phase that a node says it comes from, the first being 1; 0 where it says nothing."""
+    text = node.GetAttribute(PHASE) or ""
+    return int(text) if text.isdigit() else 0
+
+
+def _result(runID: str, node: slicer.vtkMRMLNode) -> Result | None:
+    nodes: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}
+    ranks: dict[str, tuple[bool, bool, int]] = {}
+    for candidate in nodesOfRun(node.GetScene(), runID):
+        quantity = candidate.GetAttribute(QUANTITY)
+        if quantity not in QUANTITIES:
+            continue
+        # The same scene may have been loaded twice: then the node's own siblings share its input. A script may have
+        # left every phase in the scene: then the last one is the result.
+        sameInput = candidate.GetNodeReferenceID(INPUT_REFERENCE) == node.GetNodeReferenceID(INPUT_REFERENCE)
+        rank = (candidate is node, sameInput, phaseOf(candidate))
+        if quantity not in ranks or rank > ranks[quantity]:
+            nodes[quantity], ranks[quantity] = candidate, rank
+    return Result(runID, {quantity: nodes[quantity] for quantity in QUANTITIES if quantity in nodes}) if nodes else None
+
+
+def _volumes(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLScalarVolumeNode]:
+    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        yield scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode")

@@ -1,0 +1,200 @@
+"""What to expect of a run before it starts: where the image is not what the model knows, and what the run will cost."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from UncertaintyGuidedI2ILib.parameters import PLANES, TranslateChoices
+from UncertaintyGuidedI2ILib.scene.nodes import ijkToRAS, modality, refuseOtherThanScalarVolume
+from UncertaintyGuidedI2ILib.scene.placement import placementOf
+from UncertaintyGuidedI2ILib.work.run_state import duration
+
+if TYPE_CHECKING:
+    from upgan.bundles.library import InstalledModel
+    from upgan.images.orientation import Plane
+    from upgan.images.volume import Volume
+    from upgan.inference.estimate import Estimate
+
+Kind = Literal["cpu", "cuda"]
+
+# How long earlier runs took on this computer, by model, device and precision: "cpu 31000000000:2.1 8000000000:0.7" is
+# the kind of device, then multiply-adds and seconds of the newest runs.
+SETTINGS_KEY = "UncertaintyGuidedI2I/runs"
+# No model is called so.
+ANY_MODEL = "*"
+MOST_RUNS = 5
+
+
+def refusal(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Return why no model could translate this volume, or nothing; its voxels are not looked at."""
+    from upgan.errors import InputError
+
+    try:
+        _volume(node)
+    except InputError as error:
+        return f"{error.sentence} {error.remedy}"
+    return ""
+
+
+def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane: str) -> list[str]:
+    """Return sentences on why this model may do badly with this volume, in some 10 ms for any size.
+
+    Args:
+        model: One without a problem that a list can see; what its metadata say more may be wrong still, and is told.
+        node: A volume that is not refused; its voxels are looked at in place.
+        plane: Of ``PLANES``.
+    """
+    from upgan.bundles.domain import misfits
+    from upgan.bundles.metadata import checked_metadata
+    from upgan.errors import BundleError
+
+    try:
+        section = checked_metadata(model.metadata).upgan
+    except BundleError as error:
+        return [f"{error.sentence} {error.remedy}"]
+    found = misfits(section.task, section.domain, _volume(node), _plane(plane))
+    placement = placementOf(node)
+    return found if placement.is_certain else [placement.sentence, *found]
+
+
+def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """Return a volume on the node's own memory.
+
+    Raises:
+        InputError: What ``refuseOtherThanScalarVolume`` and ``upgan.images.volume.Volume`` refuse.
+    """
+    from upgan.images.volume import Volume
+
+    refuseOtherThanScalarVolume(node)
+    return Volume(slicer.util.arrayFromVolume(node), ijkToRAS(node), modality(node))
+
+
+class Expectation(NamedTuple):
+    """What a run will cost, and how that is known.
+
+    Attributes:
+        cost: In arithmetic, memory and time.
+        kind: Of the device that it will probably run on.
+        isLearned: Whether the time comes from runs of this model here, and not from a guess.
+        keys: Under which the run is to be remembered: with this model, and with any.
+    """
+
+    cost: Estimate
+    kind: Kind
+    isLearned: bool
+    keys: tuple[str, str]
+
+
+def estimate(
+    model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, choices: TranslateChoices, outputs: int
+) -> Expectation | None:
+    """Return what a run will cost, or nothing where model or volume cannot be used.
+
+    The time is that of the earlier run whose size is nearest, in proportion: the same image again takes as long as it
+    took. Where this model has not run yet, others' runs on the device give a rough idea.
+
+    Args:
+        model: What to translate with.
+        node: What to translate.
+        choices: How.
+        outputs: How many volumes of each phase.
+    """
+    from upgan.bundles.metadata import checked_metadata
+    from upgan.errors import UpganError
+    from upgan.inference.estimate import estimate as estimated
+    from upgan.inference.estimate import rate_of
+
+    keys = tuple(f"{SETTINGS_KEY}/{name}/{choices.device}/{choices.precision}" for name in (model.name, ANY_MODEL))
+    kinds, runs = zip(*(_remembered(key) for key in keys), strict=True)
+    kind = next(filter(None, kinds), _kind(choices.device))
+    try:
+        refuseOtherThanScalarVolume(node)
+        # Numbers of a stranger's: a billion phases would be counted for ever.
+        section = checked_metadata(model.metadata).upgan
+        cost = estimated(
+            section.model_dump(),
+            slicer.util.arrayFromVolume(node).shape,
+            ijkToRAS(node),
+            plane=_plane(choices.plane),
+            phases="all" if choices.allPhases else "last",
+            outputs=outputs,
+            device=kind,
+            # Where the engine may choose, the larger of the two.
+            precision="float32" if choices.precision == "auto" else choices.precision,
+        )
+    except UpganError:
+        # The warnings and the run itself say why.
+        return None
+    known = runs[0] or runs[1]
+    if known:
+        nearest = min(known, key=lambda run: abs(math.log(run.multiplyAdds / cost.multiply_adds)))
+        cost = cost._replace(seconds=cost.multiply_adds / rate_of(nearest.multiplyAdds, nearest.seconds))
+    return Expectation(cost, kind, bool(runs[0]), cast("tuple[str, str]", keys))
+
+
+def estimateText(expected: Expectation) -> str:
+    """Return one line on time and memory: "About 12 s and 1.3 GB of memory."."""
+    cost = expected.cost
+    memory = _memory(cost.host_bytes)
+    if expected.kind == "cuda":
+        memory = _("{host}, and {card} on the graphics card").format(host=memory, card=_memory(cost.device_bytes))
+    if cost.seconds is None:
+        return _("About {memory} of memory; the first run on this device will tell how long it takes.").format(
+            memory=memory
+        )
+    isLearned = expected.isLearned
+    text = _("About {time} and {memory} of memory.") if isLearned else _("Roughly {time} and {memory} of memory.")
+    return text.format(time=duration(max(cost.seconds, 1)), memory=memory)
+
+
+def remember(expected: Expectation, device: str, seconds: float) -> None:
+    """Remember how long a run took, for the next estimate.
+
+    Args:
+        expected: What was expected of it.
+        device: On which it ran, e.g. "cuda:0".
+        seconds: What the network took.
+    """
+    new = _PastRun(expected.cost.multiply_adds, max(seconds, 1e-3))
+    for key in expected.keys:
+        kind, runs = _remembered(key)
+        # Another device, e.g. the CPU where the card was too small, tells nothing of this one; a new run of about the
+        # same size takes the place of an old one.
+        others = [run for run in runs if kind == _kind(device) and not 0.8 < run.multiplyAdds / new.multiplyAdds < 1.25]
+        past = [f"{run.multiplyAdds}:{run.seconds:.4g}" for run in [new, *others][:MOST_RUNS]]
+        qt.QSettings().setValue(key, " ".join([_kind(device), *past]))
+
+
+class _PastRun(NamedTuple):
+    """A run that is over: its arithmetic, and the seconds it took."""
+
+    multiplyAdds: int
+    seconds: float
+
+
+def _remembered(key: str) -> tuple[Kind | None, list[_PastRun]]:
+    """Return the kind of device that runs led to, and the runs, the newest first; nothing where none is known."""
+    kind, *runs = str(qt.QSettings().value(key, "") or "").split() or [""]
+    try:
+        found = [_PastRun(int(multiplyAdds), float(s)) for multiplyAdds, s in (run.split(":") for run in runs)]
+    except ValueError:
+        return None, []
+    usable = [run for run in found if run.multiplyAdds > 0 and run.seconds > 0]
+    return (_kind(kind), usable) if usable else (None, [])
+
+
+def _kind(device: str) -> Kind:
+    return "cuda" if device.startswith("cuda") else "cpu"
+
+
+def _plane(choice: str) -> Plane | None:
+    return None if choice == PLANES[0] else cast("Plane", choice)
+
+
+def _memory(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

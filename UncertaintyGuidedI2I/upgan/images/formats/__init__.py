@@ -1,0 +1,1 @@
+"""NIfTI, NRRD and MetaImage, one file each: their headers, read strictly."""

@@ -1,0 +1,35 @@
+"""What a CT's values are in HU: the one definition for targets to train on and references to compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+AIR_HU = -1000.0
+
+# What 12 bits hold, as CTs have been stored since the first scanners. Below there is no tissue: scanners and programs
+# mark with -2000, -3024 or -32768 what lies outside the round field of view. Above there is metal alone, whose value
+# says how the scanner clips, and which no other modality shows; tooth enamel has some 2500 HU.
+LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
+
+
+def hounsfield(voxels: np.ndarray) -> np.ndarray:
+    """Return a CT's values as they are to be learned and compared with: padding is air, metal ends at 3071 HU.
+
+    Before an image is resampled: or values between padding and air would appear, also where there was none.
+
+    Args:
+        voxels: HU as read, any shape; NaN and infinity stay what they are.
+
+    Returns:
+        float32, new where anything had to be changed. What lies below -1024 HU is -1000 HU.
+    """
+    voxels = voxels.astype(np.float32, copy=False)
+    padding, metal = (beyond & np.isfinite(voxels) for beyond in (voxels < LOWEST_HU, voxels > HIGHEST_HU))
+    if padding.any() or metal.any():
+        voxels = voxels.copy()
+        voxels[padding], voxels[metal] = AIR_HU, HIGHEST_HU
+    return voxels
+
+
+# HU range over which PSNR and SSIM are computed (SynthRAD 2023).
+HU_RANGE = (-1024.0, 3000.0)

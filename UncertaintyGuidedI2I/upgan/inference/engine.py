@@ -1,0 +1,319 @@
+"""The engine: a bundle and a device make translations, slice batch by slice batch."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import upgan
+from upgan.bundles.bundle import Bundle
+from upgan.bundles.domain import misfits
+from upgan.errors import DeviceError, InputError, ResultError
+from upgan.images.orientation import Plane, Reorientation
+from upgan.images.volume import Volume, count_nonfinite
+from upgan.inference.devices import choose_device, choose_precision
+from upgan.inference.memory import refuse_beyond_memory
+from upgan.inference.translation import PhaseMaps, Translation, is_sound
+from upgan.networks.folding import fold_batch_norm
+from upgan.networks.in_plane import MULTIPLE, inner_size, resize
+from upgan.tasks import Intensities
+from upgan.uncertainty.distribution import GeneralizedNormal
+
+# Pixels a batch holds by default: a few slices fill two cores' caches, a GPU wants many more.
+_BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
+
+
+class Progress(NamedTuple):
+    """How far a translation is: slices are finished batch by batch, each batch going through all phases."""
+
+    phase: int
+    phases: int
+    slice: int
+    slices: int
+    elapsed_s: float
+    fraction: float
+
+    @property
+    def remaining_s(self) -> float:
+        """Estimated seconds left; infinite before the first batch."""
+        return self.elapsed_s * (1 / self.fraction - 1) if self.fraction else float("inf")
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class InferenceEngine:
+    """Translates volumes with one model on one device; keep it, its start costs more than a translation.
+
+    Args:
+        bundle: The model.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``float32`` or ``bfloat16``; heads, σ and guidance are float32 always.
+        batch: Slices at a time; chosen for the device where None. Halved by itself when memory runs out.
+
+    Raises:
+        BundleError: The weights do not load.
+        DeviceError: The device or precision is not there.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto", batch: int | None = None) -> None:
+        self.bundle = bundle
+        self.device, self._device_warning = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.batch = batch
+        network = fold_batch_norm(bundle.load_cascade())
+        try:
+            self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            raise _explained(error, f"The networks do not fit into the memory of {self.device}.") from error
+
+    def translate(
+        self,
+        volume: Volume,
+        *,
+        plane: Plane | None = None,
+        phases: Literal["last", "all"] = "last",
+        progress: ProgressCallback | None = None,
+        replace_nonfinite: float | None = None,
+        source: str = "",
+    ) -> Translation:
+        """Translate a volume; the maps lie on exactly its grid.
+
+        Args:
+            volume: The input, any orientation and spacing.
+            plane: Of the slices; the model's own where None.
+            phases: Whether to keep the maps of the last phase or of all.
+            progress: Called after each batch and phase; may raise ``Cancelled``.
+            replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.
+            source: What names the input in the provenance, e.g. its file's name. Its content is there as a hash.
+
+        Raises:
+            InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``absurd_field_of_view`` or
+                ``absurd_matrix``.
+            DeviceError: ``out_of_memory`` when the maps, or even one slice, do not fit.
+            ResultError: ``not_finite_output`` when image, α, β or σ is no number somewhere.
+        """
+        started = time.monotonic()
+        metadata = self.bundle.metadata.upgan
+        refuse_beyond_memory(volume.voxels.shape, metadata.architecture.phases if phases == "all" else 1)
+        content = content_hash(volume)
+        volume = _finite(volume, replace_nonfinite)
+        plane = plane or metadata.plane
+        task = metadata.task
+        intensities = task.calibrate(volume)
+        work = _SliceWork(self, volume, plane, intensities, keep_all=phases == "all")
+        maps = work.run(progress, started)
+        provenance = {
+            "engine": "upgan",
+            "engine_version": upgan.__version__,
+            "bundle": self.bundle.metadata.name,
+            "bundle_version": self.bundle.metadata.version,
+            "bundle_sha256": self.bundle.sha256,
+            "task": task.name,
+            "phases": metadata.architecture.phases,
+            "plane": plane,
+            "precision": str(self.precision).removeprefix("torch."),
+            "device": str(self.device),
+            "source": source,
+            "input_sha256": content,
+            "placement": volume.placement.certainty,
+            "input_reference": intensities.reference,
+            "calibration": metadata.calibration.scale[-1] if metadata.calibration else None,
+            "replaced_nonfinite": replace_nonfinite,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - started, 3),
+            "warnings": self.warnings(volume, plane),
+        }
+        if not volume.placement.is_certain:
+            provenance["placement_note"] = volume.placement.sentence
+        return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance, volume.placement)
+
+    def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
+        """Sentences on what is odd: the device, the place of the volume and its looks (``bundles.domain``)."""
+        model = self.bundle.metadata.upgan
+        found = misfits(model.task, model.domain, volume, plane)
+        return [sentence for sentence in (self._device_warning, volume.placement.sentence, *found) if sentence]
+
+
+class _SliceWork:
+    """One translation under way: slices of the reoriented volume in, maps of the original layout filled."""
+
+    def __init__(
+        self, engine: InferenceEngine, volume: Volume, plane: Plane, intensities: Intensities, keep_all: bool
+    ) -> None:
+        self.engine = engine
+        self.intensities = intensities
+        reorientation = Reorientation.of(volume.ijk_to_ras, plane)
+        self.slices = reorientation.apply(volume.voxels)
+        # First: what the slices become may be refused, and that before anything is allocated.
+        self.grid = _InPlaneGrid.of(self.slices.shape[1:], reorientation.in_plane_spacing, engine)
+        self.phase_count = engine.bundle.metadata.upgan.architecture.phases
+        kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
+        shape = volume.voxels.shape
+        try:
+            self.maps = {phase: PhaseMaps(*(np.empty(shape, dtype=np.float32) for _ in range(3))) for phase in kept}
+        except MemoryError as error:
+            raise InputError(
+                "too_large",
+                f"The maps of {shape[2]}×{shape[1]}×{shape[0]} voxels do not fit into this computer's memory.",
+                "Keep the last phase only, crop the image, or use a computer with more memory.",
+            ) from error
+        self.views = {
+            phase: tuple(reorientation.apply(array) for array in (maps.image, maps.alpha, maps.beta))
+            for phase, maps in self.maps.items()
+        }
+
+    def run(self, progress: ProgressCallback | None, started: float) -> dict[int, PhaseMaps]:
+        """Go through all slices, with half the batch again whenever memory runs out."""
+        count = len(self.slices)
+        batch = min(self.engine.batch or self.grid.default_batch(self.engine.device), count)
+        first = 0
+        while first < count:
+            last = min(first + batch, count)
+            try:
+                for phase in self._translate(first, last):
+                    if progress is not None:
+                        fraction = (first + (last - first) * phase / self.phase_count) / count
+                        elapsed = time.monotonic() - started
+                        progress(Progress(phase, self.phase_count, last, count, elapsed, fraction))
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if batch == 1 or not _is_out_of_memory(error):
+                    size = f"{self.grid.inside[0]}×{self.grid.inside[1]}"
+                    sentence = f"One slice of {size} pixels does not fit into the memory of {self.engine.device}."
+                    raise _explained(error, sentence) from error
+                batch //= 2
+            else:
+                first = last
+                continue
+            # Outside the handler, whose traceback would keep the batch's tensors alive.
+            if self.engine.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return self.maps
+
+    def _translate(self, first: int, last: int) -> Iterator[int]:
+        """Translate one batch of slices and yield the number of each finished phase.
+
+        Both modes are entered anew for each phase: held across a ``yield`` they would reach the caller, and leaving
+        inference mode there (as its decorator does) silently ends autocast, so that later phases ran in float32.
+        """
+        device, precision = self.engine.device, self.engine.precision
+        normalised = self.intensities.normalise(self.slices[first:last])
+        a = self.grid.enter(torch.from_numpy(np.ascontiguousarray(normalised))[:, None].to(device))
+        predictions = self.engine.network.phases(a)
+        for phase in range(1, self.phase_count + 1):
+            with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                prediction = next(predictions)
+                if phase in self.views:
+                    self._keep(phase, first, last, prediction)
+            yield phase
+
+    def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal) -> None:
+        stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
+        image, alpha, beta = self.grid.leave(stacked).cpu().numpy().swapaxes(0, 1)
+        calibration = self.engine.bundle.metadata.upgan.calibration
+        if calibration is not None:
+            # On the way out only: a later phase is guided by σ over its mean, in which the factor cancels.
+            alpha = alpha * np.float32(calibration.scale[phase - 1])
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            converted = (self.intensities.denormalise(image), self.intensities.denormalise_scale(alpha), beta)
+        if not is_sound(*converted):
+            raise _not_finite(phase, self.engine)
+        for view, values in zip(self.views[phase], converted, strict=True):
+            view[first:last] = values
+
+
+class _InPlaneGrid(NamedTuple):
+    """How slices get to the model's pixel size and back.
+
+    Attributes:
+        outside: Rows and columns of the input's slices.
+        inside: Rows and columns at the model's spacing.
+        padding: Pixels added left, right, above and below for the network.
+    """
+
+    outside: tuple[int, int]
+    inside: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], spacing: tuple[float, float], engine: InferenceEngine) -> _InPlaneGrid:
+        inside = inner_size(shape, spacing, engine.bundle.metadata.upgan.spacing_mm)
+        rows, columns = (-size % MULTIPLE for size in inside)
+        padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        return cls((shape[0], shape[1]), inside, padding)
+
+    def default_batch(self, device: torch.device) -> int:
+        return max(1, _BATCH_PIXELS[device.type] // (self.inside[0] * self.inside[1]))
+
+    def enter(self, slices: Tensor) -> Tensor:
+        """[N, 1, J, I] → [N, 1, H, W] at the model's spacing, padded with zeros."""
+        padded = F.pad(resize(slices, self.inside), self.padding)
+        return padded.contiguous(memory_format=torch.channels_last)
+
+    def leave(self, maps: Tensor) -> Tensor:
+        """[N, C, H, W] → [N, C, J, I], the inverse."""
+        left, _, top, _ = self.padding
+        rows, columns = self.inside
+        return resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
+
+
+def content_hash(volume: Volume) -> str:
+    """Return the SHA-256 of an image and its place, whatever file it came from.
+
+    Hashed are the shape K, J, I as three 64-bit integers, the 4x4 affine from (i, j, k) to RAS in mm as 64-bit floats
+    row by row, and the voxels as 32-bit floats [K, J, I]; all of them little-endian.
+    """
+    digest = hashlib.sha256(np.asarray(volume.voxels.shape, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(volume.ijk_to_ras, "<f8").tobytes())
+    for part in volume.voxels:
+        digest.update(np.ascontiguousarray(part, "<f4").data)
+    return digest.hexdigest()
+
+
+def _finite(volume: Volume, replacement: float | None) -> Volume:
+    not_a_number, infinite = count_nonfinite(volume.voxels)
+    if not not_a_number + infinite:
+        return volume
+    if replacement is None:
+        raise InputError(
+            "not_finite",
+            f"The image holds {not_a_number} NaN and {infinite} infinite voxels.",
+            "Repair it, or have them replaced by a number such as 0 (on the command line: --replace-nonfinite).",
+        )
+    voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
+    return replace(volume, voxels=voxels)
+
+
+def _not_finite(phase: int, engine: InferenceEngine) -> ResultError:
+    """What is said of maps with NaN, infinities, or a σ that is no number."""
+    remedy = "Check the image for voxels far brighter than all others, or use another model."
+    if engine.precision != torch.float32:
+        remedy = f"Choose the precision float32. {remedy}"
+    name = engine.bundle.metadata.name
+    sentence = f"What phase {phase} of the model '{name}' made of this image is not a number everywhere."
+    return ResultError("not_finite_output", sentence, remedy)
+
+
+# What CUDA, cuBLAS, cuDNN and the host's allocators say besides torch.OutOfMemoryError.
+_NO_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in _NO_MEMORY)
+
+
+def _explained(error: Exception, sentence: str) -> Exception:
+    """Say a lack of memory in words; hand on anything else as it is, for it is a defect."""
+    if not _is_out_of_memory(error):
+        return error
+    return DeviceError("out_of_memory", sentence, "Use the CPU, or close other programs on that device.")

@@ -1,0 +1,1 @@
+"""Long numerics in slices of time, so that a viewer can live meanwhile."""

@@ -1,0 +1,1 @@
+"""The stages: losses, steps, validation, and going on after a fault."""

@@ -1,0 +1,175 @@
+"""How good the networks are while they train: figures on the validation subjects, and one of them to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from upgan.errors import InputError, OutputError
+from upgan.evaluation.metrics import image_error
+from upgan.files import replace, write_json
+from upgan.inference.translation import PhaseMaps, Translation
+from upgan.networks.in_plane import MULTIPLE, resize
+from upgan.tasks import Intensities, Task
+from upgan.uncertainty.coverage import coverage
+from upgan.uncertainty.distribution import GeneralizedNormal
+
+if TYPE_CHECKING:
+    from upgan.training.slices.cache import SliceCache
+    from upgan.training.slices.references import Reference
+
+# All phases so far, from inputs [N, 1, H, W] in network units on the device.
+Predict = Callable[[Tensor], list[GeneralizedNormal]]
+
+PREVIEW = "preview"
+
+# Slices at a time.
+_BATCH = 16
+
+_LEVELS = (0.5, 0.9)
+
+# Voxels of a subject that the coverage is counted on, evenly strided: its standard error is then 0.1 % at most.
+_SAMPLE = 200_000
+
+
+def validate(
+    predict: Predict, cache: SliceCache, subjects: Sequence[str], task: Task, device: torch.device
+) -> dict[int, dict[str, float]]:
+    """Compare each phase with the target as ``upgan.evaluation.report.evaluate`` will: on the input's grid.
+
+    Maps are resized as the engine resizes them, and figures are taken in the mask and over the range of
+    ``upgan.images.scope.scope_of``. What still differs is that inputs come in half precision from the cache.
+    Coverage is counted on at most 200 000 voxels a subject.
+
+    Args:
+        predict: The networks, in eval mode.
+        cache: Holds the subjects' slices and, of these subjects, the references.
+        subjects: To validate on; one at a time is in memory.
+        task: The translation.
+        device: Where ``predict`` wants its input.
+
+    Returns:
+        Means over the subjects for each phase, the first being 1: ``mae``, ``psnr``, ``ssim_3d``, ``coverage_50%``
+        and ``coverage_90%``.
+
+    Raises:
+        InputError: ``no_body``.
+    """
+    rows: dict[int, list[dict[str, float]]] = {}
+    for subject in subjects:
+        slices = cache.load(subject)
+        intensities = Intensities(task, cache.subjects[subject].reference)
+        truth = cache.load_reference(subject)
+        if not truth.mask.any():
+            raise InputError("no_body", f"The target of {subject} shows no body.", "Leave this subject out.")
+        for phase, maps in _predicted(predict, slices.a, intensities, device, truth.target.shape[1:]).items():
+            rows.setdefault(phase, []).append(_figures(maps, truth))
+    return {
+        phase: {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+        for phase, found in rows.items()
+    }
+
+
+def preview(
+    predict: Predict,
+    cache: SliceCache,
+    subject: str,
+    task: Task,
+    device: torch.device,
+    folder: Path,
+    stage: int,
+    epoch: int,
+) -> None:
+    """Write what the last phase makes of a subject into the run's ``preview`` folder, ``preview.json`` last.
+
+    ``input.npy`` (network units), ``target.npy``, ``image.npy`` and ``sigma.npy`` (output units) are float32
+    [K, J, I] on the cached grid.
+
+    Raises:
+        OutputError: ``not_writable``.
+    """
+    slices, cached = cache.load(subject), cache.subjects[subject]
+    intensities = Intensities(task, cached.reference)
+    phases = _predicted(predict, slices.a, intensities, device)
+    last = phases[max(phases)]
+    target = intensities.denormalise(slices.b.astype(np.float32))
+    arrays = {"input": slices.a, "target": target, "image": last.image, "sigma": last.sigma}
+    for name, array in arrays.items():
+        _save(folder / PREVIEW / f"{name}.npy", array.astype(np.float32, copy=False))
+    about = {
+        "subject": subject,
+        "ijk_to_ras": np.asarray(cached.ijk_to_ras).tolist(),
+        "stage": stage,
+        "epoch": epoch,
+        "phase": max(phases),
+        "unit": task.unit,
+        "display": Translation(phases, cached.ijk_to_ras, task, cached.reference, {}).display.model_dump(),
+    }
+    write_json(folder / PREVIEW / "preview.json", about)
+
+
+def _figures(maps: PhaseMaps, truth: Reference) -> dict[str, float]:
+    figures = image_error(maps.image, truth.target, truth.mask, truth.data_range)._asdict()
+    sample = np.flatnonzero(truth.mask)
+    sample = sample[:: -(-sample.size // _SAMPLE)]
+    image, alpha, beta, target = (array.ravel()[sample] for array in (maps.image, maps.alpha, maps.beta, truth.target))
+    held = coverage(image, alpha, beta, target, _LEVELS)
+    return {**figures, **{f"coverage_{level:.0%}": share for level, share in held.items()}}
+
+
+@torch.no_grad()
+def _predicted(
+    predict: Predict,
+    a: np.ndarray,
+    intensities: Intensities,
+    device: torch.device,
+    size: tuple[int, ...] | None = None,
+) -> dict[int, PhaseMaps]:
+    """Return the maps of each phase, the first being 1, in output units, resized as the engine does.
+
+    Args:
+        predict: The networks.
+        a: Input, [N, H, W].
+        intensities: Of the subject.
+        device: Where ``predict`` wants its input.
+        size: Rows and columns of the maps; those of ``a`` where None.
+    """
+    # As the engine pads, not to the cache's canvas: the guidance divides σ by its mean over the padded slice.
+    rows, columns = a.shape[1:]
+    top, left = -rows % MULTIPLE // 2, -columns % MULTIPLE // 2
+    padding = (left, -columns % MULTIPLE - left, top, -rows % MULTIPLE - top)
+    high, wide = size or (rows, columns)
+    found: dict[int, PhaseMaps] = {}
+    for first in range(0, len(a), _BATCH):
+        batch = F.pad(torch.from_numpy(a[first : first + _BATCH].astype(np.float32))[:, None], padding).to(device)
+        predictions = predict(batch.contiguous(memory_format=torch.channels_last))
+        for phase, prediction in enumerate(predictions, start=1):
+            maps = found.setdefault(phase, PhaseMaps(*(np.empty((len(a), high, wide), np.float32) for _ in range(3))))
+            values = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
+            inside = resize(values[:, :, top : top + rows, left : left + columns], (high, wide)).cpu().numpy()
+            image, alpha, beta = inside.swapaxes(0, 1)
+            maps.image[first : first + _BATCH] = intensities.denormalise(image)
+            maps.alpha[first : first + _BATCH] = intensities.denormalise_scale(alpha)
+            maps.beta[first : first + _BATCH] = beta
+    return found
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Put an array in place of what a file held: a reader finds the old one or the new one."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.save(file, array)
+        replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            "not_writable", f"{path} cannot be written: {error.strerror}.", "Free some space or choose another folder."
+        ) from error

@@ -1,0 +1,81 @@
+"""A model's corrections of its uncertainty, measured through the engine on patients it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from upgan.errors import InputError
+from upgan.evaluation.on_pairs import translate_pairs
+from upgan.inference.engine import InferenceEngine
+from upgan.uncertainty.calibration import FACTORS, Calibration
+from upgan.uncertainty.coverage import central_probability
+from upgan.uncertainty.recalibration import conformal_table, levels_needed, scale_factor, statement
+
+if TYPE_CHECKING:
+    from upgan.pairs.preparation import Pair
+
+# Voxels a scale is fitted to: of one patient, and of all. Their factor varies by about 0.1 % with the draw.
+_MOST_OF_A_PATIENT = 200_000
+_MOST = 4_000_000
+
+
+def calibrate(
+    engine: InferenceEngine,
+    pairs: Iterable[Pair],
+    total: int,
+    *,
+    chosen: bool,
+    progress: Callable[[float, float], None] | None = None,
+) -> Calibration:
+    """Fit each phase's scale and the last phase's conformal table inside the body (foreground).
+
+    Images are looked at one at a time. The scale is fitted to a random sample of each patient's voxels, drawn with a
+    fixed seed and of the same size for all: at most 200 000, and 4 million over all patients. The table uses all.
+
+    Args:
+        engine: The model as trained, not calibrated yet.
+        pairs: One scan of each validation patient.
+        total: How many patients.
+        chosen: Whether these patients also decided which weights were kept.
+        progress: Called with (patients done, total); what it raises ends the work.
+
+    Raises:
+        InputError: As ``translate_pairs`` and ``scale_factor``, or ``absurd_calibration``: no model may have such a
+            factor.
+    """
+    phases = engine.bundle.metadata.upgan.architecture.phases
+    most = min(_MOST_OF_A_PATIENT, _MOST // total)
+    samples: dict[int, list[np.ndarray]] = {phase: [] for phase in range(1, phases + 1)}
+    needed: list[list[float]] = []
+    for number, (_subject, phase_maps, reference, scope) in enumerate(translate_pairs(engine, pairs, total, progress)):
+        truth = reference[scope.mask]
+        drawn = np.random.default_rng(number).permutation(truth.size)[:most]
+        for phase, maps in phase_maps.items():
+            image, alpha, beta = (array[scope.mask] for array in (maps.image, maps.alpha, maps.beta))
+            samples[phase].append(np.stack([(truth - image)[drawn], alpha[drawn], beta[drawn]]).astype(np.float32))
+            if phase == phases:
+                needed.append(levels_needed(central_probability(image, alpha, beta, truth)))
+    voxels = min(sample.shape[1] for sample in samples[1])
+    return Calibration(
+        patients=len(needed),
+        voxels=voxels,
+        scale=tuple(
+            _believable(scale_factor(*np.concatenate([sample[:, :voxels] for sample in samples[phase]], axis=1)))
+            for phase in range(1, phases + 1)
+        ),
+        conformal=conformal_table(np.array(needed)),
+        note=statement(len(needed), chosen),
+    )
+
+
+def _believable(factor: float) -> float:
+    if not FACTORS[0] <= factor <= FACTORS[1]:
+        raise InputError(
+            "absurd_calibration",
+            f"The model's uncertainty would have to be multiplied by {factor:.3g} to fit its errors.",
+            "Check that images and references belong together and are in the same unit; train the model longer.",
+        )
+    return factor

@@ -1,0 +1,263 @@
+"""The text of a model card, written from what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from upgan.bundles.domain import Domain
+from upgan.evaluation.metrics import SSIM_3D
+from upgan.networks.published import PublishedArchitecture
+from upgan.tasks import Task
+from upgan.training.loop.losses import EPSILON, MEANINGFUL_SIGMA
+from upgan.training.model.card_text import (
+    bullets,
+    enumerated,
+    figures_table,
+    rounded_up,
+    settings,
+    table,
+    unit_in_words,
+    wrap,
+)
+from upgan.training.model.trained_run import TrainedRun
+from upgan.uncertainty.calibration import Calibration
+
+_LOSSES = {
+    "generalized_gaussian": "Eq. 1",
+    "published_product": (
+        "the published code's product in place of Eq. 1 (β comes out near 0.68 and σ too large, whatever the data)"
+    ),
+}
+_DEGRADATIONS = {
+    "none": "",
+    "central_lines": " The inputs were made from the targets: the central 8 % of the phase-encoding lines were kept.",
+    "motion": " The inputs were made from the targets by simulated motion.",
+}
+
+# The standard deviation of fewer is itself uncertain by more than a quarter.
+_FEW_PATIENTS = 10
+
+
+def model_card(
+    run: TrainedRun, name: str, version: str, figures: dict[str, Any], calibration: Calibration, domain: Domain
+) -> str:
+    """Render docs/README.md of a bundle.
+
+    Args:
+        run: What the model was made of; no name of a subject and no path of it gets onto the card.
+        name: Of the model.
+        version: Of the model.
+        figures: As in metadata.json: ``test``, ``training`` and, with a base model, ``compared_with``.
+        calibration: What the uncertainty was corrected by.
+        domain: What the training inputs were like.
+    """
+    sections = {
+        "Data": _data(run, figures["training"], domain),
+        "Model": _model(run, figures["training"]),
+        "Measured": _measured(run, figures),
+        "Uncertainty": _uncertainty(figures["test"], calibration),
+    }
+    if "compared_with" in figures:
+        sections["Compared with the model it started from"] = _compared(run, figures["compared_with"])
+    sections["Limits"] = _limits(run, figures)
+    sections["Settings"] = settings(run.config)
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return f"""# {name} {version}
+
+{run.task.title} with the uncertainty of every voxel: α (scale), β (shape) and σ.
+
+**For demonstration and software tests. Not for patients.**
+
+{body}
+"""
+
+
+def _data(run: TrainedRun, training: dict[str, Any], domain: Domain) -> str:
+    subjects, patients = training["subjects"], training["patients"]
+    left_out = len(run.content.get("left_out", []))
+    counts = (
+        f"{training['data']}{_DEGRADATIONS[run.data.degradation]} {_counted(subjects['train'], 'subject')} to train "
+        f"on, {subjects['validation']} to watch, {subjects['test']} held out for the figures below; split by patient, "
+        "never by slice."
+    )
+    if subjects != patients:
+        counts += (
+            f" Some are several sessions of one patient: these are {patients['train']}, {patients['validation']} and "
+            f"{patients['test']} patients."
+        )
+    if left_out:
+        counts += f" Left out: {_counted(left_out, 'further subject')}."
+    seen = (
+        f"The training inputs are {run.task.input_modality} images in {domain.describe()}. The software warns of an "
+        "image that lies clearly outside."
+    )
+    fingerprint = f"Fingerprint of the slices trained on and watched: `{training['fingerprint']}`."
+    return "\n\n".join([wrap(counts), wrap(seen), wrap(fingerprint)])
+
+
+def _model(run: TrainedRun, training: dict[str, Any]) -> str:
+    architecture, loss, schedule = run.cascade.architecture, run.config.loss, run.config.schedule
+    parameters = sum(parameter.numel() for parameter in run.cascade.parameters()) / 1e6
+    network = f"UP-GAN with {_phases(architecture.phases)} and {parameters:.2f} million parameters"
+    if isinstance(architecture, PublishedArchitecture):
+        network += (
+            f", the networks and wiring of the authors' code ({enumerated(architecture.chains)} U-Nets in the phases, "
+            f"width {architecture.width}; a later phase sees b̂, 1/α, β and the input, there is no σ guidance)."
+        )
+    else:
+        guidance = (
+            "σ guidance on (Eq. 3 and 4)"
+            if architecture.attention
+            else "σ guidance off, which is the paper's ablation: a later phase sees the image of the one before and "
+            "the input"
+        )
+        network += (
+            f" (width {architecture.width}, deepest levels {architecture.deepest}×{architecture.width}; the paper has "
+            f"64 and 8×64), {guidance}. Each later phase corrects the image of the one before."
+        )
+    if run.base is not None:
+        network += f" It went on from {run.base.metadata.name} {run.base.metadata.version}."
+    origin = (
+        f"Trained for {training['hours']:g} hours ({training['steps']} steps of {schedule.batch} slices) on "
+        f"{training['machine']}. {_stages(run)} {_checkpoint(training['checkpoint'])} Adam, cosine annealing from "
+        f"{schedule.learning_rate:g} (initialisation) and {schedule.joint_learning_rate:g} (end to end), seed "
+        f"{run.config.seed}. Loss: {loss.likelihood:g}·L (weight {loss.outside_body:g} outside the body) + "
+        f"{loss.l1:g}·L1{' (mean over the slice)' if loss.normalisation == 'slice' else ''} + "
+        f"{loss.adversarial:g}·adversarial, where L is {_LOSSES[loss.form]}."
+    )
+    return f"{wrap(network)}\n\n{wrap(origin)}"
+
+
+def _stages(run: TrainedRun) -> str:
+    """Epochs done and planned of each stage begun, as the journal has them."""
+    parts = []
+    for line in run.journal:
+        if line["kind"] == "stage":
+            done = [
+                other["epoch"]
+                for other in run.journal
+                if other["kind"] == "validation" and other["stage"] == line["stage"]
+            ]
+            together = " together" if len(line["phases"]) > 1 else ""
+            which = f"phase{'s' if together else ''} {enumerated(line['phases'])}{together}"
+            parts.append(
+                f"stage {line['stage']} of {line['stages']} ({which}) {max(done, default=0)} of {line['epochs']}"
+            )
+    return f"Epochs: {'; '.join(parts)}." if parts else ""
+
+
+def _checkpoint(chosen: dict[str, Any]) -> str:
+    if "epoch" not in chosen:
+        return f"The weights are those of the checkpoint '{chosen['name']}'."
+    if chosen["stage"] == 0:
+        return "The weights are those of the model it started from: no epoch was better on the validation patients."
+    return (
+        f"The weights are those of epoch {chosen['epoch']} of stage {chosen['stage']}, whose mean absolute error on "
+        "the validation patients was the lowest."
+    )
+
+
+def _measured(run: TrainedRun, figures: dict[str, Any]) -> str:
+    test, unit = figures["test"], unit_in_words(figures["test"]["unit"])
+    if isinstance(test["data_range"], str):
+        over = f"over a range of its own for each subject ({test['data_range']}); MAE, RMSE and σ in {unit}"
+    else:
+        low, high = test["data_range"]
+        over = f"over [{low:g}, {high:g}] {unit}"
+    spread = ", mean ± standard deviation over patients" if test["subjects"] > 1 else ""
+    text = (
+        f"{_patients(test['subjects'])} held out, one scan each{spread}; every voxel inside the mask ({test['mask']}); "
+        f"PSNR and SSIM {over}: {test['definition']}. Half-precision weights, through the engine, calibrated as below. "
+        f"Measured {figures['training']['measured']}."
+    )
+    return f"{wrap(text)}\n\n{figures_table(test)}"
+
+
+def _uncertainty(test: dict[str, Any], calibration: Calibration) -> str:
+    factors = enumerated([f"{factor:.3f}" for factor in calibration.scale])
+    phases = enumerated(range(1, len(calibration.scale) + 1))
+    scale = (
+        f"The engine multiplies α, and with it σ, of phase{'s' * (len(calibration.scale) > 1)} {phases} by {factors}: "
+        f"the most likely factors on {_patients(calibration.patients)} of the {calibration.measured_on} "
+        f"({calibration.voxels} voxels of each). Images and β stay as they are. On the test patients, the central "
+        "intervals of the last phase hold:"
+    )
+    last = test["phases"][str(len(calibration.scale))]
+    keys = [key for key in last if key.startswith("coverage_")]
+    held = table(
+        ["interval", "without calibration", "calibrated"],
+        [
+            [key.removeprefix("coverage_"), *(f"{last[which][0]:.1%}" for which in (f"network_{key}", key))]
+            for key in keys
+        ],
+    )
+    parts = [wrap(scale), held, wrap(calibration.note)]
+    stated = {share: level for share, level in calibration.conformal.items() if level is not None}
+    if stated:
+        formula = (
+            f"The interval at the level u is b̂ ± (α/{calibration.scale[-1]:.3f})·P⁻¹(1/β, u)^(1/β), with α as the "
+            "engine gives it and P the regularised lower incomplete gamma function."
+        )
+        rows = [[f"{share:.0%}", rounded_up(level)] for share, level in stated.items()]
+        parts += [table(["share of the body's voxels", "level u, rounded up"], rows), wrap(formula)]
+    return "\n\n".join(parts)
+
+
+def _compared(run: TrainedRun, compared: dict[str, Any]) -> str:
+    unit = unit_in_words(run.task.unit)
+    titles = {"mae": f"MAE ({unit})", "psnr": "PSNR (dB)", "ssim_3d": SSIM_3D}
+    rows = []
+    for test in compared["tests"]:
+        digits = 4 if test["key"] == "ssim_3d" else 2
+        p = "" if test["p"] is None else f"{test['p']:.2g}"
+        spread = f"{test['difference']:+.{digits}f} ({test['smallest']:+.{digits}f} to {test['largest']:+.{digits}f})"
+        medians = [f"{test[which]:.{digits}f}" for which in ("theirs", "ours")]
+        rows.append([titles[test["key"]], *medians, spread, p])
+    header = ["median", compared["name"], "this model", "difference, patient by patient (range)", "p"]
+    tested = "Last phases of both on the same test patients; Wilcoxon's signed-rank test, two-sided."
+    return f"**{wrap(compared['conclusion'])}**\n\n{table(header, rows)}\n\n{wrap(tested)}"
+
+
+def _limits(run: TrainedRun, figures: dict[str, Any]) -> str:
+    limits = [
+        "It knows what the scanners, protocols and patients of its training data showed, and nothing else. Elsewhere "
+        "it may be worse than the figures above, and σ need not tell.",
+        "A 90 % interval speaks of a body's voxels together: in one organ or tissue it may hold more or fewer.",
+    ]
+    if run.config.loss.form == "generalized_gaussian":
+        limits.append(_about_beta(run.task))
+    if figures["test"]["subjects"] < _FEW_PATIENTS:
+        limits.append(
+            f"{_patients(figures['test']['subjects'])} to test on: the figures are no more than an impression."
+        )
+    planned = len(run.config.schedule.epochs)
+    if run.cascade.architecture.phases < planned:
+        limits.append(f"The training was planned with {_phases(planned)}; the later ones had not begun yet.")
+    if run.base is not None:
+        limits.append(
+            f"If {run.base.metadata.name} had been trained on any of the test patients, all figures here are too good: "
+            "the software cannot know."
+        )
+    return bullets(limits)
+
+
+def _about_beta(task: Task) -> str:
+    limit = MEANINGFUL_SIGMA * EPSILON * task.output.factor
+    where = f"{limit:.3g} {task.unit}" if task.unit else f"{limit:.1%} of the input's own reference intensity"
+    return (
+        f"β tells the shape of the error where σ is above {where}. Below that the loss, which rounds the peak of the "
+        "likelihood off, makes β read too high (1.24 in place of 1 at a third of it); σ and the intervals stay right "
+        "within 5 %."
+    )
+
+
+def _patients(count: int) -> str:
+    return _counted(count, "patient")
+
+
+def _phases(count: int) -> str:
+    return _counted(count, "phase")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

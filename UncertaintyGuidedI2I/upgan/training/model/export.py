@@ -1,0 +1,212 @@
+"""From a run to a model bundle: calibrated on its validation patients, measured on its test patients, with a card."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upgan.bundles.bundle import Bundle, refuse_existing, software_versions, write_bundle
+from upgan.bundles.domain import Domain
+from upgan.bundles.layout import NAME
+from upgan.bundles.metadata import LONGEST_VERSION
+from upgan.errors import InputError
+from upgan.evaluation.paired import compare_paired, conclusion
+from upgan.evaluation.report import evaluate
+from upgan.foreign_text import is_visible
+from upgan.images.volume import Volume
+from upgan.inference.engine import InferenceEngine
+from upgan.tasks import Task
+from upgan.training.model.calibrate import calibrate
+from upgan.training.model.card import model_card
+from upgan.training.model.card_text import unit_in_words
+from upgan.training.model.trained_run import TrainedRun
+
+Progress = Callable[[str, float], None]
+
+_OWN_DATA = "The site's own data."
+
+# Figures that two models are compared in, and whether more is better.
+_COMPARED = {"mae": False, "psnr": True, "ssim_3d": True}
+
+
+def publish(
+    run: Path,
+    folder: Path,
+    licence: str,
+    version: str,
+    checkpoint: str = "best",
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Make a bundle of a run's checkpoint; what its card states is measured through the engine itself.
+
+    Args:
+        run: The run's folder; it need not be over.
+        folder: The bundle to write.
+        licence: Text of the bundle's licence.
+        version: Of the model.
+        checkpoint: ``best``, ``last``, ``phase_1`` …; phases that were not trained yet are left out.
+        name: Of the model; the run's where None.
+        progress: Called with what is being done and the share done; what it raises ends the work.
+
+    Raises:
+        InputError: ``run_unfinished``, ``bad_name``, ``bad_version``, or what is wrong with the run's folder or images.
+        BundleError: The base model is not there any more.
+        OutputError: The bundle cannot be written.
+    """
+    refuse_existing(folder)
+    found = TrainedRun.read(run, checkpoint)
+    name = name or found.config.name
+    if not re.fullmatch(NAME, name):
+        raise InputError(
+            "bad_name", f"A model cannot be called '{name}'.", "Use letters, digits, hyphens, underscores and dots."
+        )
+    if len(version) > LONGEST_VERSION or not is_visible(version):
+        raise InputError("bad_version", "The model's version is no short line of text.", "Give one such as 1.2.0.")
+    validation, test = found.patients(found.split.validation), found.patients(found.split.test)
+    steps = _Steps(progress, len(validation) + len(test) * (2 if found.base else 1) + len(found.split.train))
+
+    section: dict[str, Any] = {
+        "task": found.task.model_dump(mode="json"),
+        "plane": found.data.plane,
+        "spacing_mm": found.data.spacing_mm,
+    }
+    metadata = _metadata(found, name, version)
+    with tempfile.TemporaryDirectory() as scratch:
+        # With the half-precision weights that users will have, not with the run's own.
+        draft = write_bundle(Path(scratch) / "draft", found.cascade, metadata, section, "", licence)
+        calibration = calibrate(
+            InferenceEngine(draft),
+            found.pairs(validation),
+            len(validation),
+            chosen=found.chosen_by_validation,
+            progress=steps.counting("calibrating on validation patient"),
+        )
+        section["calibration"] = calibration.model_dump(mode="json")
+        calibrated = write_bundle(Path(scratch) / "calibrated", found.cascade, metadata, section, "", licence)
+        report = steps.counting("measuring on test patient")
+        measured = evaluate(InferenceEngine(calibrated), found.pairs(test), len(test), report)
+    rows = measured.pop("rows")  # They name patients.
+    section["figures"] = {"test": measured, "training": _training(found)}
+    if found.base is not None:
+        section["figures"]["compared_with"] = _compared(found, found.base, test, rows, steps)
+    domain = Domain.measure(_inputs(found, steps), found.data.plane)
+    section["domain"] = domain.model_dump(mode="json")
+    card = model_card(found, name, version, section["figures"], calibration, domain)
+    bundle = write_bundle(folder, found.cascade, metadata, section, card, licence)
+    steps.end()
+    return bundle
+
+
+@dataclass
+class _Steps:
+    """Counts patients through all parts of the work."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def counting(self, text: str) -> Callable[[float, float], None]:
+        """Begin the next part; give it what to call with (done, total)."""
+        before = self.done
+
+        def update(done: float, total: float) -> None:
+            self.done = before + int(done)
+            if self.progress is not None:
+                self.progress(f"{text} {min(int(done) + 1, int(total))} of {int(total)}", (before + done) / self.total)
+
+        return update
+
+    def end(self) -> None:
+        if self.progress is not None:
+            self.progress("done", 1.0)
+
+
+def _inputs(found: TrainedRun, steps: _Steps) -> Iterator[Volume]:
+    report = steps.counting("describing training image")
+    for number, pair in enumerate(found.pairs(found.split.train)):
+        report(number, len(found.split.train))
+        yield pair.source
+
+
+def _compared(
+    found: TrainedRun, base: Bundle, test: list[str], rows: dict[str, dict[str, dict[str, float]]], steps: _Steps
+) -> dict[str, Any]:
+    """Measure the base model on the same patients; patient by patient, the last phases of both."""
+    report = steps.counting(f"measuring {base.metadata.name} on test patient")
+    theirs = evaluate(InferenceEngine(base), found.pairs(test), len(test), report)["rows"]
+    ours, others = (phases[str(len(phases))] for phases in (rows, theirs))
+    tests = {
+        key: compare_paired(
+            key,
+            [ours[subject][key] for subject in test],
+            [others[subject][key] for subject in test],
+            higher_is_better=higher_is_better,
+        )
+        for key, higher_is_better in _COMPARED.items()
+    }
+    return {
+        "name": base.metadata.name,
+        "version": base.metadata.version,
+        "sha256": base.sha256,
+        "tests": [paired.to_json() for paired in tests.values()],
+        "conclusion": conclusion(
+            tests["mae"], [tests["psnr"], tests["ssim_3d"]], base.metadata.name, unit_in_words(found.task.unit)
+        ),
+    }
+
+
+def _training(found: TrainedRun) -> dict[str, Any]:
+    state, best = found.state, found.state.get("best")
+    chosen = {"stage": best["stage"], "epoch": best["epoch"]} if found.checkpoint == "best" and best else {}
+    return {
+        "hours": round(state["seconds"] / 3600, 2),
+        "machine": found.machine,
+        "steps": state["total_steps"],
+        "checkpoint": {"name": found.checkpoint, **chosen},
+        "subjects": {part: len(members) for part, members in found.split._asdict().items()},
+        "patients": {part: len(found.patients(members)) for part, members in found.split._asdict().items()},
+        "data": found.content.get("statement") or _OWN_DATA,
+        "fingerprint": found.content["fingerprint"],
+        "measured": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _metadata(found: TrainedRun, name: str, version: str) -> dict[str, Any]:
+    task: Task = found.task
+    channel = {
+        "type": "image",
+        "num_channels": 1,
+        "spatial_shape": ["16*n", "16*n"],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+    }
+    phases = found.cascade.architecture.phases
+    return {
+        "name": name,
+        "version": version,
+        "changelog": {version: "first version"},
+        **software_versions(),
+        "task": task.title,
+        "description": f"UP-GAN with {phases} phase{'s' * (phases > 1)}: {task.title} with pixel-wise uncertainty.",
+        "authors": "Whoever trained it, with UncertaintyGuidedI2I",
+        "copyright": "See LICENSE",
+        "intended_use": "Demonstration and software tests; not for patients.",
+        "network_data_format": {
+            "inputs": {"image": {**channel, "format": "magnitude", "channel_def": {"0": task.input_modality}}},
+            "outputs": {
+                "pred": {
+                    **channel,
+                    "format": "magnitude",
+                    "num_channels": 3,
+                    "channel_def": {"0": task.image_name, "1": "alpha (scale)", "2": "beta (shape)"},
+                }
+            },
+        },
+    }

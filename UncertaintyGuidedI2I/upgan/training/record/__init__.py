@@ -1,0 +1,1 @@
+"""What a run writes down: journal, checkpoints, state; read by the viewer without torch."""

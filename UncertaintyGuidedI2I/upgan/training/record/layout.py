@@ -1,0 +1,11 @@
+"""Names of the files in a run's folder, and how they are written: whole or not at all."""
+
+from __future__ import annotations
+
+CONFIG = "config.json"
+SPLIT = "split.json"
+DATA = "data.json"
+MACHINE = "machine.txt"
+CACHE = "cache"
+LOCK = "run.lock"
+FINISHED = "finished.json"

@@ -1,0 +1,58 @@
+"""The configuration that a run's folder keeps, or why it cannot be read, and what to do then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from upgan.errors import InputError
+from upgan.files import write_json
+from upgan.training.record.layout import CONFIG
+from upgan.training.record.runs import read_run_json, run_damaged
+from upgan.training.settings.config import TrainingConfig
+
+# Of what is written; a reader of this version knows no higher one. Files without it are of the first.
+FORMAT = 1
+
+_FORMAT = "format"
+# What pydantic says of keys and choices that a newer version may have added.
+_UNKNOWN = {"extra_forbidden", "literal_error", "union_tag_invalid"}
+
+
+def write_run_config(config: TrainingConfig, folder: Path) -> None:
+    """Keep a configuration in a run's folder.
+
+    Raises:
+        OutputError: ``not_writable``.
+    """
+    write_json(folder / CONFIG, {_FORMAT: FORMAT, **config.model_dump(mode="json")})
+
+
+def read_run_config(folder: Path) -> TrainingConfig:
+    """Read the configuration that a run was begun with.
+
+    Raises:
+        InputError: ``run_not_found``, ``no_run``, ``run_not_readable`` or ``run_damaged`` as ``runs.read_run_json``;
+            ``run_damaged`` also for values that no run was begun with; ``run_newer`` where a newer version wrote it.
+    """
+    content = read_run_json(folder)
+    written = content.pop(_FORMAT, FORMAT)
+    if isinstance(written, int) and written > FORMAT:
+        raise _newer(folder, f"format {written}")
+    try:
+        return TrainingConfig.of_run(content)
+    except ValidationError as error:
+        faults = error.errors()
+        where = ".".join(map(str, faults[0]["loc"])) or CONFIG
+        if all(fault["type"] in _UNKNOWN for fault in faults):
+            raise _newer(folder, f"'{where}'") from error
+        raise run_damaged(folder, f"'{where}' cannot be what it is") from error
+
+
+def _newer(folder: Path, what: str) -> InputError:
+    return InputError(
+        "run_newer",
+        f"The training in {folder} was begun by a newer version, or its {CONFIG} was changed: {what} is not known.",
+        "Update this software, or undo the change.",
+    )

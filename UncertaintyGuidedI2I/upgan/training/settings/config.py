@@ -1,0 +1,156 @@
+"""A training run, written down: what is trained, on what, how long. Defaults are the paper's where it states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from upgan.networks.cascade import CascadeArchitecture
+from upgan.networks.published import PublishedArchitecture
+from upgan.pairs.config import DataConfig, SplitConfig
+from upgan.schema import Section
+
+# Of steps and epochs: beyond it nothing ends, and numbers are no longer the processor's.
+_MOST = 10**9
+
+
+def _kind_of_network(value: Any) -> str:
+    """Name the kind of architecture; one that says nothing is ours."""
+    return str(value.get("name", "up-gan") if isinstance(value, dict) else getattr(value, "name", "up-gan"))
+
+
+Architecture = Annotated[
+    Annotated[CascadeArchitecture, Tag("up-gan")] | Annotated[PublishedArchitecture, Tag("published-up-gan")],
+    Discriminator(_kind_of_network),
+]
+
+
+class AugmentationConfig(Section):
+    """Random changes of the training slices, the same for input and target; none in the paper."""
+
+    flip: float = Field(0.0, ge=0, le=1)
+    """Share of slices mirrored, left for right; none where slices are sagittal, for they have no left and right."""
+    rotation_degrees: float = Field(0.0, ge=0, le=45)
+    """Largest rotation in the plane."""
+    scale: float = Field(0.0, ge=0, le=0.5)
+    """Largest relative change of size: 0.1 is 90 % to 110 %."""
+    intensity: float = Field(0.0, ge=0, le=0.5)
+    """Largest relative change of the input's intensity."""
+
+
+class LossConfig(Section):
+    """Weights of the generator's loss (Eq. 2)."""
+
+    form: Literal["generalized_gaussian", "published_product"] = "generalized_gaussian"
+    """generalized_gaussian is Eq. 1; published_product is what the authors' code does: β comes out near 0.68."""
+    likelihood: float = Field(1.0, ge=0)
+    """λ1 of Eq. 2."""
+    adversarial: float = Field(0.001, ge=0)
+    """λ2 of Eq. 2; without a discriminator at 0."""
+    l1: float = Field(0.0, ge=0)
+    """Weight of an L1 term beside Eq. 1, pixel by pixel: the likelihood alone abandons hard pixels (2 works)."""
+    outside_body: float = Field(1.0, ge=0, le=1)
+    """Weight of Eq. 1 outside the body, where α of a few HU would rule the gradient (0.02 works)."""
+    l1_warm_up: int = Field(0, ge=0, le=_MOST)
+    """Steps at the start of each stage during which only L1 trains the image."""
+    normalisation: Literal["body", "slice"] = "body"
+    """body: l1 means the same whatever air is around; slice: L1 is a mean over all pixels, as in the first version."""
+
+
+class DiscriminatorConfig(Section):
+    """The judge of patches; one per phase."""
+
+    width: int = Field(64, ge=1, le=512)
+    """Channels of the first layer."""
+    layers: int = Field(3, ge=1, le=6)
+    """Strided layers: 3 judge patches of 70 pixels, 4 (as in the published code) of 142."""
+    conditional: bool = False
+    """Whether it sees the input beside the image."""
+
+
+class ScheduleConfig(Section):
+    """How long, and how fast. An epoch is one pass over all training slices."""
+
+    epochs: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...] = (1000, 1000, 1000)
+    """Of each phase's initialisation, with the earlier phases frozen; 0 leaves a phase as it is."""
+    joint_epochs: int = Field(1000, ge=0, le=_MOST)
+    """Of all phases end to end."""
+    epoch_steps: int | None = Field(None, ge=1, le=_MOST)
+    """Steps that count as an epoch, where one pass is too long or too short."""
+    batch: int = Field(8, ge=1, le=10_000)
+    """Slices a step, over all processes together."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Adam's rate for the initialisation; a cosine brings it to zero within each stage."""
+    joint_learning_rate: float = Field(5e-4, gt=0)
+    """The same for the end-to-end stage."""
+    warm_up: int = Field(0, ge=0, le=_MOST)
+    """Steps of linear rise of the rate at the start of each stage."""
+    gradient_clip: float | None = Field(None, gt=0)
+    """Largest norm of the generators' gradient (1 works)."""
+    early_stopping: int | None = Field(None, ge=1, le=_MOST)
+    """Epochs without a better validation error after which a stage ends, at its best epoch."""
+    weight_averaging: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential average of the weights, which is what is validated and kept (0.999 works)."""
+    freeze_normalisation: bool = False
+    """Keep the batch normalisation's statistics: a few patients cannot replace them."""
+
+
+class ComputeConfig(Section):
+    """On what, and in which arithmetic. Several GPUs or nodes come from `torchrun` or SLURM."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto takes bfloat16 where it is native; heads, σ and the loss are float32 always."""
+    loaders: int = Field(0, ge=0, le=64)
+    """Extra processes that prepare batches; worth it beside a GPU and with motion."""
+
+
+class TrainingConfig(Section):
+    """All of a run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Of the model that comes out: lower case, digits and hyphens."""
+    base: str | None = None
+    """Model to go on from, by name or folder; it brings its architecture, task, plane and pixel size."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Of weights, order and augmentation."""
+    architecture: Architecture = CascadeArchitecture()
+    """The networks, where there is no base model."""
+    data: DataConfig
+    split: SplitConfig = SplitConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    loss: LossConfig = LossConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @classmethod
+    def of_run(cls, content: Mapping[str, Any]) -> Self:
+        """Read what a run of this version or an earlier one wrote; it goes on with what it began with.
+
+        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie.
+
+        Raises:
+            ValueError: It is no configuration.
+        """
+        content = dict(content)
+        for name, key, former in (("loss", "normalisation", "slice"), ("data", "trust_guessed_places", True)):
+            section = content.get(name, {})
+            if isinstance(section, Mapping) and key not in section:
+                content[name] = {**section, key: former}
+        return cls.model_validate(content)
+
+    @model_validator(mode="after")
+    def _has_one_duration_per_phase(self) -> TrainingConfig:
+        # The base model's architecture is not known here; the trainer looks again.
+        if self.base is None and len(self.schedule.epochs) != self.architecture.phases:
+            raise ValueError(
+                f"schedule.epochs names {len(self.schedule.epochs)} phases, the architecture has "
+                f"{self.architecture.phases}"
+            )
+        if not any(self.schedule.epochs) and not self.schedule.joint_epochs:
+            raise ValueError("schedule: no stage has any epochs")
+        return self

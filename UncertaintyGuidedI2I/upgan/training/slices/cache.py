@@ -1,0 +1,486 @@
+"""Slices on disk as the network wants them, mapped into memory, so that a set may be larger than the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from upgan.errors import InputError, OutputError, UpganError
+from upgan.files import read_json, replace
+from upgan.images.orientation import Plane, Reorientation
+from upgan.images.writing import FULL
+from upgan.networks.in_plane import canvas_size, inner_size, resize
+from upgan.pairs.config import DataConfig
+from upgan.pairs.finding import PairFiles, file_stem
+from upgan.pairs.preparation import Pair, patient_mask, prepare_pair, sides_read
+from upgan.tasks import Intensities, Task
+from upgan.training.slices.references import SUFFIX, Reference
+
+# Of what is written: another number makes older caches out of date.
+_VERSION = 3
+
+_INDEX = "cache.json"
+
+# Over all else that is said of a subject; entries of earlier versions are without.
+_SEAL = "entry_sha256"
+_UNSEALED = {
+    "subject",
+    "count",
+    "shape",
+    "ijk_to_ras",
+    "reference",
+    "sha256",
+    "acquired_mm",
+    "clean_shape",
+    "slices_sha256",
+    "reference_sha256",
+    "origin",
+}
+
+# In the losses, and there alone, the body's rim and the skin's partial volumes count as body: two pixels.
+_DILATION = 2
+
+# Converted at a time.
+_SLICES = 16
+
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+class CachedSlices(NamedTuple):
+    """A subject's slices, mapped and read-only, each [N, H, W].
+
+    Attributes:
+        a: Input in network units, float16.
+        b: Target in network units, float16.
+        body: Dilated body, or foreground where there is no CT, as 0 and 1, uint8.
+        clean: Where a degradation makes the inputs, the target on the pixels that were acquired, [N, J, I], likewise
+            float16 in network units; else ``b``.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    body: np.ndarray
+    clean: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CachedSubject:
+    """What is known of a subject's slices.
+
+    Attributes:
+        subject: Its label.
+        count: Number of slices.
+        shape: Their rows and columns (H, W).
+        ijk_to_ras: 4x4, mm, of the slices [N, H, W] as a volume [K, J, I].
+        reference: v_ref, the input intensity that became 1.
+        sha256: Of the images they were made of, see ``preparation.Pair``.
+        acquired_mm: Pixel size (rows, columns) before they were resized.
+        clean_shape: Rows and columns (J, I) of ``CachedSlices.clean``; None where that is ``b``.
+    """
+
+    subject: str
+    count: int
+    shape: tuple[int, int]
+    ijk_to_ras: np.ndarray
+    reference: float
+    sha256: str
+    acquired_mm: tuple[float, float]
+    clean_shape: tuple[int, int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class SliceCache:
+    """The slices of all subjects of a set.
+
+    Attributes:
+        folder: Where they are.
+        subjects: By label, sorted.
+        spacing_mm: Pixel size (rows, columns) that was asked for; a subject's own, see its ``ijk_to_ras``, differs from
+            it by what is left of a pixel.
+        plane: Of the slices.
+    """
+
+    folder: Path
+    subjects: dict[str, CachedSubject]
+    spacing_mm: tuple[float, float]
+    plane: Plane
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a finished cache; no slice is read.
+
+        Raises:
+            InputError: ``cache_unreadable``.
+        """
+        try:
+            index = read_json(folder / _INDEX)
+            subjects = {name: _subject_of(index["subjects"][name]) for name in sorted(index["subjects"])}
+            rows, columns = index["spacing_mm"]
+            return cls(folder, subjects, (rows, columns), index["plane"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable() from error
+
+    @cached_property
+    def canvas(self) -> tuple[int, int]:
+        """Rows and columns, multiples of 16, that hold every subject's slices."""
+        return canvas_size(subject.shape for subject in self.subjects.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over those of the subjects."""
+        lines = "".join(f"{name} {subject.sha256}\n" for name, subject in self.subjects.items())
+        return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def load(self, subject: str) -> CachedSlices:
+        """Map a subject's slices; nothing is read until it is looked at. One open file as long as they are held.
+
+        Raises:
+            InputError: ``cache_unreadable``.
+        """
+        return _mapped(self.folder, self.subjects[subject])
+
+    def load_reference(self, subject: str) -> Reference:
+        """Read what a subject that was ``measured`` is compared with.
+
+        Raises:
+            InputError: ``cache_unreadable``.
+        """
+        try:
+            return Reference.load(_reference_path(self.folder, subject))
+        except ValueError as error:
+            raise _unreadable() from error
+
+
+def build_cache(
+    pairs: Sequence[PairFiles],
+    data: DataConfig,
+    task: Task,
+    spacing_mm: tuple[float, float],
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    known: Mapping[str, str] | None = None,
+    measured: Collection[str] = (),
+    on_damage: Callable[[str], None] | None = None,
+) -> SliceCache:
+    """Turn pairs into slices, one subject in memory at a time; what is there already of the same images is kept.
+
+    It is read for that, and compared bit by bit with what was written: as fast as SHA-256 and the disk allow.
+
+    Args:
+        pairs: From ``checking.refuse``.
+        data: How they are prepared.
+        task: How intensities become network units.
+        spacing_mm: Pixel size (rows, columns) of the slices.
+        folder: Made, readable by this user only: it holds patients' images.
+        progress: Called with (done, pairs); what it raises ends the work, which can go on later.
+        known: Checksums, as ``preparation.Pair`` has them, of subjects whose images were moved or are gone: slices made
+            of images with these checksums are kept where they are whole.
+        measured: Subjects to validate on: what they are compared with is kept, too.
+        on_damage: Called with each subject whose slices are there, and are not as they were written; they are made
+            anew of the images.
+
+    Raises:
+        InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
+        OutputError: ``disk_full`` or ``not_writable``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        _remove_others(folder, pairs)
+    except OSError as error:
+        raise _not_written(error) from error
+    index = {}
+    for done, files in enumerate(pairs, start=1):
+        origin = _origin(files, data, task, spacing_mm)
+        is_measured = files.subject in measured
+        entry = _kept(folder, files, origin, (known or {}).get(files.subject))
+        if entry is not None and not _is_whole(folder, entry, is_measured):
+            entry = None
+            if on_damage is not None:
+                on_damage(files.subject)
+        try:
+            if entry is None:
+                entry = _build(files, data, task, spacing_mm, folder, is_measured) | {"origin": origin}
+                _write_entry(folder, entry)
+            elif entry["origin"] != origin and all(origin["files"][side] for side in sides_read(data)):
+                entry |= {"origin": origin}  # They are in another place from now on.
+                _write_entry(folder, entry)
+        except InputError as error:
+            raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
+        except OSError as error:
+            raise _not_written(error) from error
+        index[files.subject] = entry
+        if progress is not None:
+            progress(done, len(pairs))
+    try:
+        _write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "plane": data.plane, "subjects": index})
+    except OSError as error:
+        raise _not_written(error) from error
+    return SliceCache.open(folder)
+
+
+# --- Of one subject ---------------------------------------------------------------------------------------------------
+
+
+def _build(
+    files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float], folder: Path, measured: bool
+) -> dict[str, Any]:
+    """Write a subject's slices and return what the index says of them."""
+    pair = prepare_pair(files, data, task)
+    layout = Reorientation.of(pair.source.ijk_to_ras, data.plane)
+    stored = layout.apply(pair.source.voxels).shape
+    size = inner_size(stored[1:], layout.in_plane_spacing, spacing_mm)
+    # Both ways from the same targets would be two definitions of what a degradation does: it acts on acquired pixels.
+    clean_shape = (stored[1], stored[2]) if data.degradation != "none" and stored[1:] != size else None
+    intensities = task.calibrate(pair.source)
+    _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
+    reference_path = _reference_path(folder, files.subject)
+    if measured:
+        Reference.of(pair, task, data.plane).save(reference_path)
+    records = _records(pair, layout, intensities, _record(size, clean_shape))
+    checksum = _write_records(_slices_path(folder, files.subject), stored[0], _record(size, clean_shape), records)
+    affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(stored, size)
+    return {
+        "subject": files.subject,
+        "count": stored[0],
+        "shape": list(size),
+        "ijk_to_ras": affine.tolist(),
+        "reference": intensities.reference,
+        "sha256": pair.sha256,
+        "acquired_mm": list(layout.in_plane_spacing),
+        "clean_shape": clean_shape,
+        "slices_sha256": checksum,
+        "reference_sha256": _sha256(reference_path) if measured else None,
+    }
+
+
+def _records(pair: Pair, layout: Reorientation, intensities: Intensities, record: np.dtype) -> Iterator[np.ndarray]:
+    """Convert slices as the engine does: laid out, normalised, and resized in float32."""
+    source, target, body = (
+        layout.apply(array)
+        for array in (pair.source.voxels, pair.target.voxels, patient_mask(pair.target, intensities.task))
+    )
+    size = record["b"].shape
+    for first in range(0, len(source), _SLICES):
+        part = slice(first, first + _SLICES)
+        records = np.empty(len(source[part]), record)
+        # A spike must not become infinite: it would be all that the training sees.
+        records["a"] = np.minimum(_resized(intensities.normalise(source[part]), size), _LARGEST_HALF)
+        clean = intensities.normalise_target(target[part])
+        records["b"] = np.clip(_resized(clean, size), -_LARGEST_HALF, _LARGEST_HALF)
+        if "clean" in (record.names or ()):
+            records["clean"] = np.clip(clean, -_LARGEST_HALF, _LARGEST_HALF)
+        patient = _resized(body[part].astype(np.float32), size) >= 0.5
+        records["body"] = ndimage.binary_dilation(patient, np.ones((1, 3, 3)), iterations=_DILATION)
+        yield records
+
+
+def _resized(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize slices [N, J, I] to [N, H, W]."""
+    resized: np.ndarray = resize(torch.from_numpy(np.ascontiguousarray(slices))[:, None], size)[:, 0].numpy()
+    return resized
+
+
+def _enlarged(shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    """From indices of resized slices to those of the stored ones: the edges of their fields of view coincide."""
+    matrix = np.eye(4)
+    for axis, (before, after) in enumerate(zip(shape[:0:-1], size[::-1], strict=True)):
+        matrix[axis, axis] = before / after
+        matrix[axis, 3] = (before / after - 1) / 2
+    return matrix
+
+
+# --- On disk ----------------------------------------------------------------------------------------------------------
+
+
+def _record(size: tuple[int, int], clean: tuple[int, int] | None) -> np.dtype:
+    """One slice: all that a batch needs of it lies together, in one file a subject."""
+    fields: list[Any] = [("a", "<f2", size), ("b", "<f2", size), ("body", "u1", size)]
+    return np.dtype(fields + ([("clean", "<f2", clean)] if clean else []))
+
+
+def _reference_path(folder: Path, subject: str) -> Path:
+    return _slices_path(folder, subject).with_suffix(SUFFIX)
+
+
+def _slices_path(folder: Path, subject: str) -> Path:
+    return folder / f"{file_stem(subject)}.npy"
+
+
+def _entry_path(folder: Path, subject: str) -> Path:
+    return _slices_path(folder, subject).with_suffix(".json")
+
+
+def _mapped(folder: Path, known: CachedSubject) -> CachedSlices:
+    try:
+        records = np.load(_slices_path(folder, known.subject), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable() from error
+    if records.shape != (known.count,) or records.dtype != _record(known.shape, known.clean_shape):
+        raise _unreadable()
+    return CachedSlices(records["a"], records["b"], records["body"], records["clean" if known.clean_shape else "b"])
+
+
+def _write_records(path: Path, count: int, record: np.dtype, parts: Iterator[np.ndarray]) -> str:
+    """Write a file of records and return its SHA-256."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}.npy")
+    header = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(header, described)
+    checksum = hashlib.sha256(header.getvalue())
+    try:
+        # Through Python's own file: numpy's writing to a path does not say that the disk is full.
+        with temporary.open("wb") as file:
+            file.write(header.getvalue())
+            for records in parts:
+                file.write(records.data)
+                checksum.update(records.data)
+        replace(temporary, path)
+        return checksum.hexdigest()
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}.json")
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _subject_of(entry: dict[str, Any]) -> CachedSubject:
+    rows, columns = entry["shape"]
+    affine = np.array(entry["ijk_to_ras"], dtype=np.float64)
+    acquired_mm, clean = entry["acquired_mm"], entry["clean_shape"]
+    return CachedSubject(
+        entry["subject"],
+        entry["count"],
+        (rows, columns),
+        affine,
+        entry["reference"],
+        entry["sha256"],
+        (acquired_mm[0], acquired_mm[1]),
+        (clean[0], clean[1]) if clean else None,
+    )
+
+
+def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float]) -> dict[str, Any]:
+    """All that a subject's slices depend on, as JSON gives it back."""
+    origin = {
+        "version": _VERSION,
+        "files": {side: _state(getattr(files, side)) for side in ("input", "target")},
+        "task": task.model_dump(mode="json", include={"unit", "input", "output"}),
+        "data": data.model_dump(mode="json", include={"degradation", "plane", "register_pairs"}),
+        "spacing_mm": list(spacing_mm),
+    }
+    return dict(json.loads(json.dumps(origin)))
+
+
+def _state(path: Path | None) -> dict[str, Any] | None:
+    """Where a file or folder is, how large, and of when: enough to tell that it was changed."""
+    if path is None or not os.path.exists(path):  # False, too, for what no file can be called.
+        return None
+    members = sorted(path.iterdir()) if path.is_dir() else [path]
+    # A link to nothing may lie beside the slices of a DICOM series.
+    states = [member.stat() if member.exists() else member.lstat() for member in members]
+    return {
+        "path": str(path.resolve()),
+        "bytes": sum(state.st_size for state in states),
+        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+    }
+
+
+def _kept(folder: Path, files: PairFiles, origin: dict[str, Any], known: str | None) -> dict[str, Any] | None:
+    """What an earlier build says of a subject, if its slices would be the same now; empty where that is damaged."""
+    try:
+        entry = dict(read_json(_entry_path(folder, files.subject)))
+        if entry["subject"] != files.subject or entry["origin"]["version"] != _VERSION:
+            return None
+        # Slices that cannot be compared with their images' files must be those of the same images.
+        is_same = entry["sha256"] == known and {**entry["origin"], "files": origin["files"]} == origin
+        if entry["origin"] != origin and not is_same:
+            return None
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return entry
+
+
+def _is_whole(folder: Path, entry: Mapping[str, Any], is_measured: bool) -> bool:
+    """Whether a subject's slices, what is said of them, and what they are compared with are as they were written."""
+    try:
+        if _SEAL in entry:
+            if entry[_SEAL] != _seal_of(entry):
+                return False
+        elif not entry.keys() <= _UNSEALED:  # It was sealed, but for a letter.
+            return False
+        if _sha256(_slices_path(folder, entry["subject"])) != entry["slices_sha256"]:
+            return False
+        if is_measured and _sha256(_reference_path(folder, entry["subject"])) != entry["reference_sha256"]:
+            return False
+        _mapped(folder, _subject_of(dict(entry)))
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return False
+    return True
+
+
+def _seal_of(entry: Mapping[str, Any]) -> str:
+    """SHA-256 of all that is said of a subject."""
+    content = {name: value for name, value in entry.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_entry(folder: Path, entry: dict[str, Any]) -> None:
+    """Say of a subject what its slices are, in words that are known to be whole when they are read again."""
+    # As JSON gives it back, so that the same is sealed as is read.
+    entry |= json.loads(json.dumps(entry))
+    entry |= {_SEAL: _seal_of(entry)}
+    _write_json(_entry_path(folder, entry["subject"]), entry)
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():  # A pipe would be waited for.
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_others(folder: Path, pairs: Sequence[PairFiles]) -> None:
+    """Remove slices of subjects that are no longer wanted, and what an interrupted build left behind."""
+    (folder / _INDEX).unlink(missing_ok=True)
+    wanted = {file_stem(pair.subject) for pair in pairs}
+    for path in folder.iterdir():
+        if path.suffix in (".npy", ".json", SUFFIX) and path.stem not in wanted:
+            path.unlink()
+
+
+def _unreadable() -> InputError:
+    return InputError("cache_unreadable", "The prepared slices are damaged or incomplete.", "Start the training again.")
+
+
+def _not_written(error: OSError) -> UpganError:
+    if error.errno in FULL:
+        return OutputError(
+            "disk_full",
+            "The disk is full: the slices to train on could not be written.",
+            "Free some space, or choose a run folder on another disk; the preparation goes on where it ended.",
+        )
+    return OutputError(
+        "not_writable", f"The run's folder cannot be written: {error.strerror}.", "Choose another folder for the run."
+    )

@@ -1,0 +1,150 @@
+"""Corrections of a model's uncertainty, measured on patients it was not trained on.
+
+**Scale.** All α of a phase are multiplied by one factor s, the most likely one on the validation patients. It changes
+no image, no β, and not where σ is high.
+
+**Conformal table.** For a level such as 90 %, each validation patient asks for a nominal level u of his own: that
+whose central intervals hold 90 % of his body's voxels. Voxels and slices of a patient are alike, so that the patient
+is what is counted, one number each. Of these numbers the table has one of the largest, chosen so that what
+``statement`` says is true whatever the distribution of the errors. It needs validation patients drawn as later ones
+are, and chosen for nothing else: where they also chose the checkpoint, the statement says so and claims less.
+
+Each level of the table is a statement of its own. That a further patient has all the shares stated within all the
+intervals stated is less likely than any of them.
+
+The table is for the network's own α, before the scale: a factor fitted on the same patients would spoil the argument.
+The half-width is (α/s)·P⁻¹(1/β, u)^(1/β) with the calibrated α, P being the regularised lower incomplete gamma
+function.
+
+Sources: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005): the k-th smallest of n scores, with
+k = ⌈0.9(n + 1)⌉, is not exceeded by a further one with probability ≥ 90 %. Wilks, Ann. Math. Stat. 12 (1941) and, for
+conformal sets, Vovk, "Conditional validity" (2012): with k such that P(Binomial(n, 0.9) < k) ≥ 90 %, it exceeds, with
+confidence ≥ 90 %, the scores of at least 90 % of the population; there is such a k from n = 22 on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from upgan.errors import InputError
+from upgan.uncertainty.calibration import Calibration as Calibration
+from upgan.uncertainty.coverage import LEVELS
+
+# Share of the patients that a conformal statement is about, and the confidence of a certificate.
+PATIENTS = 0.9
+CONFIDENCE = 0.9
+
+# From so many patients on there is a bound at all, and one that holds with confidence.
+FEWEST_FOR_TABLE = 9
+FEWEST_FOR_CERTIFICATE = 22
+
+
+def scale_factor(residual: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> float:
+    """Find the s > 0 that makes the α of generalised Gaussians most likely: Σ β·(|r|/(sα))^β = N.
+
+    The sum falls strictly from ∞ to 0 as s grows, so that there is exactly one s; its logarithm is solved for.
+
+    Args:
+        residual: Reference minus image, [N], not all zero.
+        alpha: Predicted scale > 0 in the same unit, [N].
+        beta: Predicted shape > 0, [N].
+
+    Raises:
+        InputError: ``no_error`` where every residual is zero.
+    """
+    magnitude = np.abs(residual, dtype=np.float64)
+    if not magnitude.any():
+        raise InputError(
+            "no_error",
+            "The model's images equal their references exactly, so that there is no error to calibrate on.",
+            "Check that the references are not the model's own results.",
+        )
+    shape = beta.astype(np.float64)
+    with np.errstate(divide="ignore"):  # a residual of zero has z = 0 and adds nothing
+        log_z = np.log(magnitude) - np.log(alpha, dtype=np.float64)
+    log_shape = np.log(shape)
+
+    def excess(log_s: float) -> float:
+        return float(special.logsumexp(shape * (log_z - log_s) + log_shape)) - math.log(magnitude.size)
+
+    # At the lower end the largest z alone makes up the sum, at the upper no voxel adds more than one.
+    largest = int(np.argmax(log_z))
+    lower = log_z[largest] - max(0.0, math.log(magnitude.size) - log_shape[largest]) / shape[largest]
+    upper = log_z[largest] + max(0.0, float((log_shape / shape).max()))
+    return math.exp(optimize.brentq(excess, lower - 1e-6, upper + 1e-6, xtol=1e-9))
+
+
+def levels_needed(central: np.ndarray, levels: Sequence[float] = LEVELS) -> list[float]:
+    """Nominal levels of the central intervals that hold these shares of one patient's voxels, at least.
+
+    Args:
+        central: ``calibration.central_probability`` of each voxel, [N].
+        levels: The shares.
+    """
+    return [float(level) for level in np.quantile(central, levels, method="inverted_cdf")]
+
+
+def conformal_table(needed: np.ndarray, levels: Sequence[float] = LEVELS) -> dict[float, float | None]:
+    """Nominal levels that are enough for a further patient, in the sense of ``statement``; None if too few to say.
+
+    Args:
+        needed: What each patient asks for at each level, [patients, levels].
+        levels: The shares of a patient's voxels.
+    """
+    rank = _rank(len(needed))
+    if rank is None:
+        return dict.fromkeys(levels)
+    ordered = np.sort(needed, axis=0)
+    return {level: float(enough) for level, enough in zip(levels, ordered[rank - 1], strict=True)}
+
+
+def statement(patients: int, chosen: bool) -> str:
+    """Say in words what the table of so many patients claims.
+
+    Args:
+        patients: In the validation.
+        chosen: Whether these patients also decided which weights were kept.
+    """
+    certificate = f"a distribution-free certificate ({PATIENTS:.0%} of patients, {CONFIDENCE:.0%} confidence)"
+    if patients < FEWEST_FOR_TABLE:
+        return (
+            f"{_counted(patients)} too few to say which interval is wide enough for a further patient: that takes at "
+            f"least {FEWEST_FOR_TABLE}, and {certificate} at least {FEWEST_FOR_CERTIFICATE}. None is claimed."
+        )
+    if patients < FEWEST_FOR_CERTIFICATE:
+        claim = (
+            f"If a further patient is drawn as the {patients} validation patients were, the chance is at least "
+            f"{PATIENTS:.0%} that the share of body voxels stated lies within the interval stated. That is an average "
+            f"over all such draws of {patients} and one; {certificate} takes at least {FEWEST_FOR_CERTIFICATE} "
+            "independent patients and is not claimed."
+        )
+    else:
+        claim = (
+            f"With {CONFIDENCE:.0%} confidence over the draw of the {patients} validation patients, at least "
+            f"{PATIENTS:.0%} of the patients drawn as they were have the share of body voxels stated within the "
+            "interval stated."
+        )
+    if chosen:
+        claim += (
+            " But the same patients chose which weights were kept, which this reasoning does not allow for: it holds "
+            "approximately, and no certificate is claimed."
+        )
+    return f"{claim} Each level holds on its own; that several hold in the same patient is not claimed."
+
+
+def _rank(patients: int) -> int | None:
+    """Which of the patients' sorted levels is enough, counted from one; None where none is."""
+    if patients < FEWEST_FOR_TABLE:
+        return None
+    if patients < FEWEST_FOR_CERTIFICATE:
+        # The hair's breadth keeps 0.9·10 from being rounded up to 10.
+        return math.ceil(PATIENTS * (patients + 1) - 1e-9)
+    return int(stats.binom.ppf(CONFIDENCE, patients, PATIENTS)) + 1
+
+
+def _counted(patients: int) -> str:
+    return "One validation patient is" if patients == 1 else f"{patients} validation patients are"

@@ -1,0 +1,1 @@
+"""The process that a viewer talks to; Documentation/Worker.md is the protocol."""

@@ -1,0 +1,197 @@
+"""What the worker can do: arguments as JSON in, a result as JSON out; voxels travel as .npy files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from upgan.errors import InputError
+from upgan.evaluation.request import CheckArguments
+from upgan.images.npy import load_voxels, save_voxels
+from upgan.schema import Affine, Arguments, FilePath, Name
+from upgan.worker.protocol import Report
+from upgan.worker.requests import NoArguments, Validated
+from upgan.worker.training import training_commands
+
+if TYPE_CHECKING:
+    from upgan.inference.engine import InferenceEngine, Progress
+
+
+class TranslateArguments(Arguments):
+    """What to translate and how; see ``InferenceEngine.translate``.
+
+    Attributes:
+        voxels: .npy file, [K, J, I], any real type.
+        ijk_to_ras: 4x4, mm.
+        modality: DICOM modality code where the viewer knows it.
+        placement: How sure ``ijk_to_ras`` is, as far as the viewer knows.
+        placement_note: What is to be said of that.
+        source: What names the input in the provenance.
+        folder: Where the outputs are written, as <name>.npy.
+    """
+
+    voxels: FilePath
+    ijk_to_ras: Affine
+    modality: str | None = None
+    placement: Literal["certain", "guessed", "ambiguous"] = "certain"
+    placement_note: str = ""
+    source: str = ""
+    folder: FilePath
+    model: Name
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    phases: Literal["last", "all"] = "last"
+    outputs: Annotated[list[Literal["image", "alpha", "beta", "sigma"]], Field(min_length=1)]
+    replace_nonfinite: Annotated[float, Field(strict=True)] | None = None
+
+
+class ImportModelArguments(Arguments):
+    """Attributes: path: a model's folder, or a zip of one."""
+
+    path: FilePath
+
+
+class RemoveModelArguments(Arguments):
+    """Attributes: name: as ``installed_models`` lists it."""
+
+    name: Name
+
+
+def commands() -> Mapping[str, Validated[Any]]:
+    """Return the commands of one worker, which share its warm engine."""
+    engines = _WarmEngine()
+    return {
+        "info": Validated(NoArguments, _info),
+        "translate": Validated(TranslateArguments, lambda request, report: _translate(engines, request, report)),
+        "check": Validated(CheckArguments, _check),
+        "import_model": Validated(ImportModelArguments, _import_model),
+        "remove_model": Validated(RemoveModelArguments, _remove_model),
+        **training_commands(),
+    }
+
+
+class _WarmEngine:
+    """The engine of the last translation: the next one with the same choices pays for no loading."""
+
+    def __init__(self) -> None:
+        self._engine: InferenceEngine | None = None
+        self._choice: tuple[str, str] | None = None
+
+    def get(self, model: str, device: str, precision: str) -> InferenceEngine:
+        from upgan.bundles.library import find_bundle
+        from upgan.inference.engine import InferenceEngine
+
+        # Opened every time: the model may have been replaced or removed since.
+        bundle = find_bundle(model)
+        choice = (device, precision)
+        if self._engine is None or self._choice != choice or self._engine.bundle != bundle:
+            # First, so that two models are never in the graphics card's memory.
+            self._engine = None
+            self._engine = InferenceEngine(bundle, device, precision)
+            self._choice = choice
+        return self._engine
+
+
+def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report) -> dict[str, Any]:
+    from upgan.images.placement import Placement
+    from upgan.images.volume import Volume
+
+    report("loading the model", 0.0, None)
+    engine = engines.get(request.model, request.device, request.precision)
+    report("reading the image", 0.0, None)
+    voxels = np.asarray(_load(request.voxels), dtype=np.float32)
+
+    placement = Placement(request.placement, request.placement_note)
+
+    def update(progress: Progress) -> None:
+        stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
+        report(stage, progress.fraction, progress.remaining_s)
+
+    _refuse_full_disk(request, voxels.shape, engine)
+    translation = engine.translate(
+        Volume(voxels, np.asarray(request.ijk_to_ras), request.modality, placement),
+        plane=request.plane,
+        phases=request.phases,
+        progress=update,
+        replace_nonfinite=request.replace_nonfinite,
+        source=request.source,
+    )
+    outputs = []
+    for output in translation.outputs(request.outputs):
+        report("handing over the results", 1.0, 0.0)
+        path = request.folder / f"{output.name}.npy"
+        save_voxels(path, output.voxels)
+        outputs.append(
+            {
+                "name": output.name,
+                "quantity": output.quantity,
+                "phase": output.phase,
+                "unit": output.unit,
+                "file": str(path),
+                "maximum": float(output.voxels.max()),
+            }
+        )
+    return {
+        "outputs": outputs,
+        "image_name": translation.task.image_name,
+        "display": translation.display.model_dump(),
+        "provenance": translation.provenance,
+    }
+
+
+def _refuse_full_disk(request: TranslateArguments, shape: tuple[int, ...], engine: InferenceEngine) -> None:
+    """Refuse what the outputs' disk has no room for; that its folder is not there is found when they are written."""
+    from upgan.inference.memory import bytes_of_outputs, refuse_full_disk
+
+    kept = engine.bundle.metadata.upgan.architecture.phases if request.phases == "all" else 1
+    with contextlib.suppress(OSError):
+        refuse_full_disk(request.folder, bytes_of_outputs(shape, kept * len(request.outputs)))
+
+
+def _check(request: CheckArguments, report: Report) -> dict[str, Any]:
+    from upgan.evaluation.check import run_check
+
+    return run_check(request, lambda fraction, stage: report(stage, fraction, None))
+
+
+def _import_model(request: ImportModelArguments, report: Report) -> dict[str, Any]:
+    from upgan.bundles.library import import_model
+
+    report("verifying the model", 0.0, None)
+    return import_model(request.path).to_json()
+
+
+def _remove_model(request: RemoveModelArguments, report: Report) -> dict[str, Any]:
+    from upgan.bundles.library import remove_model
+
+    remove_model(request.name)
+    return {}
+
+
+def _info(request: NoArguments, report: Report) -> dict[str, Any]:
+    import torch
+
+    import upgan
+    from upgan.inference.devices import devices
+
+    return {
+        "engine_version": upgan.__version__,
+        "torch_version": torch.__version__,
+        "devices": [device._asdict() for device in devices()],
+    }
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        # Read, not mapped: on Windows a mapped file could not be removed if the viewer died meanwhile.
+        return load_voxels(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "transfer_failed", "The image did not reach the engine.", "Try again; check the temporary folder's disk."
+        ) from error

@@ -1,0 +1,29 @@
+"""What both ends of the worker's pipe agree on, and what commands are given to tell how far they are."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+PROTOCOL = 1
+
+
+# After stdin has closed: time for work that looks at its progress; what does not is ended from outside Python.
+# A process that trains is given more, to write a checkpoint.
+GRACE_S = 0.3
+
+
+# Bytes of a request: far more than any has. What JSON makes of it in memory is some hundred times as much at worst.
+LONGEST_LINE = 1 << 20
+
+
+# Whoever ends a process in order sends one of these; Windows has none.
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+# Called with the stage for people, the fraction done, and the seconds left where they are known; may raise Cancelled.
+Report = Callable[[str, float, float | None], None]
+
+
+Command = Callable[[dict[str, Any], Report], dict[str, Any]]

@@ -1,0 +1,69 @@
+"""Arguments of the worker's commands, valid or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from upgan.errors import UpganError
+from upgan.plain_json import is_deeper
+from upgan.schema import Arguments
+
+if TYPE_CHECKING:
+    from upgan.worker.protocol import Report
+
+T = TypeVar("T", bound=Arguments)
+
+# Nothing that is asked for is nested deeper; what is would only exhaust the stack of whoever looks at it.
+_DEEPEST = 32
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Validated(Generic[T]):
+    """A command of the worker, which is not run before its arguments are valid.
+
+    Attributes:
+        arguments: What it takes.
+        run: Called with them and with a ``Report``; returns what JSON knows.
+    """
+
+    arguments: type[T]
+    run: Callable[[T, Report], dict[str, Any]]
+
+    def __call__(self, arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """Validate and run.
+
+        Raises:
+            UpganError: ``bad_request``, and what the command raises.
+        """
+        return self.run(validated(self.arguments, arguments), report)
+
+
+class NoArguments(Arguments):
+    """Of a command that takes none."""
+
+
+def validated(model: type[T], arguments: Mapping[str, Any]) -> T:
+    """Return a request's arguments as what they must be.
+
+    Raises:
+        UpganError: ``bad_request``, naming the first that is wrong.
+    """
+    if is_deeper(arguments):
+        raise _bad_request("The request is wrong: it is nested too deep.")
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # What is not known may have any name, of any length.
+        where = ".".join(map(str, first["loc"]))[:_LONGEST_NAME]
+        at = f" at {where}" if where else ""
+        raise _bad_request(f"The request is wrong{at}: {first['msg'].rstrip('.')}.") from error
+
+
+def _bad_request(sentence: str) -> UpganError:
+    return UpganError("bad_request", sentence, "Use the viewer's and the engine's code of the same version.")

@@ -1,0 +1,161 @@
+"""What the worker can do about training: arguments as JSON in, a result as JSON out; images and weights stay on disk.
+
+A run belongs to its folder, not to the process: whoever asks next, for the same folder, goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from upgan.schema import Arguments, FilePath, Name
+from upgan.worker.protocol import Report
+from upgan.worker.requests import Validated
+
+# What a model made on a site's own data may be used for is the site's to say, and nobody else's.
+_LICENCE = """\
+This model was trained on its maker's own data, on the maker's own computer.
+No licence is granted to anybody else: before you pass it on, replace this text by your terms.
+It is no medical device and has not been validated for the care of patients.
+"""
+
+_VERSION = "0.1.0"
+
+
+class CheckDataArguments(Arguments):
+    """Attributes: config: as JSON; thumbnails: folder for pictures of the pairs, none where None."""
+
+    config: dict[str, Any]
+    thumbnails: FilePath | None = None
+
+
+class TrainArguments(Arguments):
+    """Attributes: config: as JSON; folder: of the run."""
+
+    config: dict[str, Any]
+    folder: FilePath
+
+
+class RunArguments(Arguments):
+    """Attributes: folder: of the run."""
+
+    folder: FilePath
+
+
+class ResumeArguments(RunArguments):
+    """Attributes: data: where the run's images are now, as ``data.path`` says it; where they were, if None."""
+
+    data: FilePath | None = None
+
+
+class CreateModelArguments(Arguments):
+    """Attributes: run: its folder; checkpoint: best, last, phase_1 …; name: of the model; licence: its text.
+
+    data: where the run's images are now, as ``data.path`` says it; where they were, if None.
+    """
+
+    run: FilePath
+    checkpoint: Name = "best"
+    name: Name
+    licence: str | None = None
+    data: FilePath | None = None
+
+
+class StartConfigArguments(Arguments):
+    """Attributes: preset: paper, quick or fine-tune; base: a model's name."""
+
+    preset: Literal["paper", "quick", "fine-tune"]
+    base: Name | None = None
+
+
+def training_commands() -> Mapping[str, Validated[Any]]:
+    """Return the commands, by name."""
+    return {
+        "check_data": Validated(CheckDataArguments, _check_data),
+        "train": Validated(TrainArguments, _train),
+        "resume_training": Validated(ResumeArguments, _resume_training),
+        "finish_training": Validated(RunArguments, _finish_training),
+        "create_model": Validated(CreateModelArguments, _create_model),
+        "start_config": Validated(StartConfigArguments, _start_config),
+    }
+
+
+class _ReportingWatch:
+    """Hands a training's progress on to whoever asked for it; its journal is read from its file."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
+        self._report(text, fraction, remaining_s)
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Leave it to the reader of the file."""
+
+
+def _train(request: TrainArguments, report: Report) -> dict[str, Any]:
+    from upgan.training.run.trainer import train
+    from upgan.training.settings.config_file import config_from
+
+    train(config_from(request.config), request.folder, _ReportingWatch(report))
+    return _outcome(request.folder)
+
+
+def _resume_training(request: ResumeArguments, report: Report) -> dict[str, Any]:
+    from upgan.training.run.trainer import resume
+
+    resume(request.folder, _ReportingWatch(report), request.data)
+    return _outcome(request.folder)
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    from upgan.training.record.layout import FINISHED
+
+    return {"folder": str(folder), "finished": (folder / FINISHED).is_file()}
+
+
+def _finish_training(request: RunArguments, report: Report) -> dict[str, Any]:
+    from upgan.training.run.finishing import finish
+
+    finish(request.folder)
+    return _outcome(request.folder)
+
+
+def _create_model(request: CreateModelArguments, report: Report) -> dict[str, Any]:
+    from upgan.bundles.library import add_trained
+    from upgan.training.model.export import publish
+
+    def make(folder: Path) -> None:
+        if request.data is not None:
+            from upgan.training.run.trainer import tell_place
+
+            tell_place(request.run, request.data, report)
+        publish(
+            request.run,
+            folder,
+            request.licence or _LICENCE,
+            _VERSION,
+            request.checkpoint,
+            request.name,
+            lambda text, fraction: report(text, fraction, None),
+        )
+
+    return dict(add_trained(request.name, make).to_json())
+
+
+def _start_config(request: StartConfigArguments, report: Report) -> dict[str, Any]:
+    """Return a whole configuration, but for the run's name and data, with a preset's values."""
+    from upgan.training.settings.config_file import config_from
+    from upgan.training.settings.presets import preset
+
+    values = preset(request.preset, request.base)
+    config = config_from({"name": "model", "data": {"path": "."}, **values}).model_dump(mode="json")
+    return {key: value for key, value in config.items() if key not in ("name", "data")}
+
+
+def _check_data(request: CheckDataArguments, report: Report) -> dict[str, Any]:
+    from upgan.training.run.survey import survey
+    from upgan.training.settings.config_file import config_from
+
+    return survey(config_from(request.config), request.thumbnails, lambda text, done: report(text, done, None))
