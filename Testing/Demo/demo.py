@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,25 @@ sys.path[:0] = [str(MODULE), str(Path(__file__).parent)]
 
 from plain_views import draw_views  # noqa: E402
 
-from upgan.cli.progress_bar import translation_bar  # noqa: E402
+from upgan.cli.progress_bar import progress_bar  # noqa: E402
 from upgan.evaluation.metrics import SSIM_3D, image_error  # noqa: E402
 from upgan.images.hounsfield import HU_RANGE  # noqa: E402
 from upgan.images.patient import body_mask  # noqa: E402
 from upgan.images.reading import read_volume  # noqa: E402
 from upgan.images.volume import Volume  # noqa: E402
 from upgan.inference.saving import OutputFolder  # noqa: E402
+from upgan.progress import Progress  # noqa: E402
 from upgan.uncertainty.coverage import coverage  # noqa: E402
 
 # Where the three slices meet (RAS, mm): the level of the sinuses and the petrous bones.
 CENTRE = (4.0, 18.0, -22.0)
 
 console = Console(highlight=False)
-Update = Callable[[Any], None]
 
 
-def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, Any]]:
+def translate_in_scene(
+    folder: OutputFolder, device: str, progress: Progress
+) -> tuple[dict[str, Volume], dict[str, Any]]:
     """Run the module's own logic in a MRML scene; write the scene and the slice views into ``folder``."""
     import vtk
     from slicer_views import DemoNodes, ViewsNotRenderedError, render_views, write_scene
@@ -52,7 +53,7 @@ def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tup
     (ct,) = app.io_manager.load_volumes(str(SAMPLES / "sample_ct.nrrd"))
     pet.SetName("NAC-PET")
     ct.SetName("CT")
-    nodes = UncertaintyGuidedI2ILogic().translate(pet, device=device, progress=update)
+    nodes = UncertaintyGuidedI2ILogic().translate(pet, device=device, progress=progress)
     shown = DemoNodes(pet, nodes["pseudo_ct"], nodes["sigma"], ct)
     write_scene(app, shown, folder.path("scene.mrb"))
     volumes = {name: volumeFromNode(node) for name, node in nodes.items()}
@@ -64,7 +65,7 @@ def translate_in_scene(folder: OutputFolder, device: str, update: Update) -> tup
     return volumes, provenanceOf(nodes["pseudo_ct"])
 
 
-def translate_alone(folder: OutputFolder, device: str, update: Update) -> tuple[dict[str, Volume], dict[str, Any]]:
+def translate_alone(folder: OutputFolder, device: str, progress: Progress) -> tuple[dict[str, Volume], dict[str, Any]]:
     """Run the engine where slicer-core is not to be had: no scene, and matplotlib draws the views."""
     from upgan.bundles.library import find_bundle
     from upgan.inference.engine import InferenceEngine
@@ -72,7 +73,7 @@ def translate_alone(folder: OutputFolder, device: str, update: Update) -> tuple[
     console.print("[yellow]slicer-core is not installed here:[/] no scene.mrb, and matplotlib draws views.png.")
     source = SAMPLES / "sample_nacpet.nrrd"
     engine = InferenceEngine(find_bundle("pet-ct-phantom"), device)
-    translation = engine.translate(read_volume(source), progress=update, source=source.name)
+    translation = engine.translate(read_volume(source), progress=progress, source=source.name)
     volumes = {output.name: translation.volume(output) for output in translation.outputs()}
     draw_views(volumes, CENTRE, SAMPLES, folder.path("views.png"))
     return volumes, translation.provenance
@@ -112,8 +113,8 @@ def main() -> None:
     has_slicer = importlib.util.find_spec("slicer") and importlib.util.find_spec("trame_slicer")
     work = translate_in_scene if has_slicer else translate_alone
     with OutputFolder(options.output) as folder:
-        with translation_bar(console) as update:
-            volumes, provenance = work(folder, options.device, update)
+        with progress_bar(console, "translating") as progress:
+            volumes, provenance = work(folder, options.device, progress)
         for name, volume in volumes.items():
             folder.add_volume(f"{name}.nrrd", volume)
         folder.add_json("provenance.json", provenance)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from upgan.errors import Cancelled
 from upgan.images.writing import write_volume
+from upgan.progress import Progress
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
 from upgan.training.record import checkpoint
@@ -101,8 +102,9 @@ class Onlooker:
         self.lines: list[dict[str, Any]] = []
         self.fractions: list[float] = []
         self._left = stop_after
+        self.progress = Progress(self.hear)
 
-    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
+    def hear(self, text: str, fraction: float, remaining_s: float | None) -> None:
         if "epoch" not in text:
             return
         self.fractions.append(fraction)

@@ -158,7 +158,7 @@ def _serve(folder: Path) -> None:
     worker = Worker(
         io.BytesIO((folder / "lines").read_bytes()),
         said,
-        {"info": lambda arguments, report: {}, "translate": lambda arguments, report: {"seen": sorted(arguments)}},
+        {"info": lambda arguments, progress: {}, "translate": lambda arguments, progress: {"seen": sorted(arguments)}},
         lambda: faults.append("it did not end when its input closed"),
         grace_s=5.0,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from upgan.images.volume import Volume
-from upgan.inference.engine import Progress
+from upgan.inference.engine import SlicesDone
 from upgan.inference.translation import QUANTITIES, Output, PhaseMaps, Translation
 from upgan.tasks import PET_TO_CT, Task
 
@@ -51,7 +51,7 @@ class FakeEngine:
         *,
         plane: str | None = None,
         phases: str = "last",
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[SlicesDone], None] | None = None,
         replace_nonfinite: float | None = None,
         source: str = "",
     ) -> Translation:
@@ -59,7 +59,7 @@ class FakeEngine:
         self.asked[-1]["replace_nonfinite"] = replace_nonfinite
         for done in range(1, 5):
             if progress is not None:
-                progress(Progress(PHASES, PHASES, done, 4, 1.0, done / 4))
+                progress(SlicesDone(PHASES, PHASES, done, 4, 1.0, done / 4))
         task = self.bundle.task
         reference = task.calibrate(volume).reference
         provenance = {"bundle": self.bundle.name, "bundle_sha256": self.bundle.sha256, "plane": plane or "axial"}

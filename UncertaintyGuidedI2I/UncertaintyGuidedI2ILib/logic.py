@@ -25,13 +25,11 @@ if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.train.session import TrainingSession
     from upgan.bundles.bundle import Bundle
     from upgan.images.orientation import Plane
-    from upgan.inference.engine import InferenceEngine, Progress
+    from upgan.inference.engine import InferenceEngine, ProgressCallback
     from upgan.inference.translation import Quantity, Translation
     from upgan.training.record.runs import Run
 
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
-
-ProgressCallback = Callable[["Progress"], None]
 
 
 class UncertaintyGuidedI2ILogic:

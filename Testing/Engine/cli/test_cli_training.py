@@ -311,7 +311,7 @@ def test_a_second_ctrl_c_ends_at_once_what_does_not_look_up():
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 def test_the_same_ctrl_c_that_comes_twice_still_ends_in_order():
     """From the terminal and from torchrun."""
-    code, _ = interrupted("    time.sleep(1)\n    watch.progress('', 0.0, None)", 0.1, 0.1)
+    code, _ = interrupted("    time.sleep(1)\n    watch.progress.tell(0.0)", 0.1, 0.1)
     assert code == 130
 
 
@@ -351,7 +351,7 @@ def shown(*, is_terminal: bool) -> str:
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=120, highlight=False)
     with TrainingDisplay(console) as display:
         for step in range(100):
-            display.progress("phase 1 of 3, epoch 1 of 20", step / 100, 3725.4)
+            display.hear("phase 1 of 3, epoch 1 of 20", step / 100, 3725.4)
             display.line({**STEPS, "step": step})
         display.line({"kind": "event", "code": "rolled_back", "sentence": "The loss [sub-1 slice 3] was not a number."})
     return console.file.getvalue()

@@ -16,6 +16,7 @@ from upgan.evaluation.comparison import compare
 from upgan.evaluation.request import CheckArguments
 from upgan.images.patient import body_mask
 from upgan.images.scope import Scope, ct_scope, foreground_scope
+from upgan.progress import SILENT, Progress
 from upgan.uncertainty.coverage import reliability
 from upgan.uncertainty.sparsification import sparsification
 
@@ -263,13 +264,15 @@ def request(folder, head, reference_grid=AXIAL, reference=None, **changes):
 
 
 def check(*arguments, **changes):
-    return run_check(request(*arguments, **changes), lambda fraction, stage: None)
+    return run_check(request(*arguments, **changes), SILENT)
 
 
 def test_a_reference_on_the_same_grid_is_compared_as_it_is(head, tmp_path):
     image, alpha, beta, reference = head
     stages = []
-    found = run_check(request(tmp_path, head), lambda fraction, stage: stages.append((fraction, stage)))
+    found = run_check(
+        request(tmp_path, head), Progress(lambda stage, fraction, remaining_s: stages.append((fraction, stage)))
+    )
     scope = ct_scope(reference, np.ones(SHAPE, dtype=bool), VOXEL_MM)
     expected = figures_of(compare(image, alpha, beta, reference, scope, "HU").to_json())
     assert figures_of(found) == pytest.approx(expected, rel=1e-5)
@@ -408,14 +411,14 @@ def test_a_reference_is_resampled_from_a_guess_only_when_told_to(side, head, tmp
 def test_the_comparison_can_be_cancelled_at_any_stage(head, tmp_path):
     arguments = request(tmp_path, head)
     seen = []
-    run_check(arguments, lambda fraction, stage: seen.append(stage))
+    run_check(arguments, Progress(lambda stage, *told: seen.append(stage)))
     (tmp_path / "error.npy").unlink()
     for stop in dict.fromkeys(seen[:-1]):
 
-        def cancel(fraction, stage, stop=stop):
+        def cancel(stage, *told, stop=stop):
             if stage == stop:
                 raise Cancelled
 
         with pytest.raises(Cancelled):
-            run_check(arguments, cancel)
+            run_check(arguments, Progress(cancel))
     assert not (tmp_path / "error.npy").exists()

@@ -27,6 +27,7 @@ from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine
 from upgan.networks.cascade import Cascade
 from upgan.pairs.preparation import Pair
+from upgan.progress import Progress
 from upgan.simulation.phantom import simulate_head
 from upgan.stepwise.components import component_steps
 from upgan.stepwise.percentile import percentile_steps
@@ -490,16 +491,17 @@ def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase
 def test_the_progress_counts_pairs_and_can_end_the_work(engine, tmp_path):
     write_pairs(tmp_path, [1, 2])
     done = []
-    evaluate(engine, read_pairs(tmp_path, "sub-001", "sub-002"), 2, lambda *progress: done.append(progress))
+    progress = Progress(lambda what, fraction, remaining_s: done.append((fraction, what)))
+    evaluate(engine, read_pairs(tmp_path, "sub-001", "sub-002"), 2, progress)
     assert done == sorted(done)
-    assert {(1.0, 2), (2.0, 2)} <= set(done)
-    assert done[-1] == (2.0, 2)
+    assert {(0.5, "patient 1 of 2"), (1.0, "patient 2 of 2")} <= set(done)
+    assert done[-1] == (1.0, "patient 2 of 2")
 
-    def stop(done: float, total: float) -> None:
+    def stop(*told) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        evaluate(engine, read_pairs(tmp_path, "sub-001"), 1, stop)
+        evaluate(engine, read_pairs(tmp_path, "sub-001"), 1, Progress(stop))
 
 
 @pytest.mark.parametrize("plane", ["coronal", "sagittal"])

@@ -17,7 +17,7 @@ from Engine.made_images import blob
 from upgan.errors import Cancelled, DeviceError, InputError, ResultError
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
-from upgan.inference.engine import InferenceEngine, Progress
+from upgan.inference.engine import InferenceEngine, SlicesDone
 from upgan.inference.translation import is_sound
 from upgan.tasks import PET_TO_CT, OutputScale
 from upgan.uncertainty.distribution import GeneralizedNormal
@@ -252,7 +252,7 @@ def test_only_the_last_phase_is_kept_unless_all_are_asked_for(tiny_bundle):
 
 
 def test_progress_rises_to_one_and_names_phase_and_slice(tiny_bundle):
-    reports: list[Progress] = []
+    reports: list[SlicesDone] = []
     volume = Volume(blob(), np.eye(4))
     InferenceEngine(tiny_bundle, "cpu", "float32", batch=4).translate(volume, progress=reports.append)
     fractions = [report.fraction for report in reports]
@@ -265,7 +265,7 @@ def test_progress_rises_to_one_and_names_phase_and_slice(tiny_bundle):
 
 
 def test_a_progress_callback_can_cancel(tiny_bundle):
-    def stop(_: Progress) -> None:
+    def stop(_: SlicesDone) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):

@@ -25,6 +25,7 @@ from upgan.pairs.preparation import prepare_pair
 from upgan.pairs.registration import register
 from upgan.pairs.splitting import split_subjects
 from upgan.pairs.thumbnails import thumbnail
+from upgan.progress import Progress
 from upgan.simulation.pet import Scanner, hu_to_mu, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
@@ -486,14 +487,14 @@ def test_the_median_spacing_is_that_of_the_inputs():
 
 def test_progress_is_told_and_may_end_the_check(pair):
     files, seen = [pair("s1"), pair("s2", head=1)], []
-    check_pairs(files, PAIRS, PET_TO_CT, lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    check_pairs(files, PAIRS, PET_TO_CT, Progress(lambda *told: seen.append(told)))
+    assert seen == [("checking patient 1 of 2", 0.5, None), ("checking patient 2 of 2", 1.0, None)]
 
-    def stop(done, total):
+    def stop(*told):
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        check_pairs(files, PAIRS, PET_TO_CT, stop)
+        check_pairs(files, PAIRS, PET_TO_CT, Progress(stop))
 
 
 def test_thumbnails_are_written_for_what_can_be_read(pair, tmp_path):

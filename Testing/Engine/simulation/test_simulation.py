@@ -14,6 +14,7 @@ from skimage.transform import iradon, radon, resize
 from upgan.errors import InputError, OutputError
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
+from upgan.progress import Progress
 from upgan.simulation.dataset import simulate_pet_ct_pairs, subject_seed
 from upgan.simulation.pet import (
     CARNEY_2006,
@@ -423,16 +424,17 @@ def test_a_grid_of_one_slice_is_refused():
 
 
 def test_the_manifest_lists_every_file_and_says_that_they_are_simulated(tmp_path: Path):
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[str, float]] = []
+    progress = Progress(lambda what, fraction, remaining_s: steps.append((what, fraction)))
     scanner = Scanner(counts=2e5)
-    path = simulate_pet_ct_pairs(2, tmp_path / "set", 7, scanner, lambda done, total: steps.append((done, total)))
+    path = simulate_pet_ct_pairs(2, tmp_path / "set", 7, scanner, progress)
     manifest = json.loads(path.read_text(encoding="utf-8"))
     listed = {entry[kind] for entry in manifest["subjects"] for kind in ("nacpet", "ct")} | {"manifest.json"}
     assert listed == {file.name for file in path.parent.iterdir()}
     assert "simulated" in manifest["statement"].lower()
     assert Scanner.model_validate(manifest["scanner"]) == scanner
     assert manifest["resolution_mm"] == {"in_plane": 6.73, "across_slices": 5.0}
-    assert steps == [(1, 2), (2, 2)]
+    assert steps == [("simulating head 1 of 2", 0.5), ("simulating head 2 of 2", 1.0)]
     again = simulate_head(manifest["subjects"][1]["seed"])
     ct = read_volume(path.parent / "sub-002_ct.nii.gz")
     np.testing.assert_array_equal(ct.voxels, np.rint(again.ct.voxels))

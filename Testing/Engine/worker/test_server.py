@@ -24,6 +24,7 @@ from upgan.errors import Cancelled, InputError, UpganError
 from upgan.images.volume import Volume
 from upgan.inference import memory
 from upgan.inference.engine import InferenceEngine
+from upgan.progress import SILENT, Progress
 from upgan.scratch import Scratch
 from upgan.worker.protocol import LONGEST_LINE
 from upgan.worker.server import PROGRESS_INTERVAL_S, Worker
@@ -51,7 +52,7 @@ def talk():
             target=lambda: [os.write(write, text[i : i + 4096]) for i in range(0, len(text), 4096)]
         ).start()
 
-        def last(arguments, report):
+        def last(arguments, progress):
             os.close(write)
             return {}
 
@@ -70,7 +71,7 @@ def as_bytes(line):
     return (line if isinstance(line, str) else json.dumps(line)).encode()
 
 
-def finish(arguments, report):
+def finish(arguments, progress):
     return {"doubled": 2 * arguments["number"]}
 
 
@@ -169,10 +170,10 @@ def test_the_worker_ends_within_a_second_in_the_middle_of_its_work(worker, tiny_
 def test_work_that_needs_longer_to_end_gets_the_grace_it_was_promised(tmp_path):
     """As a training does, which writes a checkpoint; 0.3 s are what others get."""
 
-    def work(arguments, report):
+    def work(arguments, progress):
         try:
             while True:
-                report("working", 0.5, None)
+                progress.tell(0.5, "working")
         except Cancelled:
             time.sleep(0.8)
             (tmp_path / "checkpoint").touch()
@@ -283,7 +284,7 @@ def test_a_line_that_is_no_request_is_refused_and_the_next_is_answered(talk, lin
 def test_a_line_that_is_only_odd_is_answered(line, answered):
     """The input ends without the end of the last line."""
     said = io.StringIO()
-    double = {"double": lambda arguments, report: time.sleep(0.01) or finish(arguments, report)}
+    double = {"double": lambda arguments, progress: time.sleep(0.01) or finish(arguments, progress)}
     with io.BytesIO(line.encode()) as requests:
         Worker(SlowEnd(requests), said, double, abandon=lambda: None).run()
     *_, event = map(json.loads, said.getvalue().splitlines())
@@ -356,9 +357,9 @@ def test_what_is_not_finite_is_null_in_every_event():
     """JSON knows no NaN: a viewer that reads strictly would lose the whole line."""
     numbers = {"figures": [{"value": float("nan")}, (1.5, float("-inf"))], "curve": np.float64("inf"), "n": 10**400}
 
-    def work(arguments, report):
+    def work(arguments, progress):
         time.sleep(1.1 * PROGRESS_INTERVAL_S)
-        report("working", float("nan"), float("inf"))
+        progress.tell(float("nan"), "working")
         return numbers
 
     said = io.StringIO()
@@ -375,7 +376,7 @@ def test_what_is_not_finite_is_null_in_every_event():
 
 def test_a_result_that_is_no_json_is_a_failure_that_is_told(talk):
     failure, answer = talk(
-        {"odd": lambda arguments, report: {"array": np.zeros(2)}, "double": finish},
+        {"odd": lambda arguments, progress: {"array": np.zeros(2)}, "double": finish},
         {"id": 1, "command": "odd"},
         {"id": 2, "command": "double", "arguments": {"number": 1}},
     )
@@ -389,16 +390,16 @@ def test_an_unknown_command_is_refused_by_name(talk):
     assert "transmogrify" in event["sentence"]
 
 
-def endless(arguments, report):
+def endless(arguments, progress):
     while True:
-        report("working", 0.5, None)
+        progress.tell(0.5, "working")
         time.sleep(0.001)
 
 
 def test_a_request_that_is_cancelled_before_its_turn_does_nothing(talk):
     done = []
     events = talk(
-        {"endless": endless, "work": lambda arguments, report: done.append(True) or {}},
+        {"endless": endless, "work": lambda arguments, progress: done.append(True) or {}},
         {"id": 2, "command": "endless"},
         {"id": 3, "command": "work"},
         {"id": 3, "command": "cancel"},
@@ -455,7 +456,7 @@ def test_cancel_stops_the_work_at_its_next_progress(talk):
     ],
 )
 def test_every_failure_is_told_with_a_code_and_the_worker_lives_on(talk, error, code):
-    def fail(arguments, report):
+    def fail(arguments, progress):
         raise error
 
     failure, answer = talk(
@@ -589,7 +590,7 @@ def test_every_command_names_the_argument_that_is_wrong(all_commands, command):
         # As they arrive: through JSON, as Python's writes and reads it.
         arguments = json.loads(json.dumps(arguments))
         with pytest.raises(UpganError) as refusal:
-            all_commands[command](arguments, lambda *progress: None)
+            all_commands[command](arguments, SILENT)
         assert refusal.value.code == "bad_request", f"{command}: {what}"
         named = what.split()[0]
         assert "deep" in what or named == "unknown" or named in refusal.value.sentence, f"{command}: {what}"
@@ -608,14 +609,14 @@ def test_a_request_for_what_is_not_there_is_refused_and_no_defect(all_commands, 
         if command == "train":
             arguments["config"] = {"name": "x", "data": {"path": place}}
         with pytest.raises(UpganError) as refusal:
-            all_commands[command](arguments, lambda *progress: None)
+            all_commands[command](arguments, SILENT)
         assert refusal.value.code not in ("bad_request", "internal")
 
 
 def test_a_geometry_without_numbers_is_the_images_and_not_the_requests_fault(all_commands, tiny_bundle, tmp_path):
     arguments = translate_arguments(tmp_path / "job", tiny_bundle, blob(SHAPE), ijk_to_ras=[[float("nan")] * 4] * 4)
     with pytest.raises(InputError) as refusal:
-        all_commands["translate"](json.loads(json.dumps(arguments)), lambda *progress: None)
+        all_commands["translate"](json.loads(json.dumps(arguments)), SILENT)
     assert refusal.value.code == "invalid_affine"
 
 
@@ -632,7 +633,7 @@ def test_too_little_disk_or_memory_is_told_before_the_networks_begin(all_command
         with monkeypatch.context() as patch:
             patch.setattr(module, name, free)
             with pytest.raises(UpganError) as refusal:
-                all_commands["translate"](arguments, lambda stage, *rest: begun.append(stage))
+                all_commands["translate"](arguments, Progress(lambda stage, *rest: begun.append(stage)))
         assert refusal.value.code == code
     assert not [stage for stage in begun if "phase" in stage]
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["input.npy"]

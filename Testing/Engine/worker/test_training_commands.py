@@ -13,6 +13,7 @@ from Engine.training_runs import STEPS, all_same, kept, tiny, trained
 from Engine.worker_process import WorkerProcess
 from upgan.bundles.library import find_bundle, installed_models
 from upgan.errors import BundleError, Cancelled, InputError, UpganError
+from upgan.progress import Progress
 from upgan.training.record.runs import read_run
 from upgan.training.settings.config_file import config_from
 from upgan.worker.commands import commands
@@ -57,7 +58,7 @@ class Reports(list):
 def ask(command, reports=None, **arguments):
     """Ask as a viewer does: arguments and result are JSON."""
     arguments = json.loads(json.dumps(arguments))
-    answer = commands()[command](arguments, reports if reports is not None else Reports())
+    answer = commands()[command](arguments, Progress(reports))
     return json.loads(json.dumps(answer))
 
 

@@ -18,7 +18,7 @@ import typer
 
 import upgan
 from upgan.cli import training as cli_training
-from upgan.cli.progress_bar import counting_bar, translation_bar
+from upgan.cli.progress_bar import progress_bar
 from upgan.cli.terminal import echo, marked, warn
 from upgan.cli.terminal import messages as _messages
 from upgan.errors import UpganError
@@ -111,12 +111,12 @@ def translate(
     kept = engine.bundle.metadata.upgan.architecture.phases if phases is Phases.all else 1
     needed = bytes_of_outputs(volume.voxels.shape, len(QUANTITIES) * kept)
     with OutputFolder(output, needed) as folder:
-        with translation_bar(_messages) as update:
+        with progress_bar(_messages, "translating") as progress:
             translation = engine.translate(
                 volume,
                 plane=plane.value if plane else None,
                 phases=phases.value,
-                progress=update,
+                progress=progress,
                 replace_nonfinite=replace_nonfinite,
                 # Folders are often called after patients.
                 source=os.path.basename(os.path.abspath(image)),
@@ -249,8 +249,8 @@ def simulate_pet_ct(
     from upgan.simulation.dataset import simulate_pet_ct_pairs
     from upgan.simulation.pet import Scanner
 
-    with counting_bar(_messages, "simulating") as update:
-        echo(simulate_pet_ct_pairs(subjects, output, seed, Scanner(resolution_mm=resolution), update))
+    with progress_bar(_messages, "simulating") as progress:
+        echo(simulate_pet_ct_pairs(subjects, output, seed, Scanner(resolution_mm=resolution), progress))
 
 
 def main() -> None:

@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from upgan.cli.terminal import marked
+from upgan.progress import Progress
 
-if TYPE_CHECKING:
-    from upgan.inference.engine import Progress as TranslationProgress
-
-
-@contextmanager
-def translation_bar(console: Console) -> Iterator[Callable[[TranslationProgress], None]]:
-    """Show a bar while the block runs; give it what to call with the engine's progress."""
-    with _bar(console) as bar:
-        task = bar.add_task("translating", total=1.0)
-
-        def update(progress: TranslationProgress) -> None:
-            stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
-            bar.update(task, completed=progress.fraction, description=stage)
-
-        yield update
+_PERCENTAGE = "{task.percentage:3.0f} %"
+# Not rich's own: the trainer's knows that later stages are slower.
+_LEFT = "{task.fields[left]}"
 
 
 @contextmanager
-def counting_bar(console: Console, title: str) -> Iterator[Callable[[float, float], None]]:
-    """Show a bar while the block runs; give it what to call with (done, total)."""
-    with _bar(console) as bar:
-        task = bar.add_task(title, total=None)
+def progress_bar(console: Console, title: str) -> Iterator[Progress]:
+    """Show a bar while the block runs; give it the progress that moves the bar."""
+    columns = (BarColumn(), TextColumn(_PERCENTAGE), TimeElapsedColumn(), TextColumn(_LEFT))
+    with Bar(TextColumn("{task.description}"), *columns, console=console) as bar:
+        task = bar.add_task(title, total=1.0, left="")
 
-        def update(done: float, total: float) -> None:
-            bar.update(task, completed=done, total=total)
+        def move(what: str, fraction: float, remaining_s: float | None) -> None:
+            bar.update(task, completed=fraction, description=marked(what), left=_left(remaining_s))
 
-        yield update
-
-
-@contextmanager
-def fraction_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Show a bar while the block runs; give it what to call with a text and the fraction done."""
-    with _bar(console) as bar:
-        task = bar.add_task("starting", total=1.0)
-
-        def update(text: str, fraction: float) -> None:
-            bar.update(task, completed=fraction, description=marked(text))
-
-        yield update
+        yield Progress(move).steadily()
 
 
 class TrainingDisplay:
@@ -62,13 +41,12 @@ class TrainingDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn(_PERCENTAGE),
             TextColumn("{task.fields[loss]}"),
-            # The trainer's own: it knows that later stages are slower.
-            TextColumn("{task.fields[left]}"),
+            TextColumn(_LEFT),
             console=console,
             disable=not console.is_terminal,
         )
@@ -81,10 +59,9 @@ class TrainingDisplay:
     def __exit__(self, *raised: object) -> None:
         self._bar.stop()
 
-    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
+    def hear(self, what: str, fraction: float, remaining_s: float | None) -> None:
         """Move the bar."""
-        left = "" if remaining_s is None else f"{datetime.timedelta(seconds=round(remaining_s))} left"
-        self._bar.update(self._task, completed=fraction, description=marked(text), left=left)
+        self._bar.update(self._task, completed=fraction, description=marked(what), left=_left(remaining_s))
 
     def line(self, line: dict[str, Any]) -> None:
         """Show a line of the run's journal: every one but those of single steps, whose loss is on the bar."""
@@ -92,6 +69,10 @@ class TrainingDisplay:
             self._bar.update(self._task, loss=f"loss {line['loss']:.3f}")
         else:
             self._console.print(marked(_sentence(line)), soft_wrap=True)
+
+
+def _left(remaining_s: float | None) -> str:
+    return "" if remaining_s is None else f"{datetime.timedelta(seconds=round(remaining_s))} left"
 
 
 def _sentence(line: dict[str, Any]) -> str:
@@ -109,15 +90,3 @@ def _sentence(line: dict[str, Any]) -> str:
         )
         return f"{where}: phase {last} on the validation patients: {measured}{'; best so far' if line['best'] else ''}"
     return str(line["sentence"])
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from upgan.cli.progress_bar import TrainingDisplay, counting_bar, fraction_bar
+from upgan.cli.progress_bar import TrainingDisplay, progress_bar
 from upgan.cli.terminal import echo, marked, warn
 from upgan.cli.terminal import messages as _messages
 from upgan.errors import Cancelled
+from upgan.progress import Progress
 from upgan.worker.protocol import ENDING_SIGNALS
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def evaluate(
     )
     chosen = find_pairs(data)[first:]
     prepared = _told(prepare_pair(files, data, section.task) for files in chosen)
-    with counting_bar(_messages, "evaluating") as update:
-        figures = measure(engine, prepared, len(chosen), update)
+    with progress_bar(_messages, "evaluating") as progress:
+        figures = measure(engine, prepared, len(chosen), progress.part(0.0, 1.0, "evaluating"))
     typer.echo(json.dumps(figures, indent=2))  # in which JSON escapes what is not ASCII
 
 
@@ -140,8 +141,8 @@ def bundle_create(
     from upgan.training.model.export import publish
 
     text = read_licence(licence)
-    with fraction_bar(_messages) as update:
-        bundle = publish(run, output, text, version, checkpoint, name, update)
+    with progress_bar(_messages, "starting") as progress:
+        bundle = publish(run, output, text, version, checkpoint, name, progress)
     echo(bundle.folder)
 
 
@@ -176,9 +177,10 @@ class _InterruptibleWatch:
 
     def __init__(self, display: TrainingDisplay, signals: list[int]) -> None:
         self._display, self._signals = display, signals
+        self.progress = Progress(self._hear)
 
-    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
-        self._display.progress(text, fraction, remaining_s)
+    def _hear(self, what: str, fraction: float, remaining_s: float | None) -> None:
+        self._display.hear(what, fraction, remaining_s)
         if self._signals:
             raise Cancelled
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from upgan.images.placement import apart_mm
 from upgan.images.resampling import Grid, Resampled, resample
 from upgan.images.scope import scope_in
 from upgan.images.volume import Volume
+from upgan.progress import Progress
 
 # Grids whose voxels lie closer together than this are the same grid, mm.
 _SAME_PLACE_MM = 1e-3
@@ -27,12 +27,12 @@ _SAME_PLACE_MM = 1e-3
 _NEARLY_ALL = 0.999
 
 
-def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -> dict[str, Any]:
+def run_check(request: CheckArguments, progress: Progress) -> dict[str, Any]:
     """Compare a translated image, and its distribution where it is there, with a reference on any grid.
 
     Args:
         request: What to compare, on any grids.
-        progress: Called with the fraction done and what comes next; what it raises ends the work.
+        progress: Told what comes next; what it raises ends the work.
 
     Returns:
         ``{"figures": [{"key", "name", "value", "unit"}], "mask", "data_range", "definition", "curves", "notes",
@@ -45,7 +45,7 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
         OutputError: ``disk_full`` or ``not_writable``.
     """
     unit = request.unit
-    progress(0.0, "reading")
+    progress.tell(0.0, "reading")
     image = Volume(_read(request.image), np.array(request.ijk_to_ras, dtype=np.float64))
     reference = Volume(_read(request.reference), np.array(request.reference_ijk_to_ras, dtype=np.float64))
     places = [note for note in (request.image_placement_note, request.reference_placement_note) if note]
@@ -69,16 +69,14 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
 
     grid = Grid(standing.voxels.shape, standing.ijk_to_ras)
     outside = AIR_HU if unit == "HU" else 0.0
-    found = resample(
-        reference, grid, outside, lambda fraction: progress(0.05 + 0.2 * fraction, "resampling the reference")
-    )
+    found = resample(reference, grid, outside, progress.part(0.05, 0.25, "resampling the reference"))
     if not found.covered.any():
         raise InputError(
             "no_overlap",
             "The reference and the result lie at different places: they share no voxel.",
             "Register the reference to the input first, or choose the reference of this patient.",
         )
-    progress(0.25, "finding the body" if unit == "HU" else "finding the foreground")
+    progress.tell(0.25, "finding the body" if unit == "HU" else "finding the foreground")
     known = _known(standing.voxels, alpha, beta) & found.covered
     scope = scope_in(found.voxels, found.covered, axial.spacing[::-1], unit)
     dropped = int(np.count_nonzero(scope.mask & ~known))
@@ -93,13 +91,11 @@ def run_check(request: CheckArguments, progress: Callable[[float, str], None]) -
     # Where one of them is not known both are air: the error map says 0 there, and no NaN reaches a window of the SSIM.
     ours = np.where(known, standing.voxels, np.float32(outside))
     theirs = np.where(known, found.voxels, np.float32(outside))
-    comparison = compare(
-        ours, alpha, beta, theirs, scope, unit, lambda fraction, stage: progress(0.35 + 0.6 * fraction, stage)
-    )
-    progress(0.95, "writing the error map")
+    comparison = compare(ours, alpha, beta, theirs, scope, unit, progress.part(0.35, 0.95))
+    progress.tell(0.95, "writing the error map")
     path = request.output / "error.npy"
     save_voxels(path, axial.undo(comparison.error))
-    progress(1.0, "done")
+    progress.tell(1.0, "done")
     return {**comparison.to_json(), "error": str(path)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, WINDOW_2D, image_error, similarity
 from upgan.images.patient import TISSUES
 from upgan.images.scope import Scope
+from upgan.progress import SILENT, Progress
 from upgan.uncertainty.coverage import LEVELS, Reliability, central_probability, reliability
 from upgan.uncertainty.distribution import GeneralizedNormal
 from upgan.uncertainty.sparsification import Sparsification, sparsification
@@ -92,7 +93,7 @@ def compare(
     reference: np.ndarray,
     scope: Scope,
     unit: str,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Comparison:
     """Compare a translated image with its reference inside a scope.
 
@@ -103,30 +104,29 @@ def compare(
         reference: In ``unit``, same shape and grid, finite.
         scope: The mask must lie where image and reference are known.
         unit: "HU" (errors are then given per tissue class, too) or empty for arbitrary intensities.
-        progress: Called with the fraction done and what comes next.
+        progress: Told what comes next.
     """
-    report = progress or (lambda fraction, stage: None)
     mask = scope.mask
-    report(0.0, "MAE, PSNR, SSIM")
+    progress.tell(0.0, "MAE, PSNR, SSIM")
     figures = list(_image_figures(image, reference, scope, unit))
     uncertainty = None
     if alpha is not None and beta is not None:
-        report(0.4, "coverage")
+        progress.tell(0.4, "coverage")
         central = central_probability(image[mask], alpha[mask], beta[mask], reference[mask])
         central.sort()
         share = np.searchsorted(central, [*NOMINAL, *LEVELS], side="right") / central.size
         del central
-        report(0.6, "reliability")
+        progress.tell(0.6, "reliability")
         error = image[mask].astype(np.float64) - reference[mask]
         sigma = _sigma(alpha[mask], beta[mask])
         uncertainty = Uncertainty(
             NOMINAL, share[: NOMINAL.size], reliability(error, sigma), sparsification(np.abs(error), sigma)
         )
-        report(0.8, "correlation of sigma and error")
+        progress.tell(0.8, "correlation of sigma and error")
         figures += _coverage_figures(share[NOMINAL.size :])
         figures += _sigma_figures(np.abs(error), sigma, uncertainty, unit)
     figures.append(Figure("voxels", "Compared voxels", float(np.count_nonzero(mask)), ""))
-    report(1.0, "done")
+    progress.tell(1.0, "done")
     return Comparison(tuple(figures), uncertainty, np.subtract(image, reference, dtype=np.float32), scope)
 
 

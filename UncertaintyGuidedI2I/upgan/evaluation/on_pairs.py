@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from upgan.images.orientation import Reorientation
 from upgan.images.scope import Scope, scope_in
 from upgan.inference.engine import InferenceEngine
 from upgan.inference.translation import PhaseMaps
+from upgan.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from upgan.pairs.preparation import Pair
@@ -37,7 +38,7 @@ def translate_pairs(
     engine: InferenceEngine,
     pairs: Iterable[Pair],
     total: int,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[Translated]:
     """Translate pairs one after the other, all phases; one pair is in memory at a time.
 
@@ -45,26 +46,25 @@ def translate_pairs(
         engine: The model.
         pairs: Source and target on one grid.
         total: How many pairs there are.
-        progress: Called with (pairs done, total) after each batch of slices; what it raises ends the work.
+        progress: Told the patient's number after each batch of slices; what it raises ends the work.
 
     Raises:
         InputError: What the engine or the scope refuses, naming the subject.
     """
-    report = progress or (lambda done, total: None)
-    for number, pair in enumerate(pairs):
+    for pair, step in progress.each(pairs, total, "patient"):
         try:
-            yield _translated(engine, pair, lambda fraction, number=number: report(number + fraction, total))  # type: ignore[misc]
+            yield _translated(engine, pair, step)
         except InputError as error:
             raise InputError(error.code, f"{pair.subject}: {error.sentence}", error.remedy) from error
 
 
-def _translated(engine: InferenceEngine, pair: Pair, progress: Callable[[float], None]) -> Translated:
+def _translated(engine: InferenceEngine, pair: Pair, progress: Progress) -> Translated:
     # Bodies are filled, and one SSIM computed, in axial slices.
     axial = Reorientation.of(pair.target.ijk_to_ras, "axial")
     reference = np.ascontiguousarray(axial.apply(pair.target.voxels))
     unit = engine.bundle.metadata.upgan.task.unit
     scope = scope_in(reference, np.ones(reference.shape, dtype=bool), axial.spacing[::-1], unit)
-    phases = engine.translate(pair.source, phases="all", progress=lambda state: progress(state.fraction)).phases
+    phases = engine.translate(pair.source, phases="all", progress=progress).phases
     # One phase after the other leaves the dictionary, so that only one is there twice.
     upright = {phase: _upright(phases.pop(phase), axial) for phase in sorted(phases)}
     return Translated(pair.subject, upright, reference, scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from upgan.images.hounsfield import HU_RANGE
 from upgan.images.patient import BODY_TEXT, TISSUES
 from upgan.inference.engine import InferenceEngine
 from upgan.inference.translation import PhaseMaps
+from upgan.progress import SILENT, Progress
 from upgan.uncertainty.coverage import coverage
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def evaluate(
     engine: InferenceEngine,
     pairs: Iterable[Pair],
     total: int,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Translate pairs and compare with their targets: inside the body for a CT, else inside the foreground.
 
@@ -36,7 +37,7 @@ def evaluate(
         engine: The model.
         pairs: Source and target on one grid, taken one at a time.
         total: How many there are.
-        progress: Called with (pairs done, total) after each batch of slices; what it raises ends the work.
+        progress: Told the patient's number after each batch of slices; what it raises ends the work.
 
     Returns:
         ``{"subjects", "unit", "mask", "data_range", "definition", "phases": {"1": {figure: [mean, standard

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from upgan.images.volume import Volume
+from upgan.progress import SILENT, Progress
 
 # A Gaussian's full width at half maximum in standard deviations.
 _FWHM = float(np.sqrt(8 * np.log(2)))
@@ -43,7 +43,7 @@ class Resampled(NamedTuple):
     smoothing_mm: tuple[float, float, float]
 
 
-def resample(volume: Volume, grid: Grid, outside: float, progress: Callable[[float], None] | None = None) -> Resampled:
+def resample(volume: Volume, grid: Grid, outside: float, progress: Progress = SILENT) -> Resampled:
     """Interpolate linearly, after smoothing where the grid is coarser than the image.
 
     Coarser voxels average over more tissue; without the smoothing a fine CT would be compared with its noise and its
@@ -55,7 +55,7 @@ def resample(volume: Volume, grid: Grid, outside: float, progress: Callable[[flo
         volume: The image; NaN and infinity count as not imaged.
         grid: Where to.
         outside: Filling where the image does not reach: beyond its outermost voxels' own extent.
-        progress: Called with the fraction done.
+        progress: Told after each slice.
     """
     to_source = np.linalg.inv(volume.ijk_to_ras) @ grid.ijk_to_ras
     widths = _smoothing(to_source)
@@ -86,8 +86,7 @@ def resample(volume: Volume, grid: Grid, outside: float, progress: Callable[[flo
             points = points[:, whole]
         voxels[k][inside] = ndimage.map_coordinates(source, points, np.float32, order=1, mode="nearest")
         covered[k] = inside
-        if progress is not None:
-            progress((k + 1) / grid.shape[0])
+        progress.tell((k + 1) / grid.shape[0], "resampling")
     spacing = volume.spacing
     return Resampled(voxels, covered, (widths[0] * spacing[0], widths[1] * spacing[1], widths[2] * spacing[2]))
 

@@ -25,6 +25,7 @@ from upgan.inference.memory import refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation, is_sound
 from upgan.networks.folding import fold_batch_norm
 from upgan.networks.in_plane import MULTIPLE, inner_size, resize
+from upgan.progress import seconds_left
 from upgan.tasks import Intensities
 from upgan.uncertainty.distribution import GeneralizedNormal
 
@@ -32,7 +33,7 @@ from upgan.uncertainty.distribution import GeneralizedNormal
 _BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
 
 
-class Progress(NamedTuple):
+class SlicesDone(NamedTuple):
     """How far a translation is: slices are finished batch by batch, each batch going through all phases."""
 
     phase: int
@@ -45,10 +46,17 @@ class Progress(NamedTuple):
     @property
     def remaining_s(self) -> float:
         """Estimated seconds left; infinite before the first batch."""
-        return self.elapsed_s * (1 / self.fraction - 1) if self.fraction else float("inf")
+        left = seconds_left(self.elapsed_s, self.fraction)
+        return float("inf") if left is None else left
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"phase {self.phase} of {self.phases}, slice {self.slice} of {self.slices}"
 
 
-ProgressCallback = Callable[[Progress], None]
+# A ``upgan.progress.Progress`` can be called so, too.
+ProgressCallback = Callable[[SlicesDone], None]
 
 
 class InferenceEngine:
@@ -92,7 +100,7 @@ class InferenceEngine:
             volume: The input, any orientation and spacing.
             plane: Of the slices; the model's own where None.
             phases: Whether to keep the maps of the last phase or of all.
-            progress: Called after each batch and phase; may raise ``Cancelled``.
+            progress: Called with ``SlicesDone`` after each batch and phase, or a ``Progress``; may raise ``Cancelled``.
             replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.
             source: What names the input in the provenance, e.g. its file's name. Its content is there as a hash.
 
@@ -184,7 +192,7 @@ class _SliceWork:
                     if progress is not None:
                         fraction = (first + (last - first) * phase / self.phase_count) / count
                         elapsed = time.monotonic() - started
-                        progress(Progress(phase, self.phase_count, last, count, elapsed, fraction))
+                        progress(SlicesDone(phase, self.phase_count, last, count, elapsed, fraction))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if batch == 1 or not _is_out_of_memory(error):
                     size = f"{self.grid.inside[0]}×{self.grid.inside[1]}"

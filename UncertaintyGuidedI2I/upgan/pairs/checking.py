@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -32,6 +32,7 @@ from upgan.pairs.preparation import (
 from upgan.pairs.registration import Registration, register
 from upgan.pairs.splitting import Split, split_subjects
 from upgan.pairs.thumbnails import thumbnail, write_thumbnail
+from upgan.progress import SILENT, Progress
 from upgan.tasks import Task
 
 # Outlines and histograms need no finer voxels than this.
@@ -119,7 +120,7 @@ def check_pairs(
     pairs: Sequence[PairFiles],
     data: DataConfig,
     task: Task,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
     thumbnails: Path | None = None,
 ) -> list[CheckedPair]:
     """Look at every pair, one in memory at a time, and at how it differs from the others.
@@ -128,14 +129,13 @@ def check_pairs(
         pairs: From ``pairs.find_pairs``.
         data: How they are read.
         task: What they are for.
-        progress: Called with (done, pairs); what it raises ends the work.
+        progress: Told after each pair; what it raises ends the work.
         thumbnails: An existing folder for pictures, which are not made where None.
     """
     checked = []
-    for done, files in enumerate(pairs, start=1):
+    for files, step in progress.each(pairs, len(pairs), "checking patient"):
         checked.append(_Check(files, data, task, thumbnails).run())
-        if progress is not None:
-            progress(done, len(pairs))
+        step.tell(1.0)
     usable = [pair for pair in checked if pair.usable]
     found = outliers({pair.files.subject: pair.figures for pair in usable})
     remedy = "Look at both images; leave the subject out if they are not what they should be."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from upgan import __version__
 from upgan.errors import InputError, OutputError
 from upgan.images.writing import write_volume
+from upgan.progress import SILENT, Progress
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import PIXEL_MM, simulate_head
 
@@ -25,7 +25,7 @@ def simulate_pet_ct_pairs(
     output: Path,
     seed: int = 0,
     scanner: Scanner | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Path:
     """Write pairs of NAC-PET (relative uptake, float32) and CT (HU, int16) and a manifest, each file by rename.
 
@@ -34,7 +34,7 @@ def simulate_pet_ct_pairs(
         output: Folder; made if it is not there.
         seed: Of the whole set.
         scanner: Default scanner if none is given.
-        progress: Called with (done, subjects) after each subject.
+        progress: Told after each subject.
 
     Returns:
         Path of ``manifest.json``.
@@ -49,10 +49,9 @@ def simulate_pet_ct_pairs(
     across, within = scanner.finished_width_mm(PIXEL_MM)
     _make_folder(output)
     entries = []
-    for index in range(subjects):
+    for index, step in progress.each(range(subjects), subjects, "simulating head"):
         entries.append(_write_subject(output, index, subject_seed(seed, index), scanner))
-        if progress is not None:
-            progress(index + 1, subjects)
+        step.tell(1.0)
     manifest = {
         "statement": STATEMENT,
         "engine_version": __version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,13 +14,13 @@ from pydantic import Field
 from upgan.errors import InputError
 from upgan.evaluation.request import CheckArguments
 from upgan.images.npy import load_voxels, save_voxels
+from upgan.progress import Progress
 from upgan.schema import Affine, Arguments, FilePath, Name
-from upgan.worker.protocol import Report
 from upgan.worker.requests import NoArguments, Validated
 from upgan.worker.training import training_commands
 
 if TYPE_CHECKING:
-    from upgan.inference.engine import InferenceEngine, Progress
+    from upgan.inference.engine import InferenceEngine
 
 
 class TranslateArguments(Arguments):
@@ -68,7 +69,7 @@ def commands() -> Mapping[str, Validated[Any]]:
     engines = _WarmEngine()
     return {
         "info": Validated(NoArguments, _info),
-        "translate": Validated(TranslateArguments, lambda request, report: _translate(engines, request, report)),
+        "translate": Validated(TranslateArguments, partial(_translate, engines)),
         "check": Validated(CheckArguments, _check),
         "import_model": Validated(ImportModelArguments, _import_model),
         "remove_model": Validated(RemoveModelArguments, _remove_model),
@@ -98,33 +99,28 @@ class _WarmEngine:
         return self._engine
 
 
-def _translate(engines: _WarmEngine, request: TranslateArguments, report: Report) -> dict[str, Any]:
+def _translate(engines: _WarmEngine, request: TranslateArguments, progress: Progress) -> dict[str, Any]:
     from upgan.images.placement import Placement
     from upgan.images.volume import Volume
 
-    report("loading the model", 0.0, None)
+    progress.tell(0.0, "loading the model")
     engine = engines.get(request.model, request.device, request.precision)
-    report("reading the image", 0.0, None)
+    progress.tell(0.0, "reading the image")
     voxels = np.asarray(_load(request.voxels), dtype=np.float32)
-
     placement = Placement(request.placement, request.placement_note)
-
-    def update(progress: Progress) -> None:
-        stage = f"phase {progress.phase} of {progress.phases}, slice {progress.slice} of {progress.slices}"
-        report(stage, progress.fraction, progress.remaining_s)
-
     _refuse_full_disk(request, voxels.shape, engine)
+    progress = progress.steadily()
     translation = engine.translate(
         Volume(voxels, np.asarray(request.ijk_to_ras), request.modality, placement),
         plane=request.plane,
         phases=request.phases,
-        progress=update,
+        progress=progress,
         replace_nonfinite=request.replace_nonfinite,
         source=request.source,
     )
     outputs = []
     for output in translation.outputs(request.outputs):
-        report("handing over the results", 1.0, 0.0)
+        progress.tell(1.0, "handing over the results")
         path = request.folder / f"{output.name}.npy"
         save_voxels(path, output.voxels)
         outputs.append(
@@ -154,27 +150,27 @@ def _refuse_full_disk(request: TranslateArguments, shape: tuple[int, ...], engin
         refuse_full_disk(request.folder, bytes_of_outputs(shape, kept * len(request.outputs)))
 
 
-def _check(request: CheckArguments, report: Report) -> dict[str, Any]:
+def _check(request: CheckArguments, progress: Progress) -> dict[str, Any]:
     from upgan.evaluation.check import run_check
 
-    return run_check(request, lambda fraction, stage: report(stage, fraction, None))
+    return run_check(request, progress)
 
 
-def _import_model(request: ImportModelArguments, report: Report) -> dict[str, Any]:
+def _import_model(request: ImportModelArguments, progress: Progress) -> dict[str, Any]:
     from upgan.bundles.library import import_model
 
-    report("verifying the model", 0.0, None)
+    progress.tell(0.0, "verifying the model")
     return import_model(request.path).to_json()
 
 
-def _remove_model(request: RemoveModelArguments, report: Report) -> dict[str, Any]:
+def _remove_model(request: RemoveModelArguments, progress: Progress) -> dict[str, Any]:
     from upgan.bundles.library import remove_model
 
     remove_model(request.name)
     return {}
 
 
-def _info(request: NoArguments, report: Report) -> dict[str, Any]:
+def _info(request: NoArguments, progress: Progress) -> dict[str, Any]:
     import torch
 
     import upgan

@@ -1,10 +1,12 @@
-"""What both ends of the worker's pipe agree on, and what commands are given to tell how far they are."""
+"""What both ends of the worker's pipe agree on, and what a command is."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
 from typing import Any
+
+from upgan.progress import Progress
 
 PROTOCOL = 1
 
@@ -22,8 +24,4 @@ LONGEST_LINE = 1 << 20
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-# Called with the stage for people, the fraction done, and the seconds left where they are known; may raise Cancelled.
-Report = Callable[[str, float, float | None], None]
-
-
-Command = Callable[[dict[str, Any], Report], dict[str, Any]]
+Command = Callable[[dict[str, Any], Progress], dict[str, Any]]

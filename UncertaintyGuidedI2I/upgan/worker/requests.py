@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from upgan.errors import UpganError
 from upgan.plain_json import is_deeper
+from upgan.progress import Progress
 from upgan.schema import Arguments
-
-if TYPE_CHECKING:
-    from upgan.worker.protocol import Report
 
 T = TypeVar("T", bound=Arguments)
 
@@ -28,19 +26,19 @@ class Validated(Generic[T]):
 
     Attributes:
         arguments: What it takes.
-        run: Called with them and with a ``Report``; returns what JSON knows.
+        run: Called with them and with the progress to tell; returns what JSON knows.
     """
 
     arguments: type[T]
-    run: Callable[[T, Report], dict[str, Any]]
+    run: Callable[[T, Progress], dict[str, Any]]
 
-    def __call__(self, arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    def __call__(self, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Validate and run.
 
         Raises:
             UpganError: ``bad_request``, and what the command raises.
         """
-        return self.run(validated(self.arguments, arguments), report)
+        return self.run(validated(self.arguments, arguments), progress)
 
 
 class NoArguments(Arguments):

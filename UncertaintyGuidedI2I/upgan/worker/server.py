@@ -24,6 +24,7 @@ import upgan
 from upgan import scratch
 from upgan.errors import Cancelled, UpganError
 from upgan.plain_json import without_nan
+from upgan.progress import Progress
 from upgan.worker.protocol import ENDING_SIGNALS, GRACE_S, LONGEST_LINE, PROTOCOL, Command
 
 NICENESS = 5
@@ -160,7 +161,7 @@ class Worker:
         started = time.monotonic()
         sent = float("-inf")
 
-        def report(stage: str, fraction: float, remaining_s: float | None = None) -> None:
+        def report(stage: str, fraction: float, remaining_s: float | None) -> None:
             nonlocal sent
             if request.id in self._cancelled or self._closing.is_set():
                 raise Cancelled
@@ -175,8 +176,9 @@ class Worker:
         try:
             if request.command not in self._commands:
                 raise _bad_request(f"There is no command '{request.command[:100]}'.")
-            report("starting", 0.0)
-            result = self._commands[request.command](request.arguments, report)
+            told = Progress(report)
+            told.tell(0.0, "starting")
+            result = self._commands[request.command](request.arguments, told)
             text = _json({"id": request.id, "event": "result", "result": result})
         except Cancelled:
             text = _json({"id": request.id, "event": "cancelled"})

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from upgan.progress import Progress
 from upgan.schema import Arguments, FilePath, Name
-from upgan.worker.protocol import Report
 from upgan.worker.requests import Validated
 
 # What a model made on a site's own data may be used for is the site's to say, and nobody else's.
@@ -84,28 +84,25 @@ def training_commands() -> Mapping[str, Validated[Any]]:
 class _ReportingWatch:
     """Hands a training's progress on to whoever asked for it; its journal is read from its file."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
-
-    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
-        self._report(text, fraction, remaining_s)
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
 
     def line(self, line: dict[str, Any]) -> None:
         """Leave it to the reader of the file."""
 
 
-def _train(request: TrainArguments, report: Report) -> dict[str, Any]:
+def _train(request: TrainArguments, progress: Progress) -> dict[str, Any]:
     from upgan.training.run.trainer import train
     from upgan.training.settings.config_file import config_from
 
-    train(config_from(request.config), request.folder, _ReportingWatch(report))
+    train(config_from(request.config), request.folder, _ReportingWatch(progress))
     return _outcome(request.folder)
 
 
-def _resume_training(request: ResumeArguments, report: Report) -> dict[str, Any]:
+def _resume_training(request: ResumeArguments, progress: Progress) -> dict[str, Any]:
     from upgan.training.run.trainer import resume
 
-    resume(request.folder, _ReportingWatch(report), request.data)
+    resume(request.folder, _ReportingWatch(progress), request.data)
     return _outcome(request.folder)
 
 
@@ -115,14 +112,14 @@ def _outcome(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "finished": (folder / FINISHED).is_file()}
 
 
-def _finish_training(request: RunArguments, report: Report) -> dict[str, Any]:
+def _finish_training(request: RunArguments, progress: Progress) -> dict[str, Any]:
     from upgan.training.run.finishing import finish
 
     finish(request.folder)
     return _outcome(request.folder)
 
 
-def _create_model(request: CreateModelArguments, report: Report) -> dict[str, Any]:
+def _create_model(request: CreateModelArguments, progress: Progress) -> dict[str, Any]:
     from upgan.bundles.library import add_trained
     from upgan.training.model.export import publish
 
@@ -130,21 +127,14 @@ def _create_model(request: CreateModelArguments, report: Report) -> dict[str, An
         if request.data is not None:
             from upgan.training.run.trainer import tell_place
 
-            tell_place(request.run, request.data, report)
-        publish(
-            request.run,
-            folder,
-            request.licence or _LICENCE,
-            _VERSION,
-            request.checkpoint,
-            request.name,
-            lambda text, fraction: report(text, fraction, None),
-        )
+            tell_place(request.run, request.data, progress)
+        licence = request.licence or _LICENCE
+        publish(request.run, folder, licence, _VERSION, request.checkpoint, request.name, progress)
 
     return dict(add_trained(request.name, make).to_json())
 
 
-def _start_config(request: StartConfigArguments, report: Report) -> dict[str, Any]:
+def _start_config(request: StartConfigArguments, progress: Progress) -> dict[str, Any]:
     """Return a whole configuration, but for the run's name and data, with a preset's values."""
     from upgan.training.settings.config_file import config_from
     from upgan.training.settings.presets import preset
@@ -154,8 +144,8 @@ def _start_config(request: StartConfigArguments, report: Report) -> dict[str, An
     return {key: value for key, value in config.items() if key not in ("name", "data")}
 
 
-def _check_data(request: CheckDataArguments, report: Report) -> dict[str, Any]:
+def _check_data(request: CheckDataArguments, progress: Progress) -> dict[str, Any]:
     from upgan.training.run.survey import survey
     from upgan.training.settings.config_file import config_from
 
-    return survey(config_from(request.config), request.thumbnails, lambda text, done: report(text, done, None))
+    return survey(config_from(request.config), request.thumbnails, progress)

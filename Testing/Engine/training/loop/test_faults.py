@@ -190,7 +190,7 @@ from pathlib import Path
 from Engine.training_runs import Onlooker, tiny
 from upgan.training.run.trainer import train
 class Loud(Onlooker):
-    def progress(self, text, fraction, remaining_s):
+    def hear(self, text, fraction, remaining_s):
         print(text, flush=True)
 train(tiny(Path({pairs!r})), Path({run!r}), Loud())
 """
@@ -523,7 +523,7 @@ def test_what_a_run_knows_of_its_images_is_told_to_be_damaged(pairs, tmp_path, c
 class Unprepared(Onlooker):
     """Stops a run while its slices are prepared."""
 
-    def progress(self, text, fraction, remaining_s):
+    def hear(self, text, fraction, remaining_s):
         if "slices" in text:
             raise Cancelled
 

@@ -481,7 +481,7 @@ def test_a_finished_run_is_left_as_it_is(run):
 
 def test_two_processes_do_not_train_the_same_run(pairs, tmp_path):
     class Second(Onlooker):
-        def progress(self, text, fraction, remaining_s):
+        def hear(self, text, fraction, remaining_s):
             if "epoch" in text:
                 with pytest.raises(InputError) as refusal:
                     resume(tmp_path / "run", Onlooker())

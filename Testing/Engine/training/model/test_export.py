@@ -27,6 +27,7 @@ from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.pairs.finding import PairFiles
 from upgan.pairs.preparation import combined_sha256, image_sha256
+from upgan.progress import Progress
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training.model.export import publish
 from upgan.training.record import checkpoint
@@ -132,9 +133,8 @@ def published(heads, tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     cascade, heard = network(), []
     run = write_run(folder, heads, cascade)
-    bundle = publish(
-        run, folder / "tiny", "for tests", "0.3.1", progress=lambda text, fraction: heard.append((text, fraction))
-    )
+    progress = Progress(lambda what, fraction, remaining_s: heard.append((what, fraction)))
+    bundle = publish(run, folder / "tiny", "for tests", "0.3.1", progress=progress)
     return SimpleNamespace(run=run, cascade=cascade, heard=heard, bundle=bundle)
 
 
@@ -245,12 +245,12 @@ def test_the_progress_rises_through_all_parts_to_one(published):
 
 
 def test_publishing_can_be_cancelled_and_leaves_nothing(published, tmp_path):
-    def stop(text: str, fraction: float) -> None:
+    def stop(text: str, *told) -> None:
         if "measuring" in text:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        publish(published.run, tmp_path / "model", "", "1", progress=stop)
+        publish(published.run, tmp_path / "model", "", "1", progress=Progress(stop))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,10 +281,10 @@ def test_images_that_are_not_those_of_the_run_are_not_measured_on(heads, tmp_pat
 
 def test_what_cannot_be_written_is_refused_before_any_work(published, tmp_path):
     with pytest.raises(OutputError) as refusal:
-        publish(published.run, tmp_path, "", "1", progress=pytest.fail)
+        publish(published.run, tmp_path, "", "1", progress=Progress(pytest.fail))
     assert refusal.value.code == "exists"
     with pytest.raises(InputError) as named:
-        publish(published.run, tmp_path / "model", "", "1", name="../up", progress=pytest.fail)
+        publish(published.run, tmp_path / "model", "", "1", name="../up", progress=Progress(pytest.fail))
     assert named.value.code == "bad_name"
 
 

@@ -28,6 +28,7 @@ from upgan.networks.in_plane import resize
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles, find_pairs
 from upgan.pairs.preparation import prepare_pair
+from upgan.progress import SILENT, Progress
 from upgan.simulation.degradation import degrade_slices
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training.loop.validation import validate
@@ -66,7 +67,7 @@ def folder(tmp_path) -> Path:
     return tmp_path / "run" / "cache"
 
 
-def build(pairs, folder, data=DATA, task=PET_TO_CT, spacing_mm=SPACING_MM, progress=None) -> SliceCache:
+def build(pairs, folder, data=DATA, task=PET_TO_CT, spacing_mm=SPACING_MM, progress=SILENT) -> SliceCache:
     return build_cache(pairs, data, task, spacing_mm, folder, progress)
 
 
@@ -376,21 +377,21 @@ def test_slices_are_mapped_not_read(pairs, folder):
 
 
 def test_an_interrupted_build_goes_on_where_it_ended(pairs, folder):
-    def stop_after_two(done, total):
-        if done == 2:
+    def stop_after_two(what, *told):
+        if what.endswith("2 of 3"):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        build(pairs, folder, progress=stop_after_two)
+        build(pairs, folder, progress=Progress(stop_after_two))
     with pytest.raises(InputError) as refusal:
         SliceCache.open(folder)
     assert refusal.value.code == "cache_unreadable"
     (folder / ".0123456789abcdef.npy").write_bytes(b"half a subject")
     before = files_of(folder)
     seen = []
-    build(pairs, folder, progress=lambda done, total: seen.append((done, total)))
+    build(pairs, folder, progress=Progress(lambda what, fraction, remaining_s: seen.append((what, fraction))))
     after = files_of(folder)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(f"preparing slices of patient {done} of 3", pytest.approx(done / 3)) for done in (1, 2, 3)]
     assert len(after) == 3
     assert {name: after[name] for name in before if name in after} == {
         name: time for name, time in before.items() if not name.startswith(".")

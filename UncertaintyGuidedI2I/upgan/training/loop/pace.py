@@ -1,8 +1,7 @@
-"""How much of a run's work is done, and when the rest will be."""
+"""How much of a run's work is done."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from upgan.training.loop.stage import StagePlan
@@ -19,25 +18,10 @@ class Pace:
     def __init__(self, plans: Sequence[StagePlan], epoch_steps: int) -> None:
         self._costs = [plan.cost for plan in plans]
         self._steps = [plan.epochs * epoch_steps for plan in plans]
-        self._begun = time.monotonic()
-        self._done_before = 0.0
-
-    def begin(self, stage: int, step: int) -> None:
-        """Start the clock: stages differ in speed, and what another process took tells nothing of this one."""
-        self._begun = time.monotonic()
-        self._done_before = self._done(stage, step)
 
     def fraction(self, stage: int, step: int) -> float:
         """Share of the whole run's work that is done at a step of a stage (its index)."""
         return self._done(stage, step) / self._done(len(self._costs), 0)
-
-    def remaining_s(self, stage: int, step: int) -> float | None:
-        """Seconds left at the speed of this stage so far; None before its first step."""
-        done = self._done(stage, step)
-        if done <= self._done_before:
-            return None
-        elapsed = time.monotonic() - self._begun
-        return elapsed / (done - self._done_before) * (self._done(len(self._costs), 0) - done)
 
     def _done(self, stage: int, step: int) -> float:
         before = sum(cost * steps for cost, steps in zip(self._costs[:stage], self._steps[:stage], strict=True))

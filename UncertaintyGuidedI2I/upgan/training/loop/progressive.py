@@ -19,6 +19,7 @@ from upgan.errors import Cancelled, InputError, OutputError, TrainingError
 from upgan.files import write_json
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
+from upgan.progress import Progress
 from upgan.training.loop.pace import Pace
 from upgan.training.loop.recovery import Recovered, recover
 from upgan.training.loop.stage import JUDGES, Stage, StagePlan, StepLosses, plan_stages
@@ -44,8 +45,9 @@ _CHECKPOINT_EVERY_S = 300.0
 class Watch(Protocol):
     """Who looks on."""
 
-    def progress(self, text: str, fraction: float, remaining_s: float | None) -> None:
-        """Hear how far the run is, at every step; may raise ``Cancelled``, and the run stops in order."""
+    @property
+    def progress(self) -> Progress:
+        """Told how far the run is, at every step; what listens may raise ``Cancelled``, and the run stops in order."""
 
     def line(self, line: dict[str, Any]) -> None:
         """Hear a line of the journal."""
@@ -88,6 +90,7 @@ class ProgressiveTraining:
         self._last = checkpoint.path_of(folder, checkpoint.LAST)
         self._stage: Stage
         self._pace: Pace
+        self._progress: Progress
         self._window: list[_Step] = []
         self._journal: Journal | None = None
         # What the discriminators of phases knew when their stage was over: the end-to-end stage goes on with them.
@@ -178,7 +181,8 @@ class ProgressiveTraining:
             _UnhealthyError: In all processes alike.
         """
         state = self.state
-        self._pace.begin(state.stage, state.step)
+        # The clock begins anew: stages differ in speed, and what another process took tells nothing of this one.
+        self._progress = self.watch.progress.steadily(self._pace.fraction(state.stage, state.step))
         order = range(state.step, steps)
         loaders, pinned = self.config.compute.loaders, self.fabric.device.type == "cuda"
         for batch in DataLoader(batches, batch_size=None, sampler=order, num_workers=loaders, pin_memory=pinned):
@@ -229,16 +233,16 @@ class ProgressiveTraining:
             **{name: round(float(value), 6) for name, value in means._asdict().items()},
             rate=self._stage.rate(self.state.step - 1),
             seconds=round(self._tick(), 2),
-            remaining_s=self._pace.remaining_s(self.state.stage, self.state.step),
+            remaining_s=self._progress.remaining_s(self._pace.fraction(self.state.stage, self.state.step)),
         )
 
     def _look_up(self, plan: StagePlan, epoch: int, steps: int) -> None:
         """Tell how far the run is; stop where that is asked for, save where it is time."""
         state, where = self.state, plan.title(self.cascade.architecture.phases)
         if self.fabric.is_global_zero:
-            done, left = self._pace.fraction(state.stage, state.step), self._pace.remaining_s(state.stage, state.step)
+            done = self._pace.fraction(state.stage, state.step)
             try:
-                self.watch.progress(f"{where}, epoch {epoch} of {plan.epochs}", done, left)
+                self._progress.tell(done, f"{where}, epoch {epoch} of {plan.epochs}")
             except Cancelled:
                 self._asked_to_stop = True
         is_due = time.monotonic() - self._saved > _CHECKPOINT_EVERY_S

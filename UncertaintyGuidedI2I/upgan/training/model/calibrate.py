@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from upgan.errors import InputError
 from upgan.evaluation.on_pairs import translate_pairs
 from upgan.inference.engine import InferenceEngine
+from upgan.progress import SILENT, Progress
 from upgan.uncertainty.calibration import FACTORS, Calibration
 from upgan.uncertainty.coverage import central_probability
 from upgan.uncertainty.recalibration import conformal_table, levels_needed, scale_factor, statement
@@ -28,7 +29,7 @@ def calibrate(
     total: int,
     *,
     chosen: bool,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Calibration:
     """Fit each phase's scale and the last phase's conformal table inside the body (foreground).
 
@@ -40,7 +41,7 @@ def calibrate(
         pairs: One scan of each validation patient.
         total: How many patients.
         chosen: Whether these patients also decided which weights were kept.
-        progress: Called with (patients done, total); what it raises ends the work.
+        progress: Told the patient's number; what it raises ends the work.
 
     Raises:
         InputError: As ``translate_pairs`` and ``scale_factor``, or ``absurd_calibration``: no model may have such a

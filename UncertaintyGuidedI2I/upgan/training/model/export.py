@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from upgan.evaluation.report import evaluate
 from upgan.foreign_text import is_visible
 from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine
+from upgan.progress import SILENT, Progress
 from upgan.tasks import Task
 from upgan.training.model.calibrate import calibrate
 from upgan.training.model.card import model_card
 from upgan.training.model.card_text import unit_in_words
 from upgan.training.model.trained_run import TrainedRun
-
-Progress = Callable[[str, float], None]
 
 _OWN_DATA = "The site's own data."
 
@@ -41,7 +39,7 @@ def publish(
     version: str,
     checkpoint: str = "best",
     name: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Bundle:
     """Make a bundle of a run's checkpoint; what its card states is measured through the engine itself.
 
@@ -52,7 +50,7 @@ def publish(
         version: Of the model.
         checkpoint: ``best``, ``last``, ``phase_1`` …; phases that were not trained yet are left out.
         name: Of the model; the run's where None.
-        progress: Called with what is being done and the share done; what it raises ends the work.
+        progress: Told what is being done; what it raises ends the work.
 
     Raises:
         InputError: ``run_unfinished``, ``bad_name``, ``bad_version``, or what is wrong with the run's folder or images.
@@ -69,7 +67,12 @@ def publish(
     if len(version) > LONGEST_VERSION or not is_visible(version):
         raise InputError("bad_version", "The model's version is no short line of text.", "Give one such as 1.2.0.")
     validation, test = found.patients(found.split.validation), found.patients(found.split.test)
-    steps = _Steps(progress, len(validation) + len(test) * (2 if found.base else 1) + len(found.split.train))
+    calibrating, measuring, comparing, describing = progress.parts(
+        (len(validation), "calibrating on validation"),
+        (len(test), "measuring on test"),
+        (len(test) if found.base else 0, f"measuring {found.base.metadata.name if found.base else ''} on test"),
+        (len(found.split.train), "describing training"),
+    )
 
     section: dict[str, Any] = {
         "task": found.task.model_dump(mode="json"),
@@ -85,61 +88,35 @@ def publish(
             found.pairs(validation),
             len(validation),
             chosen=found.chosen_by_validation,
-            progress=steps.counting("calibrating on validation patient"),
+            progress=calibrating,
         )
         section["calibration"] = calibration.model_dump(mode="json")
         calibrated = write_bundle(Path(scratch) / "calibrated", found.cascade, metadata, section, "", licence)
-        report = steps.counting("measuring on test patient")
-        measured = evaluate(InferenceEngine(calibrated), found.pairs(test), len(test), report)
+        measured = evaluate(InferenceEngine(calibrated), found.pairs(test), len(test), measuring)
     rows = measured.pop("rows")  # They name patients.
     section["figures"] = {"test": measured, "training": _training(found)}
     if found.base is not None:
-        section["figures"]["compared_with"] = _compared(found, found.base, test, rows, steps)
-    domain = Domain.measure(_inputs(found, steps), found.data.plane)
+        section["figures"]["compared_with"] = _compared(found, found.base, test, rows, comparing)
+    domain = Domain.measure(_inputs(found, describing), found.data.plane)
     section["domain"] = domain.model_dump(mode="json")
     card = model_card(found, name, version, section["figures"], calibration, domain)
     bundle = write_bundle(folder, found.cascade, metadata, section, card, licence)
-    steps.end()
+    progress.tell(1.0, "done")
     return bundle
 
 
-@dataclass
-class _Steps:
-    """Counts patients through all parts of the work."""
-
-    progress: Progress | None
-    total: int
-    done: int = 0
-
-    def counting(self, text: str) -> Callable[[float, float], None]:
-        """Begin the next part; give it what to call with (done, total)."""
-        before = self.done
-
-        def update(done: float, total: float) -> None:
-            self.done = before + int(done)
-            if self.progress is not None:
-                self.progress(f"{text} {min(int(done) + 1, int(total))} of {int(total)}", (before + done) / self.total)
-
-        return update
-
-    def end(self) -> None:
-        if self.progress is not None:
-            self.progress("done", 1.0)
-
-
-def _inputs(found: TrainedRun, steps: _Steps) -> Iterator[Volume]:
-    report = steps.counting("describing training image")
-    for number, pair in enumerate(found.pairs(found.split.train)):
-        report(number, len(found.split.train))
+def _inputs(found: TrainedRun, progress: Progress) -> Iterator[Volume]:
+    train = found.split.train
+    for pair, step in progress.each(found.pairs(train), len(train), "image"):
+        step.tell(0.0)
         yield pair.source
 
 
 def _compared(
-    found: TrainedRun, base: Bundle, test: list[str], rows: dict[str, dict[str, dict[str, float]]], steps: _Steps
+    found: TrainedRun, base: Bundle, test: list[str], rows: dict[str, dict[str, dict[str, float]]], progress: Progress
 ) -> dict[str, Any]:
     """Measure the base model on the same patients; patient by patient, the last phases of both."""
-    report = steps.counting(f"measuring {base.metadata.name} on test patient")
-    theirs = evaluate(InferenceEngine(base), found.pairs(test), len(test), report)["rows"]
+    theirs = evaluate(InferenceEngine(base), found.pairs(test), len(test), progress)["rows"]
     ours, others = (phases[str(len(phases))] for phases in (rows, theirs))
     tests = {
         key: compare_paired(

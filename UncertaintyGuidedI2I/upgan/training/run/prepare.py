@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from upgan.pairs.config import DataConfig, PixelSize
 from upgan.pairs.finding import PairFiles, find_pairs, statement_of
 from upgan.pairs.preparation import pair_sha256
 from upgan.pairs.splitting import Split, split_subjects
+from upgan.progress import Progress
 from upgan.tasks import TASKS, Task
 from upgan.training.record.begun import begun_with, changed, refuse_changes, run_changed
 from upgan.training.record.layout import CACHE, DATA, MACHINE, SPLIT
@@ -31,10 +32,6 @@ from upgan.training.slices.dataset import Notes, RunData
 
 # Of missing subjects in one sentence.
 _NAMED = 5
-
-# Told how far the preparation is: text, fraction, seconds left; may raise Cancelled.
-Progress = Callable[[str, float, float | None], None]
-
 
 # In data.json: places that are not absolute are within the run's folder. Earlier versions wrote places as given.
 _RELATIVE_TO = "relative_to"
@@ -213,7 +210,7 @@ def prepare_data(
         base: The model it goes on from.
         folder: Of the run.
         fabric: Its processes.
-        progress: Told what is being done.
+        progress: Told what is being done, which is no part of the training.
         moved_to: Where the images are now, see ``find_again``.
 
     Raises:
@@ -221,6 +218,7 @@ def prepare_data(
         Cancelled: By ``progress``.
     """
     data, task = data_of(config, base)
+    progress = progress.part(0.0, 0.0)
     notes: Notes = ()
     warnings: Notes = ()
     if fabric.is_global_zero:
@@ -262,8 +260,9 @@ def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progres
             f"{moved_to} has no images of {_listed(missing)}, with whom the training began.",
             "Give the place of all images of this training.",
         )
-    for done, entry in enumerate(content["pairs"]):
-        progress(f"recognising images of patient {done + 1} of {len(content['pairs'])}", 0.0, None)
+    entries = content["pairs"]
+    for entry, step in progress.each(entries, len(entries), "recognising images of patient"):
+        step.tell(0.0)
         files = found[entry["subject"]]
         try:
             checksum = pair_sha256(files, data)
@@ -287,12 +286,8 @@ def _prepare(
     are_known: bool,
 ) -> tuple[Notes, Notes]:
     """Prepare the data; returns ``RunData``'s notes and warnings. Images that ``are_known`` are those of before."""
-
-    def count(text: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(f"{text} {done} of {total}", 0.0, None)
-
     if not (folder / DATA).exists():
-        checked = check_pairs(find_pairs(data), data, task, count("checking patient"))
+        checked = check_pairs(find_pairs(data), data, task, progress)
         split = split_subjects(refuse(checked, data.skip_bad, config.split), config.split)
         spacing_mm = data.spacing_mm or median_spacing([pair for pair in checked if pair.files.subject in split.train])
         kept = {*split.train, *split.validation, *split.test}
@@ -322,7 +317,6 @@ def _prepare(
     checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
     known = {pair.subject: checksums[pair.subject] for pair in pairs if are_known or missing_of(pair)}
     lost = images_not_found(pairs, folder)
-    telling, watched = count("preparing slices of patient"), split.validation
     damaged: list[str] = []
     try:
         cache = build_cache(
@@ -331,9 +325,9 @@ def _prepare(
             task,
             (rows, columns),
             folder / CACHE,
-            telling,
+            progress,
             known=known,
-            measured=watched,
+            measured=split.validation,
             on_damage=damaged.append,
         )
     except InputError as error:

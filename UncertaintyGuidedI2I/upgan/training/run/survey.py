@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from upgan.networks.in_plane import canvas_size, inner_size
 from upgan.pairs.checking import CheckedPair, Problem, check_pairs, check_set, median_spacing
 from upgan.pairs.finding import find_pairs
 from upgan.pairs.splitting import split_subjects
+from upgan.progress import Progress
 from upgan.training.run.estimate import estimate
 from upgan.training.run.prepare import data_of
 from upgan.training.settings.config import TrainingConfig
@@ -22,13 +23,13 @@ from upgan.training.settings.config import TrainingConfig
 _CHECKING = 0.9
 
 
-def survey(config: TrainingConfig, thumbnails: Path | None, progress: Callable[[str, float], None]) -> dict[str, Any]:
+def survey(config: TrainingConfig, thumbnails: Path | None, progress: Progress) -> dict[str, Any]:
     """Find and check the pairs of a configuration, split them and estimate the run; nothing is kept.
 
     Args:
         config: The run.
         thumbnails: An existing folder for pictures of the pairs; none are made where None.
-        progress: Called with a text and the fraction done; what it raises ends the work.
+        progress: Told what is being done; what it raises ends the work.
 
     Returns:
         ``{"pairs": [{"subject", "input", "target", "part", "problems", "thumbnails"}], "problems", "slices", "canvas",
@@ -41,11 +42,7 @@ def survey(config: TrainingConfig, thumbnails: Path | None, progress: Callable[[
     """
     base = find_bundle(config.base) if config.base else None
     data, task = data_of(config, base)
-
-    def count(done: int, total: int) -> None:
-        progress(f"checking patient {done} of {total}", _CHECKING * done / total)
-
-    checked = check_pairs(find_pairs(data), data, task, count, thumbnails)
+    checked = check_pairs(find_pairs(data), data, task, progress.part(0.0, _CHECKING), thumbnails)
     usable = [pair for pair in checked if pair.usable]
     # Who is left out changes who goes where; else a bad pair keeps the run from starting at all.
     wanted = usable if data.skip_bad else checked
@@ -62,7 +59,7 @@ def survey(config: TrainingConfig, thumbnails: Path | None, progress: Callable[[
         spacing = data.spacing_mm or median_spacing(usable)
         canvas = canvas_size(inner_size(pair.shape, pair.spacing_mm, spacing) for pair in usable)
         training = [pair for pair in usable if parts.get(pair.files.subject, "train") == "train"]
-        progress("estimating time and memory", _CHECKING)
+        progress.tell(_CHECKING, "estimating time and memory")
         try:
             result["estimate"] = _estimated(config, base, canvas, sum(pair.slices for pair in training))
         except UpganError as error:  # The data are well all the same.

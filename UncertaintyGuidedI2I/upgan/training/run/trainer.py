@@ -21,12 +21,13 @@ from upgan.bundles.library import find_bundle
 from upgan.errors import DeviceError, InputError, OutputError
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.progress import Progress
 from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.progressive import ProgressiveTraining, Watch
 from upgan.training.record.layout import CACHE, CONFIG, DATA, FINISHED, LOCK
 from upgan.training.record.run_config import read_run_config, write_run_config
 from upgan.training.record.runs import read_finished
-from upgan.training.run.prepare import Progress, data_of, find_again, place_of, prepare_data, refuse_edits
+from upgan.training.run.prepare import data_of, find_again, place_of, prepare_data, refuse_edits
 from upgan.training.settings.config import TrainingConfig
 
 _LOCK_S = 2.0
@@ -115,7 +116,7 @@ def tell_place(folder: Path, moved_to: Path, progress: Progress) -> None:
     """
     config = read_run_config(folder)
     with _explained(folder), FileLock(folder / LOCK, timeout=_LOCK_S):
-        find_again(data_of(config, _base_of(config))[0], folder, moved_to, progress)
+        find_again(data_of(config, _base_of(config))[0], folder, moved_to, progress.part(0.0, 0.0))
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from upgan.networks.in_plane import canvas_size, inner_size, resize
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles, file_stem
 from upgan.pairs.preparation import Pair, patient_mask, prepare_pair, sides_read
+from upgan.progress import SILENT, Progress
 from upgan.tasks import Intensities, Task
 from upgan.training.slices.references import SUFFIX, Reference
 
@@ -169,7 +170,7 @@ def build_cache(
     task: Task,
     spacing_mm: tuple[float, float],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
     *,
     known: Mapping[str, str] | None = None,
     measured: Collection[str] = (),
@@ -185,7 +186,7 @@ def build_cache(
         task: How intensities become network units.
         spacing_mm: Pixel size (rows, columns) of the slices.
         folder: Made, readable by this user only: it holds patients' images.
-        progress: Called with (done, pairs); what it raises ends the work, which can go on later.
+        progress: Told after each pair; what it raises ends the work, which can go on later.
         known: Checksums, as ``preparation.Pair`` has them, of subjects whose images were moved or are gone: slices made
             of images with these checksums are kept where they are whole.
         measured: Subjects to validate on: what they are compared with is kept, too.
@@ -203,7 +204,7 @@ def build_cache(
     except OSError as error:
         raise _not_written(error) from error
     index = {}
-    for done, files in enumerate(pairs, start=1):
+    for files, step in progress.each(pairs, len(pairs), "preparing slices of patient"):
         origin = _origin(files, data, task, spacing_mm)
         is_measured = files.subject in measured
         entry = _kept(folder, files, origin, (known or {}).get(files.subject))
@@ -223,8 +224,7 @@ def build_cache(
         except OSError as error:
             raise _not_written(error) from error
         index[files.subject] = entry
-        if progress is not None:
-            progress(done, len(pairs))
+        step.tell(1.0)
     try:
         _write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "plane": data.plane, "subjects": index})
     except OSError as error:
