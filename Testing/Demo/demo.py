@@ -20,14 +20,13 @@ sys.path[:0] = [str(MODULE), str(Path(__file__).parent)]
 from plain_views import draw_views  # noqa: E402
 
 from upgan.cli.progress_bar import progress_bar  # noqa: E402
-from upgan.evaluation.metrics import SSIM_3D, image_error  # noqa: E402
+from upgan.evaluation.metrics import SSIM_3D, Metrics  # noqa: E402
 from upgan.images.hounsfield import HU_RANGE  # noqa: E402
 from upgan.images.patient import body_mask  # noqa: E402
 from upgan.images.reading import read_volume  # noqa: E402
 from upgan.images.volume import Volume  # noqa: E402
 from upgan.inference.saving import OutputFolder  # noqa: E402
 from upgan.progress import Progress  # noqa: E402
-from upgan.uncertainty.coverage import coverage  # noqa: E402
 
 # Where the three slices meet (RAS, mm): the level of the sinuses and the petrous bones.
 CENTRE = (4.0, 18.0, -22.0)
@@ -85,16 +84,15 @@ def figures(volumes: dict[str, Volume]) -> Table:
     reference = volume.voxels
     inside = body_mask(volume.voxels, tuple(volume.spacing[::-1]))
     image, alpha, beta, sigma = (volumes[name].voxels for name in ("pseudo_ct", "alpha", "beta", "sigma"))
-    error = image_error(image, reference, inside)
-    held = coverage(image[inside], alpha[inside], beta[inside], reference[inside])
+    metrics = Metrics(image, reference, inside, alpha=alpha, beta=beta)
     low, high = HU_RANGE
     table = Table(title=f"Against the true CT, inside the body; PSNR and SSIM over [{low:g}, {high:g}] HU")
     table.add_column("figure")
     table.add_column("value", justify="right")
-    table.add_row("MAE", f"{error.mae:.1f} HU")
-    table.add_row("PSNR", f"{error.psnr:.2f} dB")
-    table.add_row(SSIM_3D, f"{error.ssim_3d:.3f}")
-    for level, share in held.items():
+    table.add_row("MAE", f"{metrics.mae:.1f} HU")
+    table.add_row("PSNR", f"{metrics.psnr:.2f} dB")
+    table.add_row(SSIM_3D, f"{metrics.ssim_3d:.3f}")
+    for level, share in metrics.coverage().items():
         table.add_row(f"true CT inside the {level:.0%} interval", f"{share:.1%}")
     absolute = np.abs(image - reference)[inside]
     uncertain = sigma[inside] >= np.percentile(sigma[inside], 90)

@@ -17,9 +17,10 @@ from Engine.conftest import IdentityBundle
 from Engine.heads import SHAPE, SPACING_MM, read_pairs, write_pairs
 from Engine.synthrad import synthrad_2023
 from upgan.errors import Cancelled, InputError
-from upgan.evaluation.metrics import WINDOW_2D, WINDOW_3D, image_error, similarity
+from upgan.evaluation.metrics import Metrics
 from upgan.evaluation.paired import compare_paired, conclusion
 from upgan.evaluation.report import evaluate
+from upgan.evaluation.ssim import WINDOW_2D, WINDOW_3D, similarity
 from upgan.images.patient import body_mask, body_mask_steps, foreground_mask, foreground_mask_steps
 from upgan.images.reading import read_volume
 from upgan.images.scope import foreground_scope
@@ -56,16 +57,16 @@ def compared(rng):
 def test_the_absolute_error_counts_what_lies_in_the_mask_and_clips_nothing(compared):
     image, reference, mask = compared
     by_hand = sum(abs(float(a) - float(b)) for a, b in zip(image[mask], reference[mask], strict=True)) / mask.sum()
-    assert image_error(image, reference, mask).mae == pytest.approx(by_hand, rel=1e-6)
+    assert Metrics(image, reference, mask).mae == pytest.approx(by_hand, rel=1e-6)
     image[2] = 1e6  # outside the mask
-    assert image_error(image, reference, mask).mae == pytest.approx(by_hand, rel=1e-6)
+    assert Metrics(image, reference, mask).mae == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_psnr_is_that_of_scikit_image_on_clipped_intensities_of_the_mask(compared):
     image, reference, mask = compared
     clipped, truth = (np.clip(array[mask].astype(float), -1024, 3000) for array in (image, reference))
     expected = peak_signal_noise_ratio(truth, clipped, data_range=4024)
-    assert image_error(image, reference, mask).psnr == pytest.approx(expected, rel=1e-6)
+    assert Metrics(image, reference, mask).psnr == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.fixture
@@ -85,10 +86,10 @@ def test_ssim_is_the_one_of_synthrad_2023_in_whatever_slabs(masked, slab):
     image, reference, mask = masked
     expected = synthrad_2023(image, reference, mask)
     assert 0.3 < expected < 0.95
-    with mock.patch("upgan.evaluation.metrics._SLAB_VOXELS", slab):
-        assert image_error(image, reference, mask).ssim_3d == pytest.approx(expected, abs=1e-9)
+    with mock.patch("upgan.evaluation.ssim._SLAB_VOXELS", slab):
+        assert Metrics(image, reference, mask).ssim_3d == pytest.approx(expected, abs=1e-9)
         image[~mask], reference[~mask] = np.nan, 3e4  # what lies outside the mask does not matter
-        assert image_error(image, reference, mask).ssim_3d == pytest.approx(expected, abs=1e-9)
+        assert Metrics(image, reference, mask).ssim_3d == pytest.approx(expected, abs=1e-9)
 
 
 def test_ssim_is_monais_but_for_the_sample_covariance(masked):
@@ -105,7 +106,7 @@ def test_ssim_is_monais_but_for_the_sample_covariance(masked):
         *pair, 3, (7, 7, 7), (1.0, 1.0, 1.0), 4024, "uniform", k1=0.01, k2=0.03 * np.sqrt((n - 1) / n)
     )
     inner = found[0, 0].numpy()[mask[3:-3, 3:-3, 3:-3]]
-    assert image_error(image, reference, mask).ssim_3d == pytest.approx(inner.mean(), abs=1e-6)
+    assert Metrics(image, reference, mask).ssim_3d == pytest.approx(inner.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("window", [WINDOW_3D, WINDOW_2D])
@@ -153,7 +154,7 @@ def test_a_volume_thinner_than_the_window_or_a_mask_in_its_rim_still_has_an_ssim
 
 def test_identical_images_have_no_error(compared):
     _, reference, mask = compared
-    error = image_error(reference, reference, mask)
+    error = Metrics(reference, reference, mask)
     assert error.mae == 0
     assert error.ssim_3d == pytest.approx(1)
     assert error.psnr > 150
@@ -454,7 +455,7 @@ def by_hand(engine, folder, name):
         alpha, beta, sigma = (array[mask].astype(float) for array in (maps.alpha, maps.beta, maps.sigma))
         ranks = [stats.rankdata(values) for values in (error, sigma)]
         figures[str(phase)] = {
-            **image_error(maps.image, truth, mask)._asdict(),
+            **{name: getattr(Metrics(maps.image, truth, mask), name) for name in ("mae", "psnr", "ssim_3d")},
             "ssim_2d": similarity(maps.image, truth, mask, window=WINDOW_2D),
             "mae_air": error[true <= -300].mean(),
             "mae_soft": error[(true > -300) & (true <= 200)].mean(),

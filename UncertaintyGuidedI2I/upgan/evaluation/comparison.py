@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from scipy.stats import pearsonr, spearmanr
 
-from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, WINDOW_2D, image_error, similarity
-from upgan.images.patient import TISSUES
+from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, Metrics
 from upgan.images.scope import Scope
 from upgan.progress import SILENT, Progress
-from upgan.uncertainty.coverage import LEVELS, Reliability, central_probability, reliability
-from upgan.uncertainty.distribution import GeneralizedNormal
+from upgan.uncertainty.coverage import LEVELS, Reliability, reliability
 from upgan.uncertainty.sparsification import Sparsification, sparsification
 
 # Nominal levels of the coverage curve.
@@ -106,75 +102,56 @@ def compare(
         unit: "HU" (errors are then given per tissue class, too) or empty for arbitrary intensities.
         progress: Told what comes next.
     """
-    mask = scope.mask
+    metrics = Metrics(image, reference, scope.mask, scope.data_range, alpha, beta)
     progress.tell(0.0, "MAE, PSNR, SSIM")
-    figures = list(_image_figures(image, reference, scope, unit))
+    figures = list(_image_figures(metrics, unit))
     uncertainty = None
     if alpha is not None and beta is not None:
         progress.tell(0.4, "coverage")
-        central = central_probability(image[mask], alpha[mask], beta[mask], reference[mask])
-        central.sort()
-        share = np.searchsorted(central, [*NOMINAL, *LEVELS], side="right") / central.size
-        del central
+        shares = metrics.coverage((*NOMINAL, *LEVELS))
         progress.tell(0.6, "reliability")
-        error = image[mask].astype(np.float64) - reference[mask]
-        sigma = _sigma(alpha[mask], beta[mask])
         uncertainty = Uncertainty(
-            NOMINAL, share[: NOMINAL.size], reliability(error, sigma), sparsification(np.abs(error), sigma)
+            NOMINAL,
+            np.array([shares[level] for level in NOMINAL]),
+            reliability(metrics.error, metrics.sigma),
+            sparsification(metrics.absolute_error, metrics.sigma),
         )
         progress.tell(0.8, "correlation of sigma and error")
-        figures += _coverage_figures(share[NOMINAL.size :])
-        figures += _sigma_figures(np.abs(error), sigma, uncertainty, unit)
-    figures.append(Figure("voxels", "Compared voxels", float(np.count_nonzero(mask)), ""))
+        figures += _coverage_figures(shares)
+        figures += _sigma_figures(metrics, uncertainty, unit)
+    figures.append(Figure("voxels", "Compared voxels", float(metrics.error.size), ""))
     progress.tell(1.0, "done")
     return Comparison(tuple(figures), uncertainty, np.subtract(image, reference, dtype=np.float32), scope)
 
 
-def _image_figures(image: np.ndarray, reference: np.ndarray, scope: Scope, unit: str) -> Iterator[Figure]:
-    figures = image_error(image, reference, scope.mask, scope.data_range)
-    truth = reference[scope.mask]
-    error = image[scope.mask].astype(np.float64) - truth
-    yield Figure("mae", "Mean absolute error (MAE)", figures.mae, unit)
+def _image_figures(metrics: Metrics, unit: str) -> Iterator[Figure]:
+    yield Figure("mae", "Mean absolute error (MAE)", metrics.mae, unit)
     if unit == "HU":
-        for tissue, (low, high) in TISSUES.items():
-            inside = (truth > low) & (truth <= high)
-            if inside.any():
-                yield Figure(f"mae_{tissue}", TISSUE_NAMES[tissue], float(np.abs(error[inside]).mean()), unit)
-    yield Figure("rmse", "Root mean squared error (RMSE)", float(np.sqrt(np.square(error).mean())), unit)
-    yield Figure("bias", "Bias (mean of image - reference)", float(error.mean()), unit)
-    yield Figure("psnr", "PSNR", figures.psnr, "dB")
-    yield Figure("ssim_3d", f"{SSIM_3D}, as SynthRAD 2023" if unit == "HU" else SSIM_3D, figures.ssim_3d, "")
-    slices = similarity(image, reference, scope.mask, scope.data_range, WINDOW_2D)
-    yield Figure("ssim_2d", SSIM_2D, slices, "")
+        for tissue, mae in metrics.mae_of_tissues.items():
+            yield Figure(f"mae_{tissue}", TISSUE_NAMES[tissue], mae, unit)
+    yield Figure("rmse", "Root mean squared error (RMSE)", metrics.rmse, unit)
+    yield Figure("bias", "Bias (mean of image - reference)", metrics.bias, unit)
+    yield Figure("psnr", "PSNR", metrics.psnr, "dB")
+    yield Figure("ssim_3d", f"{SSIM_3D}, as SynthRAD 2023" if unit == "HU" else SSIM_3D, metrics.ssim_3d, "")
+    yield Figure("ssim_2d", SSIM_2D, metrics.ssim_2d, "")
 
 
-def _coverage_figures(shares: np.ndarray) -> list[Figure]:
+def _coverage_figures(shares: dict[float, float]) -> list[Figure]:
     return [
-        Figure(f"coverage_{level:.0%}", f"Coverage of the {level:.0%} interval", float(100 * share), "%")
-        for level, share in zip(LEVELS, shares, strict=True)
+        Figure(f"coverage_{level:.0%}", f"Coverage of the {level:.0%} interval", 100 * shares[level], "%")
+        for level in LEVELS
     ]
 
 
-def _sigma_figures(absolute_error: np.ndarray, sigma: np.ndarray, found: Uncertainty, unit: str) -> list[Figure]:
-    # A sigma or an error that is the same everywhere has no rank.
-    varied = np.ptp(sigma) > 0 and np.ptp(absolute_error) > 0
-    spearman = float(spearmanr(absolute_error, sigma).statistic) if varied else 0.0
-    pearson = float(pearsonr(absolute_error, sigma).statistic) if varied else 0.0
+def _sigma_figures(metrics: Metrics, found: Uncertainty, unit: str) -> list[Figure]:
     return [
-        Figure("sigma_rms", "Root mean squared sigma", float(np.sqrt(np.square(sigma).mean())), unit),
-        Figure("spearman_error_sigma", "Spearman: |error| with sigma", spearman, ""),
-        Figure("pearson_error_sigma", "Pearson: |error| with sigma", pearson, ""),
+        Figure("sigma_rms", "Root mean squared sigma", metrics.sigma_rms, unit),
+        Figure("spearman_error_sigma", "Spearman: |error| with sigma", metrics.spearman, ""),
+        Figure("pearson_error_sigma", "Pearson: |error| with sigma", metrics.pearson, ""),
         Figure("ence", "Calibration error of sigma (ENCE)", found.reliability.ence, ""),
         Figure("uce", "Calibration error of variance (UCE)", found.reliability.uce, f"{unit}^2" if unit else ""),
         Figure("ause", "Sparsification error (AUSE of MAE)", found.sparsification.ause, ""),
     ]
-
-
-def _sigma(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    scale, concentration = (torch.from_numpy(array.astype(np.float64)) for array in (alpha, beta))
-    distribution = GeneralizedNormal(torch.zeros(()).double(), scale, concentration, validate_args=False)
-    sigma: np.ndarray = distribution.stddev.numpy()
-    return sigma
 
 
 def _curves(found: Uncertainty) -> dict[str, dict[str, list[float]]]:

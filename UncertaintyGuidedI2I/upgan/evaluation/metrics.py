@@ -1,29 +1,24 @@
-"""Image error where there is a reference, as SynthRAD 2023 prints it: inside the body, over a stated range.
+"""Every metric of an image against its reference: error, similarity, and whether its uncertainty is true.
 
-The facts are those of the challenge's published code (github.com/SynthRAD2023/metrics, functions/image_metrics.py):
-
-- MAE inside the mask, nothing clipped.
-- PSNR inside the mask, both images clipped to [−1024, 3000] HU, with 4024 HU as the peak.
-- SSIM (Wang et al. 2004; 7×7×7 uniform windows, sample covariance, K₁ 0.01, K₂ 0.03) of both images clipped, set to
-  −1024 HU outside the mask and shifted so that this is 0; averaged over the voxels of the mask whose window lies wholly
-  inside the volume.
-
-SynthRAD 2025 clips to [−1024, 3071] HU instead and prints a multi-scale SSIM in place of this one: its PSNR of the same
-images is up to 0.15 dB higher, and its SSIM is another number altogether.
+MAE, PSNR and SSIM are those of the SynthRAD 2023 challenge's published code (github.com/SynthRAD2023/metrics,
+functions/image_metrics.py): MAE inside the mask, nothing clipped; PSNR inside the mask, both images clipped to
+[−1024, 3000] HU, with 4024 HU as the peak; for SSIM see ``upgan.evaluation.ssim``. SynthRAD 2025 clips to
+[−1024, 3071] HU instead: its PSNR of the same images is up to 0.15 dB higher.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+import torch
+from scipy.stats import pearsonr, spearmanr
 
+from upgan.evaluation.ssim import WINDOW_2D, similarity
 from upgan.images.hounsfield import HU_RANGE
-
-# Voxels of the SSIM's window along K, J and I: SynthRAD's, and that of a slice on its own.
-WINDOW_3D = (7, 7, 7)
-WINDOW_2D = (1, 7, 7)
+from upgan.images.patient import TISSUES
+from upgan.uncertainty.coverage import LEVELS, coverage
+from upgan.uncertainty.distribution import GeneralizedNormal
 
 # What the two are called, for whoever prints them.
 SSIM_3D, SSIM_2D = "SSIM (3-D)", "SSIM (2-D, slice by slice)"
@@ -33,109 +28,137 @@ DEFINITION = (
     "SynthRAD 2023, in 2-D slice by slice"
 )
 
-_K1, _K2 = 0.01, 0.03
-
 # An image without error would have an infinite PSNR, which JSON does not know: so it ends at 160 dB.
 _SMALLEST = 1e-16
 
-# Of a slab whose SSIM is computed at a time: five filtered copies of it are in memory.
-_SLAB_VOXELS = 1_000_000
 
+class Metrics:
+    """The metrics of one image inside a mask; each is computed when it is first asked for, in float64, and finite.
 
-class ImageError(NamedTuple):
-    """MAE in the image's unit, PSNR in dB, SynthRAD's SSIM without unit, all inside the mask."""
-
-    mae: float
-    psnr: float
-    ssim_3d: float
-
-
-def image_error(
-    image: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range: tuple[float, float] = HU_RANGE
-) -> ImageError:
-    """Compare two volumes [K, J, I] inside a mask as SynthRAD 2023 does; all figures are finite.
+    Whoever compares images asks this for what it wants to know, so that the journal of a training, a model's card and
+    a check mean the same by the same name.
 
     Args:
-        image: Finite inside the mask.
-        reference: Likewise.
+        image: [K, J, I], axial slices, finite inside the mask.
+        reference: Likewise, in the same unit on the same grid.
         mask: Boolean, at least one voxel.
         data_range: Intensities (low, high), low < high, that PSNR and SSIM are clipped to and relative to. In an image
             of arbitrary unit the lower end takes the part that −1024 HU has in a CT.
+        alpha: Scale α in the same unit, > 0 inside the mask; None where there is no distribution.
+        beta: Shape β, likewise.
     """
-    low, high = data_range
-    ours, theirs = (array[mask].astype(np.float64) for array in (image, reference))
-    mean_squared = float(np.square(np.clip(ours, low, high) - np.clip(theirs, low, high)).mean())
-    return ImageError(
-        mae=float(np.abs(ours - theirs).mean()),
-        psnr=float(10 * np.log10((high - low) ** 2 / max(mean_squared, _SMALLEST * (high - low) ** 2))),
-        ssim_3d=similarity(image, reference, mask, data_range),
-    )
 
+    def __init__(
+        self,
+        image: np.ndarray,
+        reference: np.ndarray,
+        mask: np.ndarray,
+        data_range: tuple[float, float] = HU_RANGE,
+        alpha: np.ndarray | None = None,
+        beta: np.ndarray | None = None,
+    ) -> None:
+        self._image, self._reference, self._mask, self._data_range = image, reference, mask, data_range
+        self._alpha, self._beta = alpha, beta
 
-def similarity(
-    image: np.ndarray,
-    reference: np.ndarray,
-    mask: np.ndarray,
-    data_range: tuple[float, float] = HU_RANGE,
-    window: tuple[int, int, int] = WINDOW_3D,
-) -> float:
-    """Mean structural similarity inside a mask, as the module's text defines it.
+    @cached_property
+    def error(self) -> np.ndarray:
+        """Image minus reference of each voxel of the mask, [N]."""
+        return self._ours - self._theirs
 
-    A volume that is thinner than the window along an axis, which SynthRAD does not know, is continued there by its
-    mirror image and has no rim along it; where all of the mask lies in the rim, the rim counts.
+    @cached_property
+    def sigma(self) -> np.ndarray:
+        """Predicted standard deviation of each voxel of the mask, [N]."""
+        alpha, beta = (torch.from_numpy(array[self._mask].astype(np.float64)) for array in self._distribution)
+        distribution = GeneralizedNormal(torch.zeros(()).double(), alpha, beta, validate_args=False)
+        sigma: np.ndarray = distribution.stddev.numpy()
+        return sigma
 
-    Args:
-        image: [K, J, I], finite inside the mask.
-        reference: Likewise.
-        mask: Boolean, at least one voxel.
-        data_range: As for ``image_error``.
-        window: Voxels along K, J, I, odd: ``WINDOW_3D`` or ``WINDOW_2D``.
-    """
-    low, high = data_range
-    inner = tuple(
-        slice(w // 2, size - w // 2) if size >= w else slice(None) for size, w in zip(mask.shape, window, strict=True)
-    )
-    counted = np.zeros_like(mask, dtype=bool)
-    counted[inner] = mask[inner]
-    if not counted.any():
-        counted = mask
-    box = _box(counted)
-    planes = box[0]
-    step = max(1, _SLAB_VOXELS // ((box[1].stop - box[1].start) * (box[2].stop - box[2].start)))
-    total = 0.0
-    for first in range(planes.start, planes.stop, step):
-        slab = (slice(first, min(first + step, planes.stop)), *box[1:])
-        around = tuple(
-            slice(max(part.start - w // 2, 0), min(part.stop + w // 2, size))
-            for part, w, size in zip(slab, window, mask.shape, strict=True)
-        )
-        inside = tuple(slice(p.start - a.start, p.stop - a.start) for p, a in zip(slab, around, strict=True))
-        ours, theirs = (
-            np.where(mask[around], np.clip(array[around], low, high), low).astype(np.float64) - low
-            for array in (image, reference)
-        )
-        total += float(_similarity(ours, theirs, high - low, window)[inside][counted[slab]].sum())
-    return total / np.count_nonzero(counted)
+    @property
+    def absolute_error(self) -> np.ndarray:
+        """|image − reference| of each voxel of the mask, [N]."""
+        return np.abs(self.error)
 
+    @property
+    def mae(self) -> float:
+        """Mean absolute error in the image's unit."""
+        return float(self.absolute_error.mean())
 
-def _similarity(x: np.ndarray, y: np.ndarray, data_range: float, window: tuple[int, int, int]) -> np.ndarray:
-    """SSIM of each voxel."""
-    voxels = int(np.prod(window))
-    unbiased = voxels / (voxels - 1)
-    mean_x, mean_y = (uniform_filter(values, window) for values in (x, y))
-    variances = uniform_filter(np.square(x), window) - np.square(mean_x)
-    variances += uniform_filter(np.square(y), window) - np.square(mean_y)
-    covariance = uniform_filter(x * y, window) - mean_x * mean_y
-    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
-    found: np.ndarray = (2 * mean_x * mean_y + c1) * (2 * unbiased * covariance + c2)
-    found /= (np.square(mean_x) + np.square(mean_y) + c1) * (unbiased * variances + c2)
-    return found
+    @property
+    def mae_of_tissues(self) -> dict[str, float]:
+        """Mean absolute error in each tissue class of ``TISSUES`` that the reference, a CT in HU, has in the mask."""
+        truth, error = self._theirs, self.absolute_error
+        classes = {name: (truth > low) & (truth <= high) for name, (low, high) in TISSUES.items()}
+        return {name: float(error[inside].mean()) for name, inside in classes.items() if inside.any()}
 
+    @property
+    def rmse(self) -> float:
+        """Root mean squared error in the image's unit."""
+        return float(np.sqrt(np.square(self.error).mean()))
 
-def _box(mask: np.ndarray) -> tuple[slice, slice, slice]:
-    """Smallest box that holds all of a mask."""
-    bounds = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        bounds.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return bounds[0], bounds[1], bounds[2]
+    @property
+    def bias(self) -> float:
+        """Mean of image minus reference, in the image's unit."""
+        return float(self.error.mean())
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio over the data range, dB."""
+        low, high = self._data_range
+        mean_squared = float(np.square(np.clip(self._ours, low, high) - np.clip(self._theirs, low, high)).mean())
+        return float(10 * np.log10((high - low) ** 2 / max(mean_squared, _SMALLEST * (high - low) ** 2)))
+
+    @property
+    def ssim_3d(self) -> float:
+        """SynthRAD's structural similarity, without unit."""
+        return similarity(self._image, self._reference, self._mask, self._data_range)
+
+    @property
+    def ssim_2d(self) -> float:
+        """Structural similarity slice by slice, without unit."""
+        return similarity(self._image, self._reference, self._mask, self._data_range, WINDOW_2D)
+
+    def coverage(self, levels: tuple[float, ...] = LEVELS, most: int | None = None) -> dict[float, float]:
+        """Share of the voxels whose reference lies in the central interval of each level; the level itself when true.
+
+        Args:
+            levels: 0 to 1.
+            most: Voxels to count it on at most, evenly strided; all of the mask where None.
+        """
+        sample = np.flatnonzero(self._mask)
+        sample = sample[:: 1 if most is None else -(-sample.size // most)]
+        arrays = (self._image, *self._distribution, self._reference)
+        image, alpha, beta, reference = (array.ravel()[sample] for array in arrays)
+        return coverage(image, alpha, beta, reference, levels)
+
+    @property
+    def sigma_rms(self) -> float:
+        """Root mean squared σ, in the image's unit."""
+        return float(np.sqrt(np.square(self.sigma).mean()))
+
+    @property
+    def spearman(self) -> float:
+        """Rank correlation of |error| and σ; 0 where either is the same everywhere, which ranks nothing."""
+        return float(spearmanr(self.absolute_error, self.sigma).statistic) if self._is_varied else 0.0
+
+    @property
+    def pearson(self) -> float:
+        """Linear correlation of |error| and σ, likewise."""
+        return float(pearsonr(self.absolute_error, self.sigma).statistic) if self._is_varied else 0.0
+
+    @property
+    def _is_varied(self) -> bool:
+        return bool(np.ptp(self.sigma) > 0 and np.ptp(self.absolute_error) > 0)
+
+    @property
+    def _distribution(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._alpha is None or self._beta is None:
+            raise ValueError("an image without its distribution has no uncertainty to look at")
+        return self._alpha, self._beta
+
+    @property
+    def _ours(self) -> np.ndarray:
+        return self._image[self._mask].astype(np.float64)
+
+    @property
+    def _theirs(self) -> np.ndarray:
+        return self._reference[self._mask].astype(np.float64)

@@ -6,16 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
-from upgan.evaluation.metrics import DEFINITION, WINDOW_2D, image_error, similarity
+from upgan.evaluation.metrics import DEFINITION, Metrics
 from upgan.evaluation.on_pairs import Translated, translate_pairs
 from upgan.images.hounsfield import HU_RANGE
-from upgan.images.patient import BODY_TEXT, TISSUES
+from upgan.images.patient import BODY_TEXT
 from upgan.inference.engine import InferenceEngine
 from upgan.inference.translation import PhaseMaps
 from upgan.progress import SILENT, Progress
-from upgan.uncertainty.coverage import coverage
 
 if TYPE_CHECKING:
     from upgan.pairs.preparation import Pair
@@ -72,29 +70,25 @@ def evaluate(
 
 def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: float | None) -> dict[str, float]:
     """Figures of one subject and phase; those that do not exist, such as the error of absent bone, are left out."""
-    reference, mask, data_range = translated.reference, translated.scope.mask, translated.scope.data_range
-    figures = dict(image_error(maps.image, reference, mask, data_range)._asdict())
-    figures["ssim_2d"] = similarity(maps.image, reference, mask, data_range, WINDOW_2D)
-    image, alpha, beta, sigma, truth = (
-        array[mask] for array in (maps.image, maps.alpha, maps.beta, maps.sigma, reference)
-    )
-    error = np.abs(image.astype(np.float64) - truth)
+    scope = translated.scope
+
+    def measured(alpha: np.ndarray) -> Metrics:
+        return Metrics(maps.image, translated.reference, scope.mask, scope.data_range, alpha, maps.beta)
+
+    metrics = measured(maps.alpha)
+    figures = {"mae": metrics.mae, "psnr": metrics.psnr, "ssim_3d": metrics.ssim_3d, "ssim_2d": metrics.ssim_2d}
     if hounsfield:
-        for tissue, (low, high) in TISSUES.items():
-            inside = (truth > low) & (truth <= high)
-            if inside.any():
-                figures[f"mae_{tissue}"] = float(error[inside].mean())
-    held = coverage(image, alpha, beta, truth)
-    figures |= {f"coverage_{level:.0%}": share for level, share in held.items()}
+        figures |= {f"mae_{tissue}": mae for tissue, mae in metrics.mae_of_tissues.items()}
+    figures |= {f"coverage_{level:.0%}": share for level, share in metrics.coverage().items()}
     if scale is not None:
-        held = coverage(image, alpha / scale, beta, truth)
+        held = measured(maps.alpha / scale).coverage()
         figures |= {f"network_coverage_{level:.0%}": share for level, share in held.items()}
-    figures["sigma_rms"] = float(np.sqrt(np.square(sigma, dtype=np.float64).mean()))
-    figures["rmse"] = float(np.sqrt(np.square(error).mean()))
-    # A σ or an error that is the same everywhere ranks nothing.
-    varied = np.ptp(sigma) > 0 and np.ptp(error) > 0
-    figures["spearman_error_sigma"] = float(spearmanr(error, sigma).statistic) if varied else 0.0
-    return figures
+    return {
+        **figures,
+        "sigma_rms": metrics.sigma_rms,
+        "rmse": metrics.rmse,
+        "spearman_error_sigma": metrics.spearman,
+    }
 
 
 def _spread(rows: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -103,5 +97,5 @@ def _spread(rows: list[dict[str, float]]) -> dict[str, list[float]]:
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row[name] for row in rows if name in row]
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        spread[name] = [round(float(np.mean(values)), 4), round(deviation, 4)]
+        spread[name] = [float(np.mean(values)), deviation]
     return spread

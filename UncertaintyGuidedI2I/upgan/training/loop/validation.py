@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from upgan.errors import InputError, OutputError
-from upgan.evaluation.metrics import image_error
+from upgan.evaluation.metrics import Metrics
 from upgan.files import replace, write_json
 from upgan.inference.translation import PhaseMaps, Translation
 from upgan.networks.in_plane import MULTIPLE, resize
 from upgan.tasks import Intensities, Task
-from upgan.uncertainty.coverage import coverage
 from upgan.uncertainty.distribution import GeneralizedNormal
 
 if TYPE_CHECKING:
@@ -115,12 +114,14 @@ def preview(
 
 
 def _figures(maps: PhaseMaps, truth: Reference) -> dict[str, float]:
-    figures = image_error(maps.image, truth.target, truth.mask, truth.data_range)._asdict()
-    sample = np.flatnonzero(truth.mask)
-    sample = sample[:: -(-sample.size // _SAMPLE)]
-    image, alpha, beta, target = (array.ravel()[sample] for array in (maps.image, maps.alpha, maps.beta, truth.target))
-    held = coverage(image, alpha, beta, target, _LEVELS)
-    return {**figures, **{f"coverage_{level:.0%}": share for level, share in held.items()}}
+    metrics = Metrics(maps.image, truth.target, truth.mask, truth.data_range, maps.alpha, maps.beta)
+    held = metrics.coverage(_LEVELS, most=_SAMPLE)
+    return {
+        "mae": metrics.mae,
+        "psnr": metrics.psnr,
+        "ssim_3d": metrics.ssim_3d,
+        **{f"coverage_{level:.0%}": share for level, share in held.items()},
+    }
 
 
 @torch.no_grad()
