@@ -114,7 +114,6 @@ def estimate(
     kind = next(filter(None, kinds), _kind(choices.device))
     try:
         refuseOtherThanScalarVolume(node)
-        # Numbers of a stranger's: a billion phases would be counted for ever.
         section = checked_metadata(model.metadata).upgan
         cost = estimated(
             section.model_dump(),
@@ -147,8 +146,8 @@ def estimateText(expected: Expectation) -> str:
         return _("About {memory} of memory; the first run on this device will tell how long it takes.").format(
             memory=memory
         )
-    isLearned = expected.isLearned
-    text = _("About {time} and {memory} of memory.") if isLearned else _("Roughly {time} and {memory} of memory.")
+    isSure = expected.isLearned and cost.is_counted
+    text = _("About {time} and {memory} of memory.") if isSure else _("Roughly {time} and {memory} of memory.")
     return text.format(time=duration(max(cost.seconds, 1)), memory=memory)
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel
 from safetensors.torch import save_file
 
 from upgan.bundles.layout import CARD, LICENCE, METADATA, WEIGHTS, files_of_model, read_metadata
@@ -32,9 +31,8 @@ from upgan.bundles.metadata import checked_metadata
 from upgan.errors import BundleError, InputError, OutputError
 from upgan.files import open_plain
 from upgan.networks.architecture import Architecture as Architecture
-from upgan.networks.architecture import CascadeArchitecture, PublishedArchitecture
-from upgan.networks.cascade import Cascade
-from upgan.networks.published import PublishedCascade
+from upgan.networks.build import Network, build
+from upgan.networks.cost import counted_cost
 from upgan.networks.weights import checksum_mismatch, load_weights
 from upgan.plain_json import without_nan
 
@@ -43,11 +41,6 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 
 _LONGEST_LICENCE = 1 << 20
 _BLOCK = 1 << 20
-
-_NETWORKS: dict[type[BaseModel], Any] = {
-    CascadeArchitecture: Cascade,
-    PublishedArchitecture: PublishedCascade,
-}
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Bundle:
         """Checksum of the weights: the identity of the model."""
         return self.metadata.upgan.sha256[WEIGHTS.as_posix()]
 
-    def load_cascade(self) -> Cascade | PublishedCascade:
+    def load_cascade(self) -> Network:
         """Build the networks and load the weights as float32, in eval mode.
 
         Raises:
@@ -87,10 +80,9 @@ class Bundle:
                 have changed since the bundle was opened, ``weights_not_finite`` if some are NaN, infinite or variances
                 below zero.
         """
-        architecture = self.metadata.upgan.architecture
         # Without memory of its own: metadata may claim any size, but only the weights that are there are loaded.
         with torch.device("meta"):
-            cascade: Cascade | PublishedCascade = _NETWORKS[type(architecture)](architecture)
+            cascade = build(self.metadata.upgan.architecture)
         state = load_weights(self.folder / WEIGHTS, self.sha256, cascade, self.metadata.name)
         cascade.load_state_dict(state, assign=True)
         return cascade.eval()
@@ -124,7 +116,7 @@ def _examined(folder: Path) -> tuple[list[BundleError], BundleMetadata | None]:
 
 def write_bundle(
     folder: Path,
-    cascade: Cascade | PublishedCascade,
+    cascade: Network,
     metadata: dict[str, Any],
     section: dict[str, Any],
     card: str,
@@ -136,7 +128,7 @@ def write_bundle(
         folder: The bundle's folder, which must not exist yet.
         cascade: The networks.
         metadata: MONAI's fields: name, version, description, authors, …
-        section: Fields of ``ModelSection`` but architecture and checksums.
+        section: Fields of ``ModelSection`` but architecture, cost and checksums.
         card: Text of docs/README.md.
         licence: Text of LICENSE.
 
@@ -157,6 +149,7 @@ def write_bundle(
         section = {
             **section,
             "architecture": cascade.architecture.model_dump(mode="json"),
+            "cost": counted_cost(cascade).model_dump(),
             "sha256": {WEIGHTS.as_posix(): _sha256(draft / WEIGHTS)},
         }
         # As ``read_metadata`` has it: a figure may be without value.

@@ -16,7 +16,8 @@ from upgan.bundles.unpacking import check_names
 from upgan.errors import BundleError
 from upgan.images.orientation import Plane
 from upgan.images.volume import SPACING_LIMITS_MM
-from upgan.networks.architecture import Architecture, CascadeArchitecture, PublishedArchitecture
+from upgan.networks.architecture import Architecture, kind_of
+from upgan.networks.cost import Cost
 from upgan.schema import Label
 from upgan.tasks import Task
 from upgan.uncertainty.calibration import Calibration
@@ -52,6 +53,7 @@ class ModelSection(BaseModel):
         spacing_mm: Pixel size (rows, columns) it was trained on; within the limits of images' spacing.
         domain: What its training inputs were like; unknown in imported and older bundles.
         calibration: How its uncertainty is corrected; not at all in imported and older bundles.
+        cost: What the networks cost, as it was counted; not in older bundles.
         sha256: Checksums of the weight files, by path within the bundle.
         figures: What was measured, on what; shown on the card.
     """
@@ -64,6 +66,7 @@ class ModelSection(BaseModel):
     spacing_mm: tuple[_Spacing, _Spacing]
     domain: Domain | None = None
     calibration: Calibration | None = None
+    cost: Cost | None = None
     sha256: dict[str, str]
     figures: Annotated[dict[str, Any], AfterValidator(_measurable)] = {}
 
@@ -94,15 +97,7 @@ def checked_metadata(content: dict[str, Any]) -> BundleMetadata:
         BundleError: ``unknown_architecture``, ``metadata_invalid``, ``bundle_unsafe`` for a name that some system
             cannot store, or ``checksum_missing``.
     """
-    architecture = content["upgan"].get("architecture")
-    name = architecture.get("name") if isinstance(architecture, dict) else None
-    known = [model.model_fields["name"].default for model in (CascadeArchitecture, PublishedArchitecture)]
-    if name not in known:
-        raise BundleError(
-            "unknown_architecture",
-            f"The model's architecture '{str(name)[:100]}' is not known to this version.",
-            f"Update the extension; this version knows {', '.join(known)}.",
-        )
+    kind_of(content["upgan"].get("architecture"))
     try:
         metadata = BundleMetadata.model_validate(content)
     except ValidationError as error:

@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 import upgan
 from upgan.bundles.bundle import Bundle
@@ -21,16 +19,13 @@ from upgan.errors import DeviceError, InputError, ResultError
 from upgan.images.orientation import Plane, Reorientation
 from upgan.images.volume import Volume, count_nonfinite
 from upgan.inference.devices import choose_device, choose_precision
-from upgan.inference.memory import refuse_beyond_memory
+from upgan.inference.memory import default_batch, refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation, is_sound
 from upgan.networks.folding import fold_batch_norm
-from upgan.networks.in_plane import MULTIPLE, inner_size, resize
+from upgan.networks.in_plane import InPlaneGrid
 from upgan.progress import seconds_left
 from upgan.tasks import Intensities
 from upgan.uncertainty.distribution import GeneralizedNormal
-
-# Pixels a batch holds by default: a few slices fill two cores' caches, a GPU wants many more.
-_BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
 
 
 class SlicesDone(NamedTuple):
@@ -163,7 +158,9 @@ class _SliceWork:
         reorientation = Reorientation.of(volume.ijk_to_ras, plane)
         self.slices = reorientation.apply(volume.voxels)
         # First: what the slices become may be refused, and that before anything is allocated.
-        self.grid = _InPlaneGrid.of(self.slices.shape[1:], reorientation.in_plane_spacing, engine)
+        rows, columns = self.slices.shape[1:]
+        wanted_mm = engine.bundle.metadata.upgan.spacing_mm
+        self.grid = InPlaneGrid.of((rows, columns), reorientation.in_plane_spacing, wanted_mm)
         self.phase_count = engine.bundle.metadata.upgan.architecture.phases
         kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
         shape = volume.voxels.shape
@@ -183,7 +180,7 @@ class _SliceWork:
     def run(self, progress: ProgressCallback | None, started: float) -> dict[int, PhaseMaps]:
         """Go through all slices, with half the batch again whenever memory runs out."""
         count = len(self.slices)
-        batch = min(self.engine.batch or self.grid.default_batch(self.engine.device), count)
+        batch = min(self.engine.batch or default_batch(self.engine.device.type, self.grid), count)
         first = 0
         while first < count:
             last = min(first + batch, count)
@@ -237,41 +234,6 @@ class _SliceWork:
             raise _not_finite(phase, self.engine)
         for view, values in zip(self.views[phase], converted, strict=True):
             view[first:last] = values
-
-
-class _InPlaneGrid(NamedTuple):
-    """How slices get to the model's pixel size and back.
-
-    Attributes:
-        outside: Rows and columns of the input's slices.
-        inside: Rows and columns at the model's spacing.
-        padding: Pixels added left, right, above and below for the network.
-    """
-
-    outside: tuple[int, int]
-    inside: tuple[int, int]
-    padding: tuple[int, int, int, int]
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], spacing: tuple[float, float], engine: InferenceEngine) -> _InPlaneGrid:
-        inside = inner_size(shape, spacing, engine.bundle.metadata.upgan.spacing_mm)
-        rows, columns = (-size % MULTIPLE for size in inside)
-        padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-        return cls((shape[0], shape[1]), inside, padding)
-
-    def default_batch(self, device: torch.device) -> int:
-        return max(1, _BATCH_PIXELS[device.type] // (self.inside[0] * self.inside[1]))
-
-    def enter(self, slices: Tensor) -> Tensor:
-        """[N, 1, J, I] → [N, 1, H, W] at the model's spacing, padded with zeros."""
-        padded = F.pad(resize(slices, self.inside), self.padding)
-        return padded.contiguous(memory_format=torch.channels_last)
-
-    def leave(self, maps: Tensor) -> Tensor:
-        """[N, C, H, W] → [N, C, J, I], the inverse."""
-        left, _, top, _ = self.padding
-        rows, columns = self.inside
-        return resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
 
 
 def content_hash(volume: Volume) -> str:

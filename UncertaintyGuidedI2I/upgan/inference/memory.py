@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 from upgan.errors import DeviceError, OutputError
+from upgan.networks.in_plane import InPlaneGrid
+
+# Pixels a batch holds by default: a few slices fill two cores' caches, a GPU wants many more.
+_BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
 
 _FLOAT = 4
 # Beside image, α and β of each phase that is kept: σ, made in its turn, and a library's own copy of it and its file.
@@ -39,6 +43,11 @@ def refuse_beyond_memory(shape: tuple[int, ...], phases: int) -> None:
             f"{size_text(max(free, 0))} are left.",
             "Close other programs, keep the last phase only, crop the image, or use a computer with more memory.",
         )
+
+
+def default_batch(device: str, grid: InPlaneGrid) -> int:
+    """Return how many slices go through the networks at a time, by the kind of the device: cpu or cuda."""
+    return max(1, _BATCH_PIXELS[device] // (grid.inside[0] * grid.inside[1]))
 
 
 def bytes_of_outputs(shape: tuple[int, ...], outputs: int) -> int:

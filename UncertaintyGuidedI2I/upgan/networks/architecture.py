@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+from upgan.errors import BundleError
 
 # β of a new generator: between Laplace and Gaussian.
 STARTING_CONCENTRATION = 1.5
@@ -52,6 +54,15 @@ class CascadeArchitecture(BaseModel):
             )
         return value
 
+    @property
+    def unets(self) -> int:
+        """Number of U-Nets in all phases."""
+        return self.phases
+
+    def first(self, phases: int) -> Self:
+        """Return the architecture of the first phases alone."""
+        return self.model_copy(update={"phases": phases})
+
 
 class PublishedArchitecture(BaseModel):
     """Sizes of a published cascade.
@@ -60,9 +71,12 @@ class PublishedArchitecture(BaseModel):
         name: Kind of architecture.
         chains: U-Nets in each phase's generator: (2, 1, 1) or (1, 1, 1).
         width: Channels of the finest level.
+        deepest: Channels of the two deepest levels, as a multiple of the width.
     """
 
     model_config = _SIZES
+
+    deepest: ClassVar[int] = 8
 
     name: Literal["published-up-gan"] = "published-up-gan"
     chains: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 1, 1), min_length=1, max_length=MOST_UNETS)
@@ -80,5 +94,48 @@ class PublishedArchitecture(BaseModel):
         """Number of generators."""
         return len(self.chains)
 
+    @property
+    def unets(self) -> int:
+        """Number of U-Nets in all phases."""
+        return sum(self.chains)
 
-Architecture = Annotated[CascadeArchitecture | PublishedArchitecture, Field(discriminator="name")]
+    def first(self, phases: int) -> Self:
+        """Return the architecture of the first phases alone."""
+        return self.model_copy(update={"chains": self.chains[:phases]})
+
+
+# By the name that a bundle or a configuration has for it.
+ARCHITECTURES: dict[str, type[CascadeArchitecture] | type[PublishedArchitecture]] = {
+    "up-gan": CascadeArchitecture,
+    "published-up-gan": PublishedArchitecture,
+}
+
+
+def kind_of(sizes: Any) -> type[CascadeArchitecture] | type[PublishedArchitecture]:
+    """Return the kind of architecture that a bundle's sizes are of.
+
+    Args:
+        sizes: As JSON has them; whatever is wrong with them but the name is for the kind to say.
+
+    Raises:
+        BundleError: ``unknown_architecture``.
+    """
+    name = sizes.get("name") if isinstance(sizes, dict) else None
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise BundleError(
+            "unknown_architecture",
+            f"The model's architecture '{str(name)[:100]}' is not known to this version.",
+            f"Update the extension; this version knows {', '.join(ARCHITECTURES)}.",
+        )
+    return ARCHITECTURES[name]
+
+
+def _name_of(value: Any) -> str:
+    """Name the kind of architecture; a configuration that says nothing means ours."""
+    return str(value.get("name", "up-gan") if isinstance(value, dict) else getattr(value, "name", "up-gan"))
+
+
+Architecture = Annotated[
+    Annotated[CascadeArchitecture, Tag("up-gan")] | Annotated[PublishedArchitecture, Tag("published-up-gan")],
+    Discriminator(_name_of),
+]

@@ -1,13 +1,14 @@
-"""Slices at a network's pixel size: the same for training and for translation."""
+"""Slices at a network's pixel size: the same for training, for translation and, without torch, for its estimate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, NamedTuple
 
 from upgan.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Four max-pools halve the slice four times; padding to this keeps every level whole.
 MULTIPLE = 16
@@ -53,7 +54,54 @@ def inner_size(
 def canvas_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Smallest rows and columns that hold slices of all these sizes and that a network can halve four times."""
     rows, columns = (max(side) for side in zip(*sizes, strict=True))
-    return rows + -rows % MULTIPLE, columns + -columns % MULTIPLE
+    return _room(rows), _room(columns)
+
+
+class InPlaneGrid(NamedTuple):
+    """How slices get to a network's pixel size and back.
+
+    Attributes:
+        outside: Rows and columns of the image's slices.
+        inside: Rows and columns at the network's pixel size.
+    """
+
+    outside: tuple[int, int]
+    inside: tuple[int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], spacing_mm: tuple[float, float], wanted_mm: tuple[float, float]) -> InPlaneGrid:
+        """Cover slices of a shape and pixel size (rows, columns) with pixels of another size.
+
+        Raises:
+            InputError: As ``inner_size``.
+        """
+        return cls(shape, inner_size(shape, spacing_mm, wanted_mm))
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Rows and columns that the network sees."""
+        rows, columns = self.inside
+        return _room(rows), _room(columns)
+
+    @property
+    def padding(self) -> tuple[int, int, int, int]:
+        """Pixels added left, right, above and below for the network."""
+        rows, columns = (room - size for room, size in zip(self.padded, self.inside, strict=True))
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+
+    def enter(self, slices: Tensor) -> Tensor:
+        """[N, 1, J, I] → [N, 1, H, W] at the network's pixel size, padded with zeros."""
+        import torch
+        from torch.nn import functional as F
+
+        padded = F.pad(resize(slices, self.inside), self.padding)
+        return padded.contiguous(memory_format=torch.channels_last)
+
+    def leave(self, maps: Tensor) -> Tensor:
+        """[N, C, H, W] → [N, C, J, I], the inverse."""
+        left, _, top, _ = self.padding
+        rows, columns = self.inside
+        return resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -63,6 +111,12 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
         maps: [N, C, H, W].
         size: The new H and W.
     """
+    from torch.nn import functional as F
+
     if maps.shape[-2:] == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _room(size: int) -> int:
+    return size + -size % MULTIPLE

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from upgan.errors import InputError, OutputError
 from upgan.evaluation.metrics import Metrics
 from upgan.files import replace, write_json
 from upgan.inference.translation import PhaseMaps, Translation
-from upgan.networks.in_plane import MULTIPLE, resize
+from upgan.networks.in_plane import InPlaneGrid
 from upgan.tasks import Intensities, Task
 from upgan.uncertainty.distribution import GeneralizedNormal
 
@@ -130,7 +129,7 @@ def _predicted(
     a: np.ndarray,
     intensities: Intensities,
     device: torch.device,
-    size: tuple[int, ...] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> dict[int, PhaseMaps]:
     """Return the maps of each phase, the first being 1, in output units, resized as the engine does.
 
@@ -142,19 +141,18 @@ def _predicted(
         size: Rows and columns of the maps; those of ``a`` where None.
     """
     # As the engine pads, not to the cache's canvas: the guidance divides σ by its mean over the padded slice.
-    rows, columns = a.shape[1:]
-    top, left = -rows % MULTIPLE // 2, -columns % MULTIPLE // 2
-    padding = (left, -columns % MULTIPLE - left, top, -rows % MULTIPLE - top)
-    high, wide = size or (rows, columns)
+    _, rows, columns = a.shape
+    grid = InPlaneGrid(size or (rows, columns), (rows, columns))
     found: dict[int, PhaseMaps] = {}
     for first in range(0, len(a), _BATCH):
-        batch = F.pad(torch.from_numpy(a[first : first + _BATCH].astype(np.float32))[:, None], padding).to(device)
-        predictions = predict(batch.contiguous(memory_format=torch.channels_last))
+        batch = torch.from_numpy(a[first : first + _BATCH].astype(np.float32))[:, None]
+        predictions = predict(grid.enter(batch.to(device)))
         for phase, prediction in enumerate(predictions, start=1):
-            maps = found.setdefault(phase, PhaseMaps(*(np.empty((len(a), high, wide), np.float32) for _ in range(3))))
+            maps = found.setdefault(
+                phase, PhaseMaps(*(np.empty((len(a), *grid.outside), np.float32) for _ in range(3)))
+            )
             values = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
-            inside = resize(values[:, :, top : top + rows, left : left + columns], (high, wide)).cpu().numpy()
-            image, alpha, beta = inside.swapaxes(0, 1)
+            image, alpha, beta = grid.leave(values).cpu().numpy().swapaxes(0, 1)
             maps.image[first : first + _BATCH] = intensities.denormalise(image)
             maps.alpha[first : first + _BATCH] = intensities.denormalise_scale(alpha)
             maps.beta[first : first + _BATCH] = beta

@@ -13,8 +13,7 @@ from torch import Tensor
 from upgan.bundles.bundle import Architecture, Bundle
 from upgan.bundles.library import find_bundle
 from upgan.errors import InputError
-from upgan.networks.cascade import Cascade
-from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.networks.build import Network, build
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles
 from upgan.pairs.preparation import Pair, prepare_pair
@@ -71,7 +70,7 @@ class TrainedRun:
     journal: list[dict[str, Any]]
     checkpoint: str
     state: dict[str, Any]
-    cascade: Cascade | PublishedCascade
+    cascade: Network
     base: Bundle | None
 
     @classmethod
@@ -172,25 +171,19 @@ def _unfinished(run: Path, checkpoint: str) -> InputError:
     )
 
 
-def _cut(
-    architecture: Architecture, state_dict: dict[str, Tensor], phases: int, path: Path
-) -> Cascade | PublishedCascade:
+def _cut(architecture: Architecture, state_dict: dict[str, Tensor], phases: int, path: Path) -> Network:
     """Build the first phases alone, where later ones were not trained yet.
 
     Raises:
         InputError: ``weights_mismatch``.
     """
-    cascade: Cascade | PublishedCascade
     # Named "generators.0.…". A checkpoint has those of all phases, trained or not.
     numbers = {name.split(".")[1] for name in state_dict if name.startswith("generators.")}
     if numbers != {str(number) for number in range(architecture.phases)} or phases > architecture.phases:
         raise checkpoints.weights_mismatch(path)
     # Without memory of its own: the configuration may claim any size, but only weights that are there are loaded.
     with torch.device("meta"):
-        if isinstance(architecture, PublishedArchitecture):
-            cascade = PublishedCascade(architecture.model_copy(update={"chains": architecture.chains[:phases]}))
-        else:
-            cascade = Cascade(architecture.model_copy(update={"phases": phases}))
+        cascade = build(architecture.first(phases))
     wanted = tuple(f"generators.{phase}." for phase in range(phases))
     kept = {name: tensor for name, tensor in state_dict.items() if name.startswith(wanted)}
     checkpoints.load_cascade(cascade, kept, path)

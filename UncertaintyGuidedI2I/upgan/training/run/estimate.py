@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from upgan.errors import DeviceError
-from upgan.networks.cascade import Cascade
-from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.networks.build import build
 from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.stage import Stage, StagePlan, plan_stages
 from upgan.training.settings.config import Architecture, TrainingConfig
@@ -98,11 +97,7 @@ class _Probe:
     def __init__(self, config: TrainingConfig, architecture: Architecture, plan: StagePlan) -> None:
         fabric = make_fabric(config.compute)
         self.device = fabric.device
-        cascade: Cascade | PublishedCascade
-        if isinstance(architecture, PublishedArchitecture):
-            cascade = PublishedCascade(architecture)
-        else:
-            cascade = Cascade(architecture)
+        cascade = build(architecture)
         cascade.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._stage = Stage(fabric, cascade, config, plan, steps=1)
         networks = [cascade, *self._stage.judges]

@@ -19,8 +19,7 @@ from lightning_fabric import Fabric
 from upgan.bundles.bundle import Bundle
 from upgan.bundles.library import find_bundle
 from upgan.errors import DeviceError, InputError, OutputError
-from upgan.networks.cascade import Cascade
-from upgan.networks.published import PublishedArchitecture, PublishedCascade
+from upgan.networks.build import build
 from upgan.progress import Progress
 from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.progressive import ProgressiveTraining, Watch
@@ -147,7 +146,7 @@ def _run(fabric: Fabric, config: TrainingConfig, folder: Path, watch: Watch, mov
     if fabric.is_global_zero:
         refuse_edits(config, base, folder)
     torch.manual_seed(config.seed)
-    cascade = base.load_cascade() if base else _new_cascade(config)
+    cascade = base.load_cascade() if base else build(config.architecture)
     phases = cascade.architecture.phases
     if len(config.schedule.epochs) != phases:
         raise InputError(
@@ -172,11 +171,6 @@ def _comparable(config: TrainingConfig, begun: TrainingConfig) -> dict[str, Any]
     is_first = begun.loss.normalisation == "slice"
     exclude = {"data": {"path", "trust_guessed_places"}, "loss": {"normalisation"} if is_first else set()}
     return config.model_dump(mode="json", exclude=exclude)
-
-
-def _new_cascade(config: TrainingConfig) -> Cascade | PublishedCascade:
-    architecture = config.architecture
-    return PublishedCascade(architecture) if isinstance(architecture, PublishedArchitecture) else Cascade(architecture)
 
 
 def _is_finished(folder: Path) -> bool:

@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from upgan.networks.cascade import CascadeArchitecture
-from upgan.networks.published import PublishedArchitecture
+from upgan.networks.architecture import Architecture as Architecture
+from upgan.networks.architecture import CascadeArchitecture
 from upgan.pairs.config import DataConfig, SplitConfig
 from upgan.schema import Section
 
 # Of steps and epochs: beyond it nothing ends, and numbers are no longer the processor's.
 _MOST = 10**9
-
-
-def _kind_of_network(value: Any) -> str:
-    """Name the kind of architecture; one that says nothing is ours."""
-    return str(value.get("name", "up-gan") if isinstance(value, dict) else getattr(value, "name", "up-gan"))
-
-
-Architecture = Annotated[
-    Annotated[CascadeArchitecture, Tag("up-gan")] | Annotated[PublishedArchitecture, Tag("published-up-gan")],
-    Discriminator(_kind_of_network),
-]
 
 
 class AugmentationConfig(Section):

@@ -20,11 +20,9 @@ from pydantic_core import ErrorDetails
 from upgan.bundles.library import installed_models
 from upgan.errors import InputError
 from upgan.files import read_regular
-from upgan.networks.cascade import CascadeArchitecture
-from upgan.networks.published import PublishedArchitecture
+from upgan.networks.architecture import ARCHITECTURES
 from upgan.training.settings.config import TrainingConfig
 
-_ARCHITECTURES: dict[str, type[BaseModel]] = {"up-gan": CascadeArchitecture, "published-up-gan": PublishedArchitecture}
 # A configuration with every key explained has ten kilobytes.
 _LARGEST = 256 << 10
 # Of a line: a key of thousands of parts takes the parser minutes.
@@ -166,7 +164,7 @@ def _too_deep(what: str) -> InputError:
 
 
 def _sentence(details: ErrorDetails, content: Mapping[str, Any]) -> str:
-    place = [part for part in details["loc"] if part not in _ARCHITECTURES]
+    place = [part for part in details["loc"] if part not in ARCHITECTURES]
     key = ".".join(map(str, place))
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
@@ -176,7 +174,7 @@ def _sentence(details: ErrorDetails, content: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return f"{f'{key}: ' if key else ''}{context['error']}."
     if kind == "union_tag_invalid":
-        return f"'{key}.name' must be one of {', '.join(_ARCHITECTURES)}, not {_shown(context['tag'])}."
+        return f"'{key}.name' must be one of {', '.join(ARCHITECTURES)}, not {_shown(context['tag'])}."
     if kind == "string_pattern_mismatch":
         return f"'{key}' cannot be {_shown(details['input'])}. {_description(place)}"
     needed = _NEEDED.get(kind)
@@ -246,7 +244,7 @@ def _keys(content: Mapping[str, Any]) -> Iterator[str]:
     for name in TrainingConfig.model_fields:
         yield name
         for model in sections.get(name, ()):
-            if name != "architecture" or model is _ARCHITECTURES.get(kind):
+            if name != "architecture" or model is ARCHITECTURES.get(kind):
                 yield from (f"{name}.{key}" for key in model.model_fields)
 
 
@@ -254,7 +252,7 @@ def _sections() -> dict[str, tuple[type[BaseModel], ...]]:
     found: dict[str, tuple[type[BaseModel], ...]] = {}
     for name, field in TrainingConfig.model_fields.items():
         if name == "architecture":
-            found[name] = tuple(_ARCHITECTURES.values())
+            found[name] = tuple(ARCHITECTURES.values())
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found[name] = (field.annotation,)
     return found

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from upgan.errors import OutputError
-from upgan.networks.cascade import CascadeArchitecture
+from upgan.networks.architecture import CascadeArchitecture
 from upgan.training.settings.config import TrainingConfig
 from upgan.training.settings.presets import PresetName, preset
 
