@@ -136,7 +136,7 @@ def test_a_training_that_a_script_starts_is_the_panels_and_survives_the_scene_an
     (tmp_path / "heads.toml").write_text(CONFIG)
     training = module_widget.logic.training
     assert module_widget.trainPanel._session is training
-    training._client._command = [sys.executable, str(Path(__file__).parent / "training_worker.py")]
+    training._client._process._command = [sys.executable, str(Path(__file__).parent / "training_worker.py")]
     folder = module_widget.logic.startTraining(tmp_path / "heads.toml")
     host.select_module("")
     host.close_scene()

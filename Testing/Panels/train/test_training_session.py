@@ -28,23 +28,25 @@ def runs(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make_session(host, runs, monkeypatch):
+def said() -> list[str]:
+    """What is in the log of the test's sessions."""
+    return []
+
+
+@pytest.fixture
+def make_session(host, runs, said, monkeypatch):
     """Make sessions with a made-up worker; they are closed at the end."""
     host.expose_library(MODULE, "UncertaintyGuidedI2I")
     from UncertaintyGuidedI2ILib import dependencies
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession, trainingClient
+    from UncertaintyGuidedI2ILib.train.session import GRACE_S, TrainingSession
+    from UncertaintyGuidedI2ILib.work.client import WorkerClient
 
     # The made-up worker needs none of them.
     monkeypatch.setattr(dependencies, "missing", lambda *files: [])
     made = []
 
-    def make():
-        client = trainingClient()
-        client._command = MADE_UP
-        log = []
-        client.onLog = log.append
-        session = TrainingSession(client)
-        session.said = log
+    def make(command=MADE_UP):
+        session = TrainingSession(WorkerClient(command, said.append, GRACE_S))
         made.append(session)
         return session
 
@@ -260,14 +262,16 @@ def test_volumes_that_another_application_removes_meanwhile_are_no_error(session
     assert session.newPairsFolder().is_dir()
 
 
-def test_quitting_waits_for_the_checkpoint_and_another_session_goes_on_from_it(session, make_session, host, begin):
+def test_quitting_waits_for_the_checkpoint_and_another_session_goes_on_from_it(
+    session, make_session, said, host, begin
+):
     folder = begin()
     processes = children_of(os.getpid())
     heard = []
     session.whenChanged(lambda: heard.append(session.state))
     slicer.app._emit("aboutToQuit()")
     assert not any(map(is_alive, processes))
-    assert not any("killed" in line for line in session.said)
+    assert not any("killed" in line for line in said)
     checkpoint = json.loads((folder / "checkpoints" / "last.safetensors").read_text())[0]
     assert checkpoint == len((folder / "journal.jsonl").read_text().splitlines())
     pause(host, 0.1)
@@ -456,8 +460,8 @@ def test_a_process_that_cannot_be_started_leaves_no_run(session, monkeypatch, ru
     assert session.state == "idle"
 
 
-def test_a_program_that_is_not_there_leaves_no_run(session, host, runs):
-    session._client._command = ["/no/such/python"]
+def test_a_program_that_is_not_there_leaves_no_run(make_session, host, runs):
+    session = make_session(["/no/such/python"])
     session.start({"name": "heads"})
     host.wait_until(lambda: session.state == "idle", 10)
     assert session.error.code == "worker_ended"

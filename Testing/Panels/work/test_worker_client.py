@@ -1,5 +1,7 @@
 """The viewer's end of the worker: whatever the process does, each request has one answer and nothing stays behind."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -7,15 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from Panels.heartbeat import Heartbeat
 from Panels.processes import READY, children_of, is_alive, made_up_worker, pause
 
-slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.work.client import WorkerClient
 
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
 
 MODULE = Path(__file__).parents[3] / "UncertaintyGuidedI2I"
 
@@ -36,7 +40,13 @@ class Answers:
 
 
 @pytest.fixture
-def make_client(host):
+def said() -> list[str]:
+    """What is in the log of the test's clients."""
+    return []
+
+
+@pytest.fixture
+def make_client(host, said):
     """Make clients of a worker; they are stopped at the end."""
     host.expose_library(MODULE, "UncertaintyGuidedI2I")
     from UncertaintyGuidedI2ILib.work.client import WorkerClient
@@ -44,9 +54,7 @@ def make_client(host):
     made = []
 
     def make(command=None, **options):
-        log = []
-        client = WorkerClient(command, log.append, **options)
-        client.said = log
+        client = WorkerClient(command, said.append, **options)
         made.append(client)
         return client
 
@@ -122,52 +130,53 @@ sys.stdin.read()
 """
 
 
-def test_what_a_launcher_says_is_logged_and_lines_that_come_in_pieces_are_put_together(make_client, host, tmp_path):
+def test_what_a_launcher_says_is_logged_and_lines_that_come_in_pieces_are_put_together(
+    make_client, said, host, tmp_path
+):
     client = make_client(made_up_worker(tmp_path, PIECES, before=GARBAGE))
     answers = Answers().ask(client)
     host.wait_until(lambda: answers.arrived, 10)
     assert answers.results == [{"fine": True}]
     assert [progress["stage"] for progress in answers.progress] == ["grün"]
-    assert sum("unexpected" in line for line in client.said) == 6
+    assert sum("unexpected" in line for line in said) == 6
 
 
 class MadeUpProcess:
-    """A QProcess without a process: it says what it is told to and ends when its input closes."""
+    """A process that is none: whoever has it speaks for it."""
 
-    def __init__(self):
-        self.said = b""
-        self.ended = False
+    def __init__(self) -> None:
+        self.isRunning = False
+        self.known_as: Any = None
+        self.sent: list[dict[str, Any]] = []
+        self.is_closed = False
 
-    def readAllStandardOutput(self):  # noqa: N802 - Qt's name
-        said, self.said = self.said, b""
-        return qt_bytes(said)
+    def start(self, folder: Path) -> None:
+        self.isRunning = True
 
-    readAllStandardError = readAllStandardOutput  # noqa: N815
+    def send(self, line: str) -> None:
+        self.sent.append(json.loads(line))
 
-    def write(self, text):
-        pass
+    def beKnownAs(self, said: Any) -> None:  # noqa: N802 - the protocol's name
+        self.known_as = said
 
-    def closeWriteChannel(self):  # noqa: N802
-        self.ended = True
+    def end(self) -> None:
+        self.is_closed = True
+
+    def endNow(self) -> None:  # noqa: N802
+        self.isRunning = False
 
 
-def qt_bytes(content):
-    return SimpleNamespace(data=lambda: content)
-
-
-def heard(client, said):
-    """Have a client that has asked for something hear this, in pieces; return the process and what it was answered."""
-    import qt
-
+def heard(client: WorkerClient, stream: bytes, ready: bytes = (READY % 4242).encode()) -> tuple[MadeUpProcess, Answers]:
+    """Have a client that has asked for something hear this; return the process and what it was answered."""
     client._process = process = MadeUpProcess()
     answers = Answers().ask(client)
-    stream = (READY % 4242).encode() + b"\n" + said.replace(b'"id": 1,', b'"id": %d,' % client._lastID)
-    for first in range(0, len(stream), 1 << 20):
-        process.said = stream[first : first + (1 << 20)]
-        client._onOutput()
-    if process.ended:
+    number = b'"id": %d,' % process.sent[0]["id"]
+    for line in [ready, *stream.replace(b'"id": 1,', number).splitlines()]:
+        client._onLine(line)
+    if process.is_closed:
         assert client.isBusy, "until it is gone"
-        client._onFinished(0, qt.QProcess.NormalExit)
+        process.isRunning = False
+        client._onProcessEnded("It is gone.")
     return process, answers
 
 
@@ -191,7 +200,6 @@ def heard(client, said):
         b'{"event": "progress", "id": 1, "stage": "", "fraction": 0.5, "remaining_s": 1e999}\n',
         b'{"event": "ready", "protocol": 1, "pid": -1}\n',
         b"[" * 100_000 + b"\n",
-        b"x" * (17 << 20),
     ],
     ids=lambda line: repr(line[:60]),
 )
@@ -200,7 +208,8 @@ def test_what_is_no_event_ends_the_worker_and_is_told(make_client, line):
     process, answers = heard(client, line)
     assert [error.code for error in answers.errors] == ["worker_garbled"]
     assert answers.progress == answers.results == []
-    assert process.ended
+    assert process.sent[-1]["command"] == "shutdown"
+    assert process.is_closed
     assert not client.isBusy
     assert not client.isRunning
 
@@ -212,7 +221,6 @@ def test_what_another_request_is_answered_with_is_nobodys(make_client):
     _, answers = heard(client, foreign + b'{"event": "result", "id": 1, "result": {"fine": 1}}\n')
     assert answers.results == [{"fine": 1}]
     assert answers.errors == []
-    client._process = None
 
 
 def test_a_sentence_without_end_is_cut_and_a_share_beyond_the_whole_is_the_whole(make_client):
@@ -225,23 +233,27 @@ def test_a_sentence_without_end_is_cut_and_a_share_beyond_the_whole_is_the_whole
     assert answers.errors[0].code == "odd"
     assert 0 < len(answers.errors[0].sentence) <= 1000
     assert answers.errors[0].remedy
-    client._process = None
 
 
-def test_the_pid_that_a_worker_says_is_never_a_group_or_the_viewer(make_client, monkeypatch):
-    client = make_client(["/no/such/python"])
-    for said in (-1, 0, 1, True, 2.0, "2", None, os.getpid(), 1 << 40, [2]):
-        client._isReady = False
-        client._onLine(json.dumps({"event": "ready", "protocol": 1, "pid": said}).encode())
-        assert client._pid == 0, said
+ENDLESS = """say(b'x' * (17 << 20)); sys.stdin.read()"""
 
 
-def test_half_a_line_before_the_end_is_logged_and_the_end_is_told(make_client, host, tmp_path):
+def test_a_line_without_end_ends_the_worker_and_is_told(make_client, said, host, tmp_path):
+    client = make_client(made_up_worker(tmp_path, ENDLESS))
+    answers = Answers().ask(client)
+    host.wait_until(lambda: answers.arrived, 20)
+    assert [error.code for error in answers.errors] == ["worker_garbled"]
+    assert not client.isBusy
+    assert not client.isRunning
+    assert max(map(len, said)) <= 600
+
+
+def test_half_a_line_before_the_end_is_logged_and_the_end_is_told(make_client, said, host, tmp_path):
     client = make_client(made_up_worker(tmp_path, """say(b'{"event": "result", "id": 1, "res'); sys.exit(0)"""))
     answers = Answers().ask(client)
     host.wait_until(lambda: answers.arrived, 10)
     assert answers.errors[0].code == "worker_ended"
-    assert any("last words" in line for line in client.said)
+    assert any("last words" in line for line in said)
 
 
 STUBBORN = """
@@ -295,7 +307,7 @@ def test_work_that_is_interrupted_ends_in_order_and_the_process_stays(make_clien
 
 
 @pytest.mark.parametrize("end", ["stop", "cancel"])
-def test_work_ends_in_order_within_its_grace_when_the_process_is_to_end(end, make_client, host, tmp_path):
+def test_work_ends_in_order_within_its_grace_when_the_process_is_to_end(end, make_client, said, host, tmp_path):
     client = make_client(made_up_worker(tmp_path, IN_ORDER), graceS=5.0)
     answers = Answers().ask(client, "quick")
     host.wait_until(lambda: answers.arrived, 10)
@@ -303,7 +315,7 @@ def test_work_ends_in_order_within_its_grace_when_the_process_is_to_end(end, mak
     getattr(client, end)()
     host.wait_until(lambda: not client.isRunning, 5)
     assert [path.name.rpartition(" ")[2] for path in tmp_path.glob("* grace *")] == ["5.0"]
-    assert not any("killed" in line for line in client.said)
+    assert not any("killed" in line for line in said)
 
 
 LAUNCHER = """child = subprocess.Popen([sys.executable, "-c", "import time, sys\\nwhile True: time.sleep(1)"])"""
@@ -348,8 +360,8 @@ working, resting = WorkerClient(onLog=print), WorkerClient(onLog=print)
 # The process of the other has ended, or was never needed.
 for client in (working, resting):
     (client.newFolder() / "thumbnail.png").write_bytes(b"a patient")
-host.wait_until(lambda: working._pid, 60)
-print(json.dumps([working._pid]), flush=True)
+host.wait_until(lambda: working._process.pid, 60)
+print(json.dumps([working._process.pid]), flush=True)
 time.sleep(60)
 """
 
@@ -358,6 +370,7 @@ def test_a_viewer_that_is_killed_leaves_neither_processes_nor_files(make_client,
     command = [sys.executable, "-c", VIEWER, str(tmp_path), str(MODULE)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as viewer:
+        assert viewer.stdout is not None
         workers = json.loads(viewer.stdout.readline())
         assert len(list(tmp_path.glob("upgan-*/*/*"))) == 3
         viewer.kill()
@@ -478,13 +491,13 @@ sys.stdin.read()
 """
 
 
-def test_a_flood_of_log_lines_does_not_stop_the_viewer(make_client, host, tmp_path):
+def test_a_flood_of_log_lines_does_not_stop_the_viewer(make_client, said, host, tmp_path):
     client = make_client(made_up_worker(tmp_path, FLOOD))
     with Heartbeat() as heartbeat:
         answers = Answers().ask(client)
         host.wait_until(lambda: answers.arrived, 30)
     assert heartbeat.longest_s < 0.3
-    assert max(map(len, client.said)) <= 600
+    assert max(map(len, said)) <= 600
 
 
 def test_a_temporary_folder_that_cannot_be_written_is_told_with_a_remedy(client, host, monkeypatch):
@@ -518,7 +531,7 @@ def test_a_program_that_fails_from_within_start_as_on_windows_is_told(make_clien
     from upgan.errors import UpganError
 
     client = make_client(["/no/such/python"])
-    monkeypatch.setattr(qt.QProcess, "start", lambda *_: client._onProcessError(qt.QProcess.FailedToStart))
+    monkeypatch.setattr(qt.QProcess, "start", lambda *_: client._process._onProcessError(qt.QProcess.FailedToStart))
     for ask in (client.newJobFolder, lambda: Answers().ask(client)):
         with pytest.raises(UpganError) as refusal:
             ask()
@@ -527,11 +540,12 @@ def test_a_program_that_fails_from_within_start_as_on_windows_is_told(make_clien
     assert scratch_folders() == []
 
 
-def test_a_worker_of_another_version_is_refused(make_client, host, tmp_path):
-    script = tmp_path / "old.py"
-    script.write_text('print(\'{"event": "ready", "protocol": 0, "pid": 1}\', flush=True); input()')
-    client = make_client([sys.executable, str(script)])
-    answers = Answers().ask(client)
-    host.wait_until(lambda: answers.arrived, 5)
-    assert answers.errors[0].code == "wrong_version"
-    host.wait_until(lambda: not client.isRunning, 2)
+@pytest.mark.parametrize("number", ["0", "2", "true", "1.5", '"1"', "null", "[1]"])
+def test_a_worker_of_another_version_is_refused(make_client, number):
+    client = make_client()
+    ready = b'{"event": "ready", "protocol": %s, "pid": 4242}' % number.encode()
+    process, answers = heard(client, b"", ready)
+    assert [error.code for error in answers.errors] == ["wrong_version"]
+    assert process.is_closed
+    assert process.known_as == 4242
+    assert not client.isRunning

@@ -17,7 +17,7 @@ from UncertaintyGuidedI2ILib.scene.results import Result
 from UncertaintyGuidedI2ILib.work.job import WorkerJob
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.work.client import WorkerClient
+    from UncertaintyGuidedI2ILib.work.worker import JobWorker
 
 
 class CheckJob(WorkerJob):
@@ -38,7 +38,7 @@ class CheckJob(WorkerJob):
 
     def __init__(
         self,
-        client: WorkerClient,
+        client: JobWorker,
         result: Result,
         reference: slicer.vtkMRMLScalarVolumeNode,
         trustGuessedPlaces: bool,

@@ -25,7 +25,7 @@ from UncertaintyGuidedI2ILib.work.run_state import Run, RunState, duration
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.work.client import WorkerClient
+    from UncertaintyGuidedI2ILib.work.worker import JobWorker
 
 NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING)
 # Of the error map, which is black where there is no error: it darkens the anatomy there and no more.
@@ -40,7 +40,7 @@ class CheckPanel(VTKObservationMixin):
         client: The worker's; shared with the other panels.
     """
 
-    def __init__(self, ui: Any, client: WorkerClient) -> None:
+    def __init__(self, ui: Any, client: JobWorker) -> None:
         VTKObservationMixin.__init__(self)
         self.ui = ui
         self._client = client

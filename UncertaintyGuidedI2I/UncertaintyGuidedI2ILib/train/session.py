@@ -18,13 +18,13 @@ from slicer.i18n import tr as _
 from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.work.client import WorkerClient
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
+from UncertaintyGuidedI2ILib.work.worker import Handler, TrainingWorker
 
 if TYPE_CHECKING:
     from upgan.training.record.journal_reader import JournalReader
     from upgan.training.record.runs import Run
 
 State = Literal["idle", "checking", "running", "pausing", "paused", "stopping", "saving"]
-Handler = Callable[[Any], None]
 
 NEEDED = (dependencies.TRANSLATING, dependencies.TRAINING)
 # What a checkpoint takes at most when the application quits: one step, and its weights to the disk.
@@ -66,7 +66,7 @@ class TrainingSession:
         error: What ended the training, where it was an error.
     """
 
-    def __init__(self, client: WorkerClient) -> None:
+    def __init__(self, client: TrainingWorker) -> None:
         self.run: Path | None = None
         self.progress: dict[str, Any] = {}
         self.journal: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ class TrainingSession:
             onError: Called with an ``UpganError``.
 
         Raises:
-            UpganError: ``training_busy``, ``package_missing``, or what ``WorkerClient.request`` raises.
+            UpganError: ``training_busy``, ``package_missing``, or what ``Worker.request`` raises.
         """
         self._refuseUnlessReady()
         self._removeThumbnails()
@@ -138,7 +138,7 @@ class TrainingSession:
             The run's folder. What goes wrong later is told by ``error``.
 
         Raises:
-            UpganError: ``training_busy``, ``package_missing``, ``bad_name``, or what ``WorkerClient.request`` raises.
+            UpganError: ``training_busy``, ``package_missing``, ``bad_name``, or what ``Worker.request`` raises.
         """
         from upgan.errors import UpganError
         from upgan.training.record.runs import new_run_folder
@@ -174,7 +174,7 @@ class TrainingSession:
 
         Raises:
             UpganError: ``training_busy``, ``package_missing``, ``no_run`` and the like, ``run_in_use``, ``run_over``,
-                or what ``WorkerClient.request`` raises.
+                or what ``Worker.request`` raises.
         """
         from upgan.errors import InputError
 
@@ -217,7 +217,7 @@ class TrainingSession:
             data: Where the run's images are now, as ``data.path`` of its configuration says it; None where they were.
 
         Raises:
-            UpganError: ``training_busy``, ``package_missing``, ``no_run``, or what ``WorkerClient.request`` raises.
+            UpganError: ``training_busy``, ``package_missing``, ``no_run``, or what ``Worker.request`` raises.
         """
         self._refuseUnlessReady()
         run = str(_existing(self.run).folder)

@@ -25,8 +25,8 @@ from UncertaintyGuidedI2ILib.scene.nodes import (
 from UncertaintyGuidedI2ILib.scene.outputs import Output, addOutputs
 from UncertaintyGuidedI2ILib.scene.phases import collectPhases
 from UncertaintyGuidedI2ILib.scene.placement import placementOf
-from UncertaintyGuidedI2ILib.work.client import WorkerClient
 from UncertaintyGuidedI2ILib.work.job import WorkerJob
+from UncertaintyGuidedI2ILib.work.worker import JobWorker
 
 Nodes = dict[str, slicer.vtkMRMLScalarVolumeNode]
 
@@ -61,7 +61,7 @@ class TranslationJob(WorkerJob):
 
     def __init__(
         self,
-        client: WorkerClient,
+        client: JobWorker,
         inputNode: slicer.vtkMRMLScalarVolumeNode,
         choices: TranslationChoices,
         onProgress: Callable[[dict[str, Any]], None],

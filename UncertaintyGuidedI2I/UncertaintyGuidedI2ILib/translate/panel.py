@@ -19,11 +19,11 @@ from UncertaintyGuidedI2ILib.translate import preflight
 from UncertaintyGuidedI2ILib.translate.job import Nodes, TranslationChoices, TranslationJob
 from UncertaintyGuidedI2ILib.translate.model_chooser import ModelChooser
 from UncertaintyGuidedI2ILib.widgets import addMenu, select
-from UncertaintyGuidedI2ILib.work.client import WorkerClient
 from UncertaintyGuidedI2ILib.work.engine_imports import EngineImports
 from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.work.run_state import Run, RunState, duration
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
+from UncertaintyGuidedI2ILib.work.worker import JobWorker
 
 if TYPE_CHECKING:
     from upgan.bundles.library import InstalledModel
@@ -46,7 +46,7 @@ class TranslatePanel(VTKObservationMixin):
     def __init__(
         self,
         ui: Any,
-        client: WorkerClient,
+        client: JobWorker,
         onTranslated: Callable[[Nodes], None],
         onShow: Callable[[slicer.vtkMRMLScalarVolumeNode], None],
     ) -> None:

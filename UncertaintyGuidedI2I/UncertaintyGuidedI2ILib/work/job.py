@@ -14,7 +14,7 @@ from UncertaintyGuidedI2ILib.scene import voxels as transfer
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.work.client import WorkerClient
+    from UncertaintyGuidedI2ILib.work.worker import JobWorker
 
 
 class WorkerJob(VTKObservationMixin, ABC):
@@ -34,7 +34,7 @@ class WorkerJob(VTKObservationMixin, ABC):
 
     def __init__(
         self,
-        client: WorkerClient,
+        client: JobWorker,
         command: str,
         nodes: Sequence[slicer.vtkMRMLNode],
         onProgress: Callable[[dict[str, Any]], None],
@@ -59,7 +59,7 @@ class WorkerJob(VTKObservationMixin, ABC):
         """Begin, once.
 
         Raises:
-            UpganError: What ``WorkerClient.newJobFolder`` raises; then nothing was started, and no callback is called.
+            UpganError: What ``JobWorker.newJobFolder`` raises; then nothing was started, and no callback is called.
         """
         assert self._folder is None, "a job is started once"
         self._folder = self._client.newJobFolder()
