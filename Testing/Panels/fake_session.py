@@ -3,12 +3,22 @@
 # The session's own names.
 # ruff: noqa: N802, N803, N806
 
+from __future__ import annotations
+
 import json
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.train.session import State
+    from UncertaintyGuidedI2ILib.train.training import Training
+    from UncertaintyGuidedI2ILib.work.worker import Handler
+    from upgan.training.record.runs import Run
 
 # As the engine gives it: complete, with a preset's values.
-PRESET = {
+PRESET: dict[str, Any] = {
     "name": "unnamed",
     "base": None,
     "seed": 0,
@@ -37,23 +47,27 @@ class FakeSession:
         failure: Raised by whatever is asked for next.
     """
 
-    def __init__(self, home):
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self.run, self.state, self.progress, self.journal, self.error = None, "idle", {}, [], None
-        self.asked = []
-        self.failure = None
+        self.run: Path | None = None
+        self.state: State = "idle"
+        self.progress: dict[str, Any] = {}
+        self.journal: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+        self.asked: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
         self.isOurs = False
-        self._callbacks = []
-        self._answers = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._answers: tuple[Handler, Handler] | None = None
 
     @property
-    def isBusy(self):
+    def isBusy(self) -> bool:
         return self.isOurs or self.state in ("checking", "saving")
 
-    def whenChanged(self, callback):
+    def whenChanged(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
-    def tell(self, state=None, **changes):
+    def tell(self, state: State | None = None, **changes: Any) -> None:
         """Change, and say so."""
         for name, value in changes.items():
             setattr(self, name, value)
@@ -63,19 +77,20 @@ class FakeSession:
         for callback in self._callbacks:
             callback()
 
-    def answer(self, content):
+    def answer(self, content: Any) -> None:
         """Answer what was asked for last."""
+        assert self._answers is not None
         onResult, onError = self._answers
         self.tell("idle" if self.run is None else "paused", progress={})
         (onError if isinstance(content, Exception) else onResult)(content)
 
-    def _ask(self, name, *arguments):
+    def _ask(self, name: str, *arguments: Any) -> None:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
         self.asked.append((name, *arguments))
 
-    def presetConfig(self, preset, base, onResult, onError):
+    def presetConfig(self, preset: str, base: str | None, onResult: Handler, onError: Handler) -> None:
         self._ask("presetConfig", preset, base)
         config = json.loads(json.dumps(PRESET))
         config["base"] = base
@@ -83,48 +98,50 @@ class FakeSession:
             config["schedule"] |= {"epochs": [1000, 1000, 1000], "early_stopping": None}
         onResult(config)
 
-    def checkData(self, config, onResult, onError):
+    def checkData(self, config: Mapping[str, Any], onResult: Handler, onError: Handler) -> None:
         self._ask("checkData", config)
         self._answers = onResult, onError
         self.tell("checking")
 
-    def start(self, config):
+    def start(self, config: Mapping[str, Any]) -> Path:
         self._ask("start", config)
         folder = self.newRun(config["name"], config)
         self.tell("running", run=folder, journal=[])
         return folder
 
-    def pause(self):
+    def pause(self) -> None:
         self._ask("pause")
         self.tell("pausing")
 
-    def resume(self, run=None, data=None):
+    def resume(self, run: Path | None = None, data: Path | None = None) -> None:
         self._ask("resume", run, *filter(None, [data]))
         self.tell("running")
 
-    def stop(self):
+    def stop(self) -> None:
         self._ask("stop")
         self.tell("stopping")
 
-    def saveModel(self, checkpoint, name, onResult, onError, data=None):
+    def saveModel(
+        self, checkpoint: str, name: str, onResult: Handler, onError: Handler, data: Path | None = None
+    ) -> None:
         self._ask("saveModel", checkpoint, name, *filter(None, [data]))
         self._answers = onResult, onError
         self.tell("saving")
 
-    def runs(self):
+    def runs(self) -> list[Run]:
         from upgan.training.record.runs import list_runs
 
         return list_runs()
 
-    def select(self, run):
+    def select(self, run: Path | None) -> None:
         self._ask("select", run)
         self.tell("paused", run=run, journal=[])
 
-    def newPairsFolder(self):
+    def newPairsFolder(self) -> Path:
         self.home.mkdir(exist_ok=True)
         return Path(tempfile.mkdtemp(dir=self.home, prefix=".pairs-"))
 
-    def newRun(self, name, config=None):
+    def newRun(self, name: str, config: Mapping[str, Any] | None = None) -> Path:
         """Make a run's folder."""
         folder = self.home / name
         folder.mkdir(parents=True)
@@ -132,19 +149,27 @@ class FakeSession:
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 
-    def close(self):
+    def close(self) -> None:
         self._callbacks.clear()
 
 
-def stage_line(stage, phases, stages=4, epochs=20, steps=100):
+if TYPE_CHECKING:
+
+    def _stands_in(session: FakeSession) -> Training:
+        return session
+
+
+def stage_line(stage: int, phases: list[int], stages: int = 4, epochs: int = 20, steps: int = 100) -> dict[str, Any]:
     return {"kind": "stage", "stage": stage, "stages": stages, "phases": phases, "epochs": epochs, "steps": steps}
 
 
-def steps_line(stage, step, loss=1.0, steps=100):
+def steps_line(stage: int, step: int, loss: float = 1.0, steps: int = 100) -> dict[str, Any]:
     return {"kind": "steps", "stage": stage, "stages": 4, "epoch": 1, "step": step, "steps": steps, "loss": loss}
 
 
-def validation_line(stage, epoch, maes, coverage=(0.5, 0.9), best=True):
+def validation_line(
+    stage: int, epoch: int, maes: list[float], coverage: tuple[float, float] = (0.5, 0.9), best: bool = True
+) -> dict[str, Any]:
     phases = {
         str(phase): {"mae": mae, "coverage_50%": coverage[0], "coverage_90%": coverage[1]}
         for phase, mae in enumerate(maes, start=1)
@@ -152,5 +177,5 @@ def validation_line(stage, epoch, maes, coverage=(0.5, 0.9), best=True):
     return {"kind": "validation", "stage": stage, "epoch": epoch, "step": 1, "phases": phases, "best": best}
 
 
-def event_line(code, sentence):
+def event_line(code: str, sentence: str) -> dict[str, Any]:
     return {"kind": "event", "code": code, "sentence": sentence}

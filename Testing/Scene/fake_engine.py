@@ -1,9 +1,11 @@
 """An engine without a network: it gives its input back as image, with a Gaussian error as large as the image."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from upgan.images.volume import Volume
 from upgan.inference.engine import SlicesDone
 from upgan.inference.translation import QUANTITIES, Output, PhaseMaps, Translation
 from upgan.tasks import PET_TO_CT, Task
+
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.logic import Engine, Model
 
 PHASES = 3
 
@@ -62,8 +67,10 @@ class FakeEngine:
                 progress(SlicesDone(PHASES, PHASES, done, 4, 1.0, done / 4))
         task = self.bundle.task
         reference = task.calibrate(volume).reference
-        provenance = {"bundle": self.bundle.name, "bundle_sha256": self.bundle.sha256, "plane": plane or "axial"}
-        provenance |= {
+        provenance: dict[str, Any] = {
+            "bundle": self.bundle.name,
+            "bundle_sha256": self.bundle.sha256,
+            "plane": plane or "axial",
             "source": source,
             "warnings": ["beware: of ; and : and 100 %"],
             "created": "2026-01-01T00:00:00Z",
@@ -72,3 +79,9 @@ class FakeEngine:
         maps = PhaseMaps(volume.voxels, volume.voxels * np.float32(np.sqrt(2)), np.full_like(volume.voxels, 2))
         kept = range(1, PHASES + 1) if phases == "all" else [PHASES]
         return self.translation(dict.fromkeys(kept, maps), volume.ijk_to_ras, task, reference, provenance)
+
+
+if TYPE_CHECKING:
+
+    def _stand_in(bundle: FakeBundle, engine: FakeEngine) -> tuple[Model, Engine]:
+        return bundle, engine

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import slicer
 import vtk
@@ -25,11 +25,40 @@ if TYPE_CHECKING:
     from UncertaintyGuidedI2ILib.train.session import TrainingSession
     from upgan.bundles.bundle import Bundle
     from upgan.images.orientation import Plane
+    from upgan.images.volume import Volume
     from upgan.inference.engine import InferenceEngine, ProgressCallback
     from upgan.inference.translation import Quantity, Translation
     from upgan.training.record.runs import Run
 
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
+
+
+class Model(Protocol):
+    """What the logic knows of a model; ``upgan.bundles.bundle.Bundle`` is one."""
+
+    @property
+    def sha256(self) -> str:
+        """The identity of its weights."""
+
+
+class Engine(Protocol):
+    """What the logic knows of an engine; ``upgan.inference.engine.InferenceEngine`` is one."""
+
+    @property
+    def bundle(self) -> Model:
+        """The model that it was made of."""
+
+    def translate(
+        self,
+        volume: Volume,
+        *,
+        plane: Plane | None = None,
+        phases: Literal["last", "all"] = "last",
+        progress: ProgressCallback | None = None,
+        replace_nonfinite: float | None = None,
+        source: str = "",
+    ) -> Translation:
+        """Translate a volume."""
 
 
 class UncertaintyGuidedI2ILogic:
@@ -40,17 +69,18 @@ class UncertaintyGuidedI2ILogic:
 
     Args:
         findBundle: Finds a model by name or path; by default the engine's own search.
-        makeEngine: Makes an engine of (bundle, device, precision, batch); by default the real one.
+        makeEngine: Makes an engine of (bundle, device, precision, batch), where the bundle is one that ``findBundle``
+            has found; by default the real one.
     """
 
     def __init__(
         self,
-        findBundle: Callable[[str], Bundle] | None = None,
-        makeEngine: Callable[[Bundle, str, str, int | None], InferenceEngine] | None = None,
+        findBundle: Callable[[str], Model] | None = None,
+        makeEngine: Callable[[Any, str, str, int | None], Engine] | None = None,
     ) -> None:
-        self._findBundle = findBundle or _findBundle
-        self._makeEngine = makeEngine or _makeEngine
-        self._engines: dict[tuple[str, str, str, int | None], InferenceEngine] = {}
+        self._findBundle: Callable[[str], Model] = findBundle or _findBundle
+        self._makeEngine: Callable[[Any, str, str, int | None], Engine] = makeEngine or _makeEngine
+        self._engines: dict[tuple[str, str, str, int | None], Engine] = {}
         self._training: TrainingSession | None = None
 
     def translate(
@@ -214,7 +244,7 @@ class UncertaintyGuidedI2ILogic:
         name = name or (run.name if run is not None else "")
         self.training.saveModel(checkpoint, name, onSaved or (lambda model: None), onError or _logError)
 
-    def _engine(self, bundle: Bundle, device: str, precision: str, batch: int | None) -> InferenceEngine:
+    def _engine(self, bundle: Model, device: str, precision: str, batch: int | None) -> Engine:
         """Return an engine, from an earlier run where there was one: the second run pays for no loading."""
         key = (bundle.sha256, device, precision, batch)
         engine = self._engines.get(key)

@@ -1,5 +1,6 @@
 """A training in the background: one at a time, watched, paused and resumed, and never lost without a word."""
 
+import inspect
 import json
 import os
 import sys
@@ -70,6 +71,19 @@ def begin(session, host):
         return folder
 
     return start
+
+
+def test_the_made_up_worker_takes_what_the_real_one_takes():
+    from Panels.training_worker import MadeUpWorker
+    from upgan.worker.commands import commands
+
+    made_up = {name: getattr(MadeUpWorker, name) for name in commands() if hasattr(MadeUpWorker, name)}
+    assert {"check_data", "train", "resume_training", "finish_training", "create_model"} <= set(made_up)
+    for name, command in made_up.items():
+        arguments = commands()[name].arguments.model_fields
+        taken = set(list(inspect.signature(command).parameters)[1:])
+        assert {argument for argument, field in arguments.items() if field.is_required()} <= taken, name
+        assert taken <= set(arguments), name
 
 
 class Answers:

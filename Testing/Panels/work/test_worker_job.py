@@ -3,9 +3,16 @@
 # The job's own names.
 # ruff: noqa: N802, N803
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.work.worker import Handler, JobWorker
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
 
@@ -19,27 +26,50 @@ class FakeClient:
         failure: Raised where a folder is asked for.
     """
 
-    def __init__(self, folder):
-        self.said, self.failure, self._folder = [], None, folder
+    def __init__(self, folder: Path) -> None:
+        self.said: list[Any] = []
+        self.failure: Exception | None = None
+        self.isBusy = False
+        self._folder = folder
 
-    def newJobFolder(self):
+    def whenBusyChanges(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def newJobFolder(self) -> Path:
         if self.failure is not None:
             raise self.failure
         self.said.append("reserved")
         return self._folder
 
-    def removeJobFolder(self, folder):
+    def removeJobFolder(self, folder: Path) -> None:
         assert folder == self._folder
         self.said.append("released")
 
-    def request(self, command, arguments, onProgress, onResult, onError, job=None):
+    def request(
+        self,
+        command: str,
+        arguments: dict[str, Any],
+        onProgress: Handler,
+        onResult: Handler,
+        onError: Handler,
+        job: Path | None = None,
+    ) -> None:
         assert job == self._folder
         self.said.append((command, arguments))
         onResult({"number": 7})
 
-    def cancel(self, onEnded):
+    def cancel(self, onEnded: Callable[[], None] = lambda: None) -> None:
         self.said.append("cancelled")
         onEnded()
+
+    def stop(self) -> None:
+        self.said.append("stopped")
+
+
+if TYPE_CHECKING:
+
+    def _stands_in(client: FakeClient) -> JobWorker:
+        return client
 
 
 @pytest.fixture

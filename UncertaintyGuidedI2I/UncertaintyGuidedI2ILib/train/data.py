@@ -18,7 +18,7 @@ from UncertaintyGuidedI2ILib.widgets import Labels, bindPath, bindSelector, bind
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession
+    from UncertaintyGuidedI2ILib.train.training import Training
 
 # By widget: the choice, and its values as people call them.
 SELECTORS: dict[str, tuple[str, Labels]] = {
@@ -71,9 +71,7 @@ class DataSection:
         onChanged: Called when what can be done may have changed.
     """
 
-    def __init__(
-        self, ui: Any, session: TrainingSession, choices: Callable[[], Any], onChanged: Callable[[], None]
-    ) -> None:
+    def __init__(self, ui: Any, session: Training, choices: Callable[[], Any], onChanged: Callable[[], None]) -> None:
         self._ui = ui
         self._session = session
         self._choices = choices

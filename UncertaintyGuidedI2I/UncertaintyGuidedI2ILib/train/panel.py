@@ -23,7 +23,7 @@ from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession
+    from UncertaintyGuidedI2ILib.train.training import Training
     from upgan.training.record.runs import Run
 
 NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING, dependencies.TRAINING)
@@ -40,7 +40,7 @@ class TrainPanel(VTKObservationMixin):
         onModelSaved: Called with the name of a new model.
     """
 
-    def __init__(self, ui: Any, session: TrainingSession, onModelSaved: Callable[[str], None]) -> None:
+    def __init__(self, ui: Any, session: Training, onModelSaved: Callable[[str], None]) -> None:
         VTKObservationMixin.__init__(self)
         self.ui = ui
         self._session = session

@@ -21,7 +21,7 @@ from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession
+    from UncertaintyGuidedI2ILib.train.training import Training
 
 CHARTS: Labels = {
     "loss": _("Training loss"),
@@ -47,7 +47,7 @@ class ResultsSection:
     def __init__(
         self,
         ui: Any,
-        session: TrainingSession,
+        session: Training,
         onError: Callable[[Exception], None],
         onModelSaved: Callable[[str], None],
     ) -> None:

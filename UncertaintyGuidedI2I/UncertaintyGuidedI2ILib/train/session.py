@@ -16,6 +16,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib import dependencies
+from UncertaintyGuidedI2ILib.train.training import Training
 from UncertaintyGuidedI2ILib.work.client import WorkerClient
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.work.worker import Handler, TrainingWorker
@@ -49,7 +50,7 @@ def trainingClient() -> WorkerClient:
     return WorkerClient(graceS=GRACE_S)
 
 
-class TrainingSession:
+class TrainingSession(Training):
     """The one run that is trained, or looked at, from this application.
 
     It holds nothing of the scene and goes on when the scene or the module is closed. Its process is started when first
@@ -58,12 +59,6 @@ class TrainingSession:
 
     Args:
         client: Of a worker that no one else uses.
-
-    Attributes:
-        run: Folder of the run.
-        progress: {"stage", "fraction", "remaining_s"} of what this session's process does; else empty.
-        journal: Lines of the run's journal so far; another list whenever it was read anew.
-        error: What ended the training, where it was an error.
     """
 
     def __init__(self, client: TrainingWorker) -> None:

@@ -14,7 +14,7 @@ from UncertaintyGuidedI2ILib.models import installedModels, modelLabel
 from UncertaintyGuidedI2ILib.widgets import Labels, bindSelector, select
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession
+    from UncertaintyGuidedI2ILib.train.training import Training
     from upgan.bundles.library import InstalledModel
 
 PRESETS: Labels = {
@@ -78,7 +78,7 @@ class SettingsSection:
     def __init__(
         self,
         ui: Any,
-        session: TrainingSession,
+        session: Training,
         choices: Callable[[], Any],
         onChanged: Callable[[], None],
         onError: Callable[[Exception], None],

@@ -1,0 +1,76 @@
+"""What the panel knows of a training; ``session.TrainingSession`` is the one that has a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from UncertaintyGuidedI2ILib.work.worker import Handler
+
+if TYPE_CHECKING:
+    from UncertaintyGuidedI2ILib.train.session import State
+    from upgan.training.record.runs import Run
+
+
+class Training(Protocol):
+    """The one run that is trained, or looked at; ``TrainingSession`` says what each may raise.
+
+    Attributes:
+        run: Folder of the run.
+        progress: {"stage", "fraction", "remaining_s"} of what is done here; else empty.
+        journal: Lines of the run's journal so far; another list whenever it was read anew.
+        error: What ended the training, where it was an error.
+    """
+
+    run: Path | None
+    progress: dict[str, Any]
+    journal: list[dict[str, Any]]
+    error: Exception | None
+
+    @property
+    def state(self) -> State:
+        """What is done here; else what the run's folder tells."""
+
+    @property
+    def isOurs(self) -> bool:
+        """Whether the run is trained from here, and may be paused."""
+
+    @property
+    def isBusy(self) -> bool:
+        """Whether nothing else may be asked for now."""
+
+    def whenChanged(self, callback: Callable[[], None]) -> None:
+        """Have a panel told when state, progress or journal have changed."""
+
+    def presetConfig(self, preset: str, base: str | None, onResult: Handler, onError: Handler) -> None:
+        """Ask for the values of a preset, for a base model or from scratch."""
+
+    def checkData(self, config: Mapping[str, Any], onResult: Handler, onError: Handler) -> None:
+        """Find and check the pairs of a configuration."""
+
+    def start(self, config: Mapping[str, Any]) -> Path:
+        """Begin a run in a folder of its own, which is returned."""
+
+    def pause(self) -> None:
+        """Let the training write a checkpoint and rest."""
+
+    def resume(self, run: Path | None = None, data: Path | None = None) -> None:
+        """Go on from the last checkpoint, with images that may have moved to ``data``."""
+
+    def stop(self) -> None:
+        """End the run for good, or end a check or the making of a model."""
+
+    def saveModel(
+        self, checkpoint: str, name: str, onResult: Handler, onError: Handler, data: Path | None = None
+    ) -> None:
+        """Make a model of the run."""
+
+    def runs(self) -> list[Run]:
+        """Return the runs in their home, the newest first, whoever trains them."""
+
+    def select(self, run: Path | None) -> None:
+        """Look at a run, without going on with it, or at none."""
+
+    def newPairsFolder(self) -> Path:
+        """Return a private folder for the scene's volumes; removed at the end unless a run takes it."""
