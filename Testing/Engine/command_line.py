@@ -56,7 +56,7 @@ def save_nifti(path: Path, voxels: np.ndarray | None = None, affine: np.ndarray 
 
 def load_nifti(path: Path) -> np.ndarray:
     """[K, J, I]."""
-    return np.asarray(nibabel.load(path).dataobj).T
+    return np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj).T
 
 
 def load_nrrd(path: Path) -> np.ndarray:

@@ -102,7 +102,9 @@ def seasoned(network: nn.Module) -> nn.Module:
 
 def seasoned_cascade(phases: int = 2, width: int = 2) -> Cascade:
     """A small cascade that does something to every pixel."""
-    return seasoned(Cascade(CascadeArchitecture(phases=phases, width=width)))
+    cascade = Cascade(CascadeArchitecture(phases=phases, width=width))
+    seasoned(cascade)
+    return cascade
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def run(capsys, monkeypatch):
             main()
             code = 0
         except SystemExit as end:
-            code = end.code or 0
+            code = int(end.code or 0)
         said = capsys.readouterr()
         return Outcome(code, said.out, said.err)
 

@@ -32,4 +32,5 @@ def read_pairs(folder, *names, stored_as=None):
     """Pairs of ``write_pairs``, their axes permuted and flipped as a plane's where one is given."""
     for name in names:
         volumes = [read_volume(folder / f"{name}_{kind}.nii.gz") for kind in ("nacpet", "ct")]
-        yield Pair(name, *(volume.reoriented(stored_as) if stored_as else volume for volume in volumes), sha256="")
+        source, target = (volume.reoriented(stored_as) if stored_as else volume for volume in volumes)
+        yield Pair(name, source, target, sha256="")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from upgan.errors import UpganError
@@ -94,7 +94,7 @@ TILTED = np.array([[1.0, 0, 0], [0, np.cos(TILT), -np.sin(TILT)]])
 def save_slice(path: Path, position: np.ndarray, **tags: object) -> FileDataset:
     """Write one CT slice of 5 x 6 pixels whose stored values grow from -200; tags replace or (None) remove others."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = str(tags.get("SOPClassUID", CTImageStorage))
+    meta.MediaStorageSOPClassUID = UID(str(tags.get("SOPClassUID", CTImageStorage)))
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))

@@ -54,7 +54,7 @@ def shortest_block_s(run: Callable[[], None], attempts: int = 3) -> float:
 
     What our own code blocks, it blocks each time; what other processes on this machine take, they take once.
     """
-    longest = []
+    longest: list[float] = []
     while len(longest) < attempts and min(longest, default=1.0) >= 0.1:
         with Heartbeat() as heartbeat:
             run()

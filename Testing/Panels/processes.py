@@ -27,7 +27,8 @@ def children_of(pid: int) -> set[int]:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-    found, before = {pid}, set()
+    found: set[int] = {pid}
+    before: set[int] = set()
     while found != before:
         before = found
         found = found | {child for child, parent in parents.items() if parent in found}

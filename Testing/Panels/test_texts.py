@@ -29,16 +29,19 @@ def cut_off(widget):
     """Say what of a widget's text is out of sight, or nothing."""
     from PySide6 import QtWidgets
 
+    def is_a(kind):
+        return isinstance(widget, kind)
+
     width = widget.fontMetrics().horizontalAdvance
-    if isinstance(widget, QtWidgets.QLabel):
+    if is_a(QtWidgets.QLabel):
         if widget.wordWrap:
             return widget.text if widget.heightForWidth(widget.width) > widget.height else ""
         return widget.text if width(widget.text) > widget.contentsRect().width() else ""
-    if isinstance(widget, QtWidgets.QAbstractButton):
+    if is_a(QtWidgets.QAbstractButton):
         return widget.text if widget.text and hint(widget).width() > widget.width else ""
-    if isinstance(widget, QtWidgets.QAbstractSpinBox):
+    if is_a(QtWidgets.QAbstractSpinBox):
         return widget.text if hint(widget).width() > widget.width else ""
-    if isinstance(widget, QtWidgets.QComboBox):
+    if is_a(QtWidgets.QComboBox):
         option = QtWidgets.QStyleOptionComboBox()
         widget.initStyleOption(option)
         style = widget.style()

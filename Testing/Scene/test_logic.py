@@ -1,5 +1,7 @@
 """A run as a whole: what it asks of the engine, and what it leaves behind when it fails."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def failing():
     from UncertaintyGuidedI2ILib.logic import UncertaintyGuidedI2ILogic
 
     return UncertaintyGuidedI2ILogic(
-        findBundle=FakeBundle, makeEngine=lambda *arguments: FakeEngine(*arguments, translation=BrokenTranslation)
+        findBundle=FakeBundle, makeEngine=partial(FakeEngine, translation=BrokenTranslation)
     )
 
 
@@ -57,8 +59,9 @@ def test_the_choices_reach_the_engine(add_volume):
     logic = UncertaintyGuidedI2ILogic(findBundle=FakeBundle, makeEngine=make)
     pet = add_volume()
     pet.SetAttribute("DICOM.Modality", "PT")
-    choices = {"device": "cpu", "precision": "bf16", "plane": "coronal", "phases": "all", "batch": 2}
-    logic.translate(pet, model="m", replaceNonfinite=7.0, **choices)
+    logic.translate(
+        pet, "m", device="cpu", precision="bf16", plane="coronal", phases="all", batch=2, replaceNonfinite=7.0
+    )
     (engine,) = engines
     assert (engine.bundle.name, engine.device, engine.precision, engine.batch) == ("m", "cpu", "bf16", 2)
     asked = {"plane": "coronal", "phases": "all", "source": "PET", "modality": "PT", "replace_nonfinite": 7.0}

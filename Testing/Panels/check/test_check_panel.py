@@ -435,9 +435,9 @@ def test_a_busy_engine_is_no_failure(host, ui, pair, compare, client):
 
 
 def test_missing_packages_are_named_and_offered(ui, panel, pair, monkeypatch):
-    from UncertaintyGuidedI2ILib.check import panel as check_panel
+    from UncertaintyGuidedI2ILib import dependencies
 
-    monkeypatch.setattr(check_panel.dependencies, "missing", lambda *files: ["scikit-image>=0.22"])
+    monkeypatch.setattr(dependencies, "missing", lambda *files: ["scikit-image>=0.22"])
     panel.enter()
     assert not ui.packagesFrame.isHidden()
     assert "scikit-image" in ui.packagesLabel.text

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +26,11 @@ def session(tmp_path, monkeypatch):
 def opened(host, load_panel, session, monkeypatch):
     """The panel with its choices: panel, ui, parameter node, names of saved models."""
     widget, ui = load_panel("TrainPanel.ui")
+    from UncertaintyGuidedI2ILib import dependencies
     from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode
     from UncertaintyGuidedI2ILib.train import panel as train_panel
 
-    monkeypatch.setattr(train_panel.dependencies, "missing", lambda *files: [])
+    monkeypatch.setattr(dependencies, "missing", lambda *files: [])
     monkeypatch.setattr(train_panel, "FOLLOW_MS", 10)
     saved = []
     panel = train_panel.TrainPanel(ui, session, saved.append)
@@ -245,7 +247,7 @@ def test_the_configuration_is_one_that_the_engine_accepts(ui, choices, session, 
     assert (accepted.name, accepted.compute.device, accepted.schedule.epochs) == ("site-7", "cpu", (60, 30, 20))
 
 
-FOUND = {
+FOUND: dict[str, Any] = {
     "pairs": [
         {"subject": "01", "part": "train", "problems": []},
         {
@@ -889,18 +891,18 @@ def test_closing_the_scene_leaves_the_training_alone(host, panel, ui, session, r
 
 
 def test_missing_packages_are_named_and_offered(ui, panel, folder, monkeypatch):
-    from UncertaintyGuidedI2ILib.train import panel as train_panel
+    from UncertaintyGuidedI2ILib import dependencies
 
     asked = []
-    monkeypatch.setattr(train_panel.dependencies, "missing", lambda *files: asked.extend(files) or ["torchio>=1.0"])
+    monkeypatch.setattr(dependencies, "missing", lambda *files: asked.extend(files) or ["torchio>=1.0"])
     panel.enter()
     assert not ui.packagesFrame.isHidden()
     assert "torchio" in ui.packagesLabel.text
     assert not ui.startButton.enabled
     assert not ui.checkButton.enabled
     assert "missing packages" in ui.startButton.toolTip
-    assert train_panel.dependencies.TRAINING in asked
-    monkeypatch.setattr(train_panel.dependencies, "missing", lambda *files: [])
+    assert dependencies.TRAINING in asked
+    monkeypatch.setattr(dependencies, "missing", lambda *files: [])
     panel.enter()
     assert ui.packagesFrame.isHidden()
     assert ui.startButton.enabled

@@ -376,14 +376,14 @@ def test_the_log_says_what_ran_and_names_no_patient(host, panel, apply, small_pe
 
 
 def test_an_estimate_is_shown_before_the_run_and_learns_from_it(host, panel, apply, small_pet):
-    from UncertaintyGuidedI2ILib.translate import preflight
+    from UncertaintyGuidedI2ILib.work.run_state import duration
 
     assert panel.ui.estimateLabel.text.startswith("Roughly")
     assert "memory" in panel.ui.estimateLabel.text
     apply(until=lambda: idle(panel))
     assert panel.ui.estimateLabel.text.startswith("About")
     seconds = float(re.search(r"network took ([0-9.]+) s", panel.ui.logEdit.plainText).group(1))
-    assert preflight.duration(max(seconds, 1)) in panel.ui.estimateLabel.text
+    assert duration(max(seconds, 1)) in panel.ui.estimateLabel.text
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ def line(number):
 class FakeJob:
     """In the place of a job: keeps what the panel gave it to be told by."""
 
+    last: "FakeJob"
+
     def __init__(self, *arguments):
         self.tell, self.finish, self.fail = arguments[-3:]
         FakeJob.last = self
@@ -76,9 +78,10 @@ def checking(host, module_widget, monkeypatch):
 def training(host, load_panel, tmp_path, monkeypatch):
     monkeypatch.setenv("UPGAN_RUNS", str(tmp_path))
     widget, ui = load_panel("TrainPanel.ui")
+    from UncertaintyGuidedI2ILib import dependencies
     from UncertaintyGuidedI2ILib.train import panel as train_panel
 
-    monkeypatch.setattr(train_panel.dependencies, "missing", lambda *files: [])
+    monkeypatch.setattr(dependencies, "missing", lambda *files: [])
     session = FakeSession(tmp_path)
     panel = train_panel.TrainPanel(ui, session, print)
     widget.show()

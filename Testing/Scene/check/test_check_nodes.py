@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from UncertaintyGuidedI2ILib.scene.voxels import emptyLike  # noqa: E402
 from UncertaintyGuidedI2ILib.text import formatValue  # noqa: E402
 from upgan.errors import InputError, OutputError  # noqa: E402
 
-RESULT = {
+RESULT: dict[str, Any] = {
     "figures": [
         {"key": "mae", "name": "Mean absolute error (MAE)", "value": 55.1234, "unit": "HU"},
         {"key": "rmse", "name": "Root mean squared error (RMSE)", "value": 1234.56, "unit": "HU"},
@@ -296,7 +297,7 @@ def test_a_failure_half_way_leaves_the_scene_as_it_was(mrml_scene, pair, add, mo
     with pytest.raises(MemoryError):
         add()
     assert names(mrml_scene) == before
-    assert check_nodes.checkOf(*pair[:1], 3, pair[1]) == earlier
+    assert check_nodes.checkOf(pair[0], 3, pair[1]) == earlier
 
 
 def test_a_saved_scene_brings_the_check_back(app, mrml_scene, pair, add, tmp_path):

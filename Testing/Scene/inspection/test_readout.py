@@ -87,7 +87,7 @@ def test_the_nearest_voxel_counts_and_the_volume_ends_half_a_voxel_outside(pet, 
 def test_an_extent_that_does_not_start_at_zero_is_read_where_it_lies(pet, phases):
     node = add_result(pet, phases[1]).nodes["image"]
     node.GetImageData().SetExtent(2, 7, 1, 5, 3, 6)
-    assert voxelAt(node, (SHEARED @ [2 + 4, 1 + 1, 3 + 2, 1])[:3]) == (2, 1, 4)
+    assert voxelAt(node, (SHEARED @ [2 + 4, 1 + 1, 3 + 2, 1])[:3].tolist()) == (2, 1, 4)
 
 
 def test_maps_that_are_gone_are_no_numbers_and_sigma_follows_from_the_others(pet, phases, mrml_scene):

@@ -57,8 +57,8 @@ def slices(app, demo_nodes):
 def quadrants(picture):
     """Mean brightness (upper left, upper right, lower left, lower right) of the part that is not background."""
     height, width = picture.shape[:2]
-    parts = (picture[: height // 2, : width // 2], picture[: height // 2, width // 2 :])
-    parts += (picture[height // 2 :, : width // 2], picture[height // 2 :, width // 2 :])
+    parts = [picture[: height // 2, : width // 2], picture[: height // 2, width // 2 :]]
+    parts += [picture[height // 2 :, : width // 2], picture[height // 2 :, width // 2 :]]
     return np.array([part.mean() for part in parts])
 
 

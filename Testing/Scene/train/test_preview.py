@@ -13,7 +13,7 @@ from UncertaintyGuidedI2ILib.scene import voxels as transfer  # noqa: E402 - it 
 from UncertaintyGuidedI2ILib.train.preview import TrainingPreview  # noqa: E402
 from upgan.errors import InputError  # noqa: E402
 
-IJK_TO_RAS = [[-2.0, 0, 0, 30], [0, 2.5, 0, -20], [0, 0, 4.0, 10], [0, 0, 0, 1]]
+IJK_TO_RAS: list[list[float]] = [[-2.0, 0, 0, 30], [0, 2.5, 0, -20], [0, 0, 4.0, 10], [0, 0, 0, 1]]
 DISPLAY = {"window": 2000, "level": 300, "sigma_threshold": 100, "sigma_max": 500, "alpha_max": 500}
 NAMES = {"input": "input", "target": "truth", "image": "prediction", "sigma": "sigma"}
 

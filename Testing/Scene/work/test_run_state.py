@@ -38,12 +38,12 @@ def test_cancel_without_a_run_does_not_stop_the_next_one(run):
 
 
 def test_the_panel_hears_of_every_change():
-    seen = []
-    run = Run(lambda: seen.append(run.state))
-    run.start()
-    run.cancel()
-    run.cancel()
-    run.finish()
+    seen: list[RunState] = []
+    told = Run(lambda: seen.append(told.state))
+    told.start()
+    told.cancel()
+    told.cancel()
+    told.finish()
     assert seen == [RunState.RUNNING, RunState.CANCELLING, RunState.IDLE]
 
 
