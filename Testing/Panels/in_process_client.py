@@ -91,11 +91,13 @@ class InProcessClient:
     def _work(self, arguments: dict[str, Any]) -> None:
         from upgan.evaluation.check import run_check
         from upgan.evaluation.request import CheckArguments
+        from upgan.progress import Progress
 
         answer = self._answer
+        progress = Progress(lambda stage, fraction, remaining_s: answer.append((0, fraction, stage)))
         try:
             self.gate.wait(PATIENT_S)
-            result = run_check(CheckArguments(**arguments), lambda fraction, stage: answer.append((0, fraction, stage)))
+            result = run_check(CheckArguments(**arguments), progress)
         except Exception as error:  # noqa: BLE001 - handed on, as the worker does
             answer.append((2, error))
         else:
