@@ -8,6 +8,14 @@ class UpganError(Exception):
         code: Stable identifier in snake_case, e.g. ``out_of_memory``.
         sentence: What happened, in one sentence without patient data.
         remedy: What the user can do about it.
+
+    Example:
+        >>> from upgan import UpganError, read_volume
+        >>> try:
+        ...     read_volume("absent.nii.gz")
+        ... except UpganError as error:
+        ...     print(error.code, error.sentence, error.remedy, sep="; ")
+        file_not_found; There is no file or folder 'absent.nii.gz'.; Check the path.
     """
 
     def __init__(self, code: str, sentence: str, remedy: str) -> None:

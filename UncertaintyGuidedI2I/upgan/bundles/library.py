@@ -84,7 +84,13 @@ def models_home() -> Path:
 
 
 def installed_models() -> list[InstalledModel]:
-    """List every model, bundled ones first, then trained, then imported; broken ones say what is wrong with them."""
+    """List every model, bundled ones first, then trained, then imported; broken ones say what is wrong with them.
+
+    Example:
+        >>> from upgan import installed_models
+        >>> [model.name for model in installed_models() if not model.problem]
+        ['pet-ct-phantom']
+    """
     homes: list[tuple[Origin, Path]] = [("bundled", _bundled_home())]
     with contextlib.suppress(OutputError):  # Without a home folder there are the bundled models.
         homes += [("trained", models_home() / "trained"), ("imported", models_home() / "imported")]
@@ -332,6 +338,12 @@ def find_bundle(name_or_path: str | Path) -> Bundle:
 
     Raises:
         BundleError: ``bundle_not_found`` naming the installed models, or what is wrong with the bundle.
+
+    Example:
+        >>> from upgan import find_bundle
+        >>> bundle = find_bundle("pet-ct-phantom")
+        >>> bundle.metadata.upgan.task.title, bundle.metadata.upgan.spacing_mm
+        ('NAC-PET → pseudo-CT', (2.0, 2.0))
     """
     from upgan.bundles.bundle import Bundle  # brings torch, which listing does not need
 

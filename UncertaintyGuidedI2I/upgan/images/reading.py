@@ -91,5 +91,11 @@ def read_volume(path: str | Path, *, series: str | None = None) -> Volume:
 
     Raises:
         InputError: See ``upgan.images.reading.read_image`` and ``Volume``.
+
+    Example:
+        >>> from upgan import read_volume
+        >>> pet = read_volume("pet.nii.gz")
+        >>> pet.voxels.shape, pet.spacing.tolist()  # [K, J, I]; mm along I, J and K
+        ((4, 56, 48), [4.0, 4.0, 12.0])
     """
     return Volume(*read_image(Path(path), series))

@@ -68,6 +68,13 @@ class Volume:
     Raises:
         InputError: ``not_a_volume``, ``not_real_valued``, ``empty_volume``, ``single_slice``, ``invalid_affine``,
             ``singular_affine`` or ``absurd_spacing``.
+
+    Example:
+        >>> import numpy as np
+        >>> from upgan import Volume
+        >>> volume = Volume(np.zeros((10, 20, 30), dtype=np.float32), np.diag([2.0, 2.0, 3.0, 1.0]))
+        >>> volume.voxels.shape, volume.spacing.tolist()  # [K, J, I]; mm along I, J and K
+        ((10, 20, 30), [2.0, 2.0, 3.0])
     """
 
     voxels: np.ndarray

@@ -220,5 +220,9 @@ def write_volume(volume: Volume, path: str | Path, *, dtype: DTypeLike = np.floa
 
     Raises:
         OutputError: See ``upgan.images.writing.write_image``.
+
+    Example:
+        >>> from upgan import read_volume, write_volume
+        >>> write_volume(read_volume("pet.nii.gz"), "pet.nrrd")  # on the same grid
     """
     write_image(volume.voxels, volume.ijk_to_ras, Path(path), np.dtype(dtype), volume.placement)

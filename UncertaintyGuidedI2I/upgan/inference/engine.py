@@ -66,6 +66,13 @@ class InferenceEngine:
     Raises:
         BundleError: The weights do not load.
         DeviceError: The device or precision is not there.
+
+    Example:
+        >>> from upgan import InferenceEngine, find_bundle, read_volume
+        >>> engine = InferenceEngine(find_bundle("pet-ct-phantom"), device="cpu")
+        >>> translation = engine.translate(read_volume("pet.nii.gz"))
+        >>> translation.last.image.shape, translation.last.sigma.dtype  # HU on the input's grid, [K, J, I]
+        ((4, 56, 48), dtype('float32'))
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto", batch: int | None = None) -> None:

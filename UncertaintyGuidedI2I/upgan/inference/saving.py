@@ -51,6 +51,15 @@ class OutputFolder:
 
     Raises:
         OutputError: ``not_writable`` or ``disk_full``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from upgan import OutputFolder, read_result, read_volume
+        >>> with OutputFolder(Path("own")) as folder:
+        ...     folder.add_volume("pet.nrrd", read_volume("pet.nii.gz"))
+        ...     folder.add_json("provenance.json", {"made by": "a script of mine"})
+        >>> list(read_result(Path("own")))
+        ['pet.nrrd']
     """
 
     def __init__(self, folder: Path, needed: int = 0) -> None:
@@ -189,11 +198,6 @@ class OutputFolder:
 def read_result(folder: Path) -> dict[str, Path]:
     """Return the files of a result, once it is certain that all of them are there and of one run.
 
-    Example::
-
-        files = read_result(Path("result"))
-        sigma = read_volume(files["sigma.nrrd"])
-
     Args:
         folder: Where ``upgan translate`` has written.
 
@@ -203,6 +207,14 @@ def read_result(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: ``no_result`` where there is none, or one of an earlier version, which has no hashes;
             ``mixed_result`` where a file is missing or is not the one that the run has written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from upgan import read_result, read_volume
+        >>> files = read_result(Path("result"))
+        >>> sorted(files)
+        ['alpha.nrrd', 'beta.nrrd', 'pseudo_ct.nrrd', 'sigma.nrrd']
+        >>> sigma = read_volume(files["sigma.nrrd"])  # HU
     """
     provenance = _provenance_in(folder)
     hashes = _hashes(provenance)
@@ -233,6 +245,14 @@ def save_translation(translation: Translation, folder: OutputFolder, suffix: str
         translation: What the engine made.
         folder: An entered output folder.
         suffix: ``nrrd`` or ``nii.gz``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from upgan import InferenceEngine, OutputFolder, find_bundle, read_volume, save_translation
+        >>> engine = InferenceEngine(find_bundle("pet-ct-phantom"), device="cpu")
+        >>> with OutputFolder(Path("result")) as folder:
+        ...     save_translation(engine.translate(read_volume("pet.nii.gz")), folder, "nrrd")
+        ['pseudo_ct.nrrd', 'alpha.nrrd', 'beta.nrrd', 'sigma.nrrd', 'provenance.json']
     """
     names = []
     for output in translation.outputs():

@@ -112,6 +112,15 @@ class Translation:
         reference: Input intensity that was 1 to the network; display hints of relative tasks are multiples of it.
         provenance: What made it: JSON-able.
         placement: How sure the input's place is, and so the outputs'.
+
+    Example:
+        >>> from upgan import InferenceEngine, find_bundle, read_volume
+        >>> engine = InferenceEngine(find_bundle("pet-ct-phantom"), device="cpu")
+        >>> translation = engine.translate(read_volume("pet.nii.gz"), phases="all")
+        >>> sorted(translation.phases)
+        [1, 2, 3]
+        >>> [(output.name, output.unit) for output in translation.outputs()][:4]  # the last phase's first
+        [('pseudo_ct', 'HU'), ('alpha', 'HU'), ('beta', '1'), ('sigma', 'HU')]
     """
 
     phases: dict[int, PhaseMaps]

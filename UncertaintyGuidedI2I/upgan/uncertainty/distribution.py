@@ -22,6 +22,13 @@ class GeneralizedNormal(Distribution):
         scale: α > 0, in the image's unit.
         concentration: β > 0, the shape, without unit.
         validate_args: As in every torch distribution.
+
+    Example:
+        >>> import torch
+        >>> from upgan import GeneralizedNormal
+        >>> voxel = GeneralizedNormal(torch.tensor(40.0), torch.tensor(30.0), torch.tensor(2.0))  # HU, HU, no unit
+        >>> round(voxel.stddev.item(), 1), [round(bound.item(), 1) for bound in voxel.central_interval(0.95)]
+        (21.2, [-1.6, 81.6])
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {
