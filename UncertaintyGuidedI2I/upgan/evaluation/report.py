@@ -47,6 +47,18 @@ def evaluate(
 
     Raises:
         InputError: ``no_body``, ``no_foreground``, or what the engine refuses, naming the subject.
+
+    Example:
+        >>> from upgan import InferenceEngine, evaluate, find_bundle
+        >>> from upgan.pairs.config import DataConfig
+        >>> from upgan.pairs.finding import find_pairs
+        >>> from upgan.pairs.preparation import prepare_pair
+        >>> engine = InferenceEngine(find_bundle("pet-ct-phantom"), device="cpu")
+        >>> data = DataConfig(path="heads/manifest.json")
+        >>> files = find_pairs(data)[:1]  # as many patients as there is time for
+        >>> pairs = (prepare_pair(pair, data, engine.bundle.metadata.upgan.task) for pair in files)
+        >>> report = evaluate(engine, pairs, len(files))
+        >>> mean, deviation = report["phases"]["3"]["mae"]  # over the patients, HU
     """
     section = engine.bundle.metadata.upgan
     hounsfield = section.task.unit == "HU"

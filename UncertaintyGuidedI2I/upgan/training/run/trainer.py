@@ -41,6 +41,20 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
         Cancelled: The user stopped it; it can go on.
         TrainingError: ``diverged``.
         OutputError: The disk is full or cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from upgan import train
+        >>> from upgan.training.settings.config_file import read_config
+        >>> class Printer:
+        ...     def progress(self, text, fraction, remaining_s):
+        ...         pass
+        ...
+        ...     def line(self, line):
+        ...         if line["kind"] == "validation":
+        ...             print("epoch", line["epoch"])
+        >>> train(read_config(Path("config.toml")), Path("run"), Printer())
+        epoch 1
     """
     with _explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
