@@ -36,6 +36,8 @@ fuzz: $(VENV)/.test  ## Damaged files, models, lines and runs for all that reads
 	$(BIN)/python Testing/Fuzz/fuzz.py --seconds 900 --seed 1
 
 pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
+	$(BIN)/python Testing/Pictures/architecture.py build/architecture.png
+	$(BIN)/python Testing/Pictures/compress.py build/architecture.png Documentation/architecture.png
 	$(BIN)/python Testing/Pictures/simulator.py Documentation/simulated_heads.png
 	$(BIN)/python Testing/Pictures/phases.py build/phases.png
 	$(BIN)/python Testing/Pictures/compress.py build/phases.png Documentation/phases.png
