@@ -29,11 +29,11 @@ class Scratch:
     """A folder that this process has made and that is its own until ``remove``, or until it ends.
 
     Args:
-        parent: Where it is made; readable by this user only.
-        prefix: How its name begins.
+        parent: The folder in which it is made; it is readable by this user only.
+        prefix: The beginning of its name.
 
     Attributes:
-        folder: Its path.
+        folder: The path of the folder.
 
     Raises:
         OSError: It cannot be made there.
@@ -89,7 +89,7 @@ def sweep(parent: Path, prefix: str = PREFIX, before: Callable[[Path], None] | N
     """Remove what processes that live no more have left in a folder, as far as it is this user's.
 
     Args:
-        parent: Where a ``Scratch`` may have been made.
+        parent: The folder in which a ``Scratch`` may have been made.
         prefix: How the names of those that are meant begin.
         before: Called with each one before it is removed, while nobody else takes it for abandoned; one that it raises
             ``OSError`` for stays.
@@ -108,7 +108,7 @@ def remove_if_abandoned(folder: Path, before: Callable[[Path], None] | None = No
 
     Args:
         folder: Perhaps such a folder.
-        before: See ``sweep``.
+        before: Called with the folder before it is removed, as ``sweep`` does; it stays if that raises ``OSError``.
     """
     try:
         if not _is_private(os.lstat(folder)):

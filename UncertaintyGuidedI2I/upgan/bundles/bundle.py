@@ -48,8 +48,8 @@ class Bundle:
     """A verified model; made by ``Bundle.open``.
 
     Attributes:
-        folder: Where it lies.
-        metadata: What it says of itself.
+        folder: The model's folder.
+        metadata: What the model says of itself, read and validated.
     """
 
     folder: Path

@@ -58,7 +58,7 @@ class Appearance(NamedTuple):
     """The object in an image: how large it is and how its intensities are spread.
 
     Attributes:
-        diameter_mm: Of the circle with the area of the largest outline in any slice.
+        diameter_mm: Diameter of the circle with the area of the largest outline in any slice.
         brightness: Median inside the outlines as a fraction of v_ref, the 99th percentile of the foreground.
         highlights: 95th percentile inside the outlines, as a multiple of that median.
         contrast: Median difference of two points 8 mm apart in a slice, as a fraction of their mean.
@@ -74,16 +74,16 @@ class Domain(BaseModel):
     """Ranges (smallest, largest) over the inputs a model was trained on, each within 0 to 1e6.
 
     Attributes:
-        volumes: How many were measured.
-        plane: Of the slices.
+        volumes: The number of volumes that were measured.
+        plane: The plane of their slices.
         pixel_mm: Pixel size in the slices, the geometric mean of rows and columns.
         gap_mm: Distance between slices.
         field_mm: Field of view of the slices: shortest and longest side.
         tilt_deg: Angle between the slices and the anatomical plane.
-        diameter_mm: See ``Appearance``, as the following.
-        brightness: Median over v_ref.
-        highlights: 95th percentile over median.
-        contrast: Difference over 8 mm.
+        diameter_mm: Diameter of the object, as ``Appearance`` defines it and the three that follow.
+        brightness: Median inside the object as a fraction of v_ref.
+        highlights: 95th percentile inside the object as a multiple of that median.
+        contrast: Median difference of two points 8 mm apart as a fraction of their mean.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,7 +105,7 @@ class Domain(BaseModel):
 
         Args:
             volumes: At least one with an object in it.
-            plane: Of the slices that the model is trained on.
+            plane: The plane of the slices on which the model is trained.
 
         Raises:
             InputError: ``nothing_measured``.

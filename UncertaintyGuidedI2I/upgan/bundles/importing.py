@@ -38,9 +38,9 @@ def import_published(
 
     Args:
         checkpoints: One ``.pth`` per phase, in order.
-        folder: Of the new bundle; its name becomes the model's.
+        folder: The new bundle's folder; its name becomes the model's.
         task: Name of a built-in task.
-        plane: Of the slices it was trained on.
+        plane: The plane of the slices on which the networks were trained.
         spacing_mm: Their pixel size (rows, columns), within the limits of images' spacing.
 
     Raises:

@@ -101,8 +101,8 @@ def files_of_model(folder: Path, limits: Limits = LIMITS) -> tuple[list[str], li
     nobody looks for cannot be opened by mistake.
 
     Args:
-        folder: The model's.
-        limits: As for an import.
+        folder: The model's folder.
+        limits: How many files, and how many bytes, a model may have.
 
     Returns:
         Relative paths, and what is wrong with them; the paths are none where a fault forbids looking any further.

@@ -48,9 +48,9 @@ class InstalledModel:
     """A model in the library, whether it can be used or not.
 
     Attributes:
-        name: By which it is found: its folder's, or ``origin/folder`` where a home before has the same.
-        origin: Which home it lies in.
-        folder: Where it lies.
+        name: The name by which it is found: its folder's, or ``origin/folder`` where a home before has the same.
+        origin: The home in which it lies.
+        folder: The model's folder.
         metadata: What it says of itself, as JSON, unverified; empty where it cannot be read.
         problem: What is wrong with it and what to do, as far as a look without reading the weights can tell; else "".
     """
@@ -62,7 +62,7 @@ class InstalledModel:
     problem: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """What another process needs to find it."""
+        """Return what another process needs to find the model."""
         return {"name": self.name, "origin": self.origin, "folder": str(self.folder), "problem": self.problem}
 
 
@@ -143,7 +143,7 @@ def add_trained(name: str, make: Callable[[Path], object]) -> InstalledModel:
     """Let a new model be written to a private folder, and add it to the library when it is whole.
 
     Args:
-        name: Of the model, which no other may have.
+        name: The new model's name, which no other may have.
         make: Writes a bundle to the folder it is called with, which does not exist yet; what it raises ends the work,
             and nothing remains.
 
@@ -211,7 +211,7 @@ def remove_model(name: str) -> InstalledModel:
 
 
 def no_such_model(name: str, models: list[InstalledModel]) -> BundleError:
-    """What is said of a name that no model has."""
+    """Return the refusal of a name that no model has."""
     names = ", ".join(model.name for model in models) or "none"
     return BundleError(
         "bundle_not_found",
@@ -221,7 +221,7 @@ def no_such_model(name: str, models: list[InstalledModel]) -> BundleError:
 
 
 def _bundled_home() -> Path:
-    """Beside the module (Slicer, checkout) or in the wheel."""
+    """Return the folder of the bundled models: beside the module (Slicer, checkout), or in the wheel."""
     package = Path(__file__).parents[1]
     beside = package.parent / "Resources" / "Models"
     return beside if beside.is_dir() else package / "models"

@@ -49,7 +49,7 @@ class ModelSection(BaseModel):
     Attributes:
         architecture: The networks.
         task: The translation, whole: a bundle may bring a task of its own.
-        plane: Of the slices it was trained on.
+        plane: The plane of the slices on which the networks were trained.
         spacing_mm: Pixel size (rows, columns) it was trained on; within the limits of images' spacing.
         domain: What its training inputs were like; unknown in imported and older bundles.
         calibration: How its uncertainty is corrected; not at all in imported and older bundles.

@@ -26,15 +26,15 @@ class PairedTest:
     """A figure of two models on the same patients.
 
     Attributes:
-        key: Of the figure: mae, psnr, ssim_3d.
-        patients: How many.
-        ours: Median over the patients, as the following.
-        theirs: Of the other model.
+        key: The figure's key: mae, psnr, ssim_3d.
+        patients: The number of patients.
+        ours: Median over the patients of our model's figure.
+        theirs: Median over the patients of the other model's figure.
         difference: Median of the patients' differences, ours minus theirs.
-        smallest: The least of them.
-        largest: The greatest.
-        p: Of Wilcoxon's signed-rank test, two-sided; None with fewer than two patients.
-        verdict: What may be said of ours.
+        smallest: The smallest of these differences.
+        largest: The largest of these differences.
+        p: The two-sided p-value of Wilcoxon's signed-rank test; None with fewer than two patients.
+        verdict: What may be said of our model.
     """
 
     key: str
@@ -48,7 +48,7 @@ class PairedTest:
     verdict: Verdict
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """Return the test as JSON keeps it."""
         return asdict(self)
 
 
@@ -58,10 +58,10 @@ def compare_paired(key: str, ours: Sequence[float], theirs: Sequence[float], *, 
     The p-value is exact for up to 50 patients whose differences are all distinct and none zero.
 
     Args:
-        key: Of the figure.
+        key: The figure's key.
         ours: One number per patient.
         theirs: The same of the other model, in the same order.
-        higher_is_better: As for PSNR and SSIM; not for errors.
+        higher_is_better: Whether a higher figure is the better one, as for PSNR and SSIM and not for errors.
     """
     one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     differences = one - other
@@ -97,9 +97,9 @@ def conclusion(mae: PairedTest, further: Sequence[PairedTest], other: str, unit:
 
     Args:
         mae: The test.
-        further: Of other figures, on the same patients.
+        further: The tests of other figures on the same patients.
         other: Name of the model it was compared with.
-        unit: Of the error, in words.
+        unit: The unit of the error, in words.
     """
     disagreeing = [test for test in further if test.verdict in ("better", "worse") and test.verdict != mae.verdict]
     return " ".join(

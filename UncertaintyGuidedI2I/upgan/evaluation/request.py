@@ -10,16 +10,16 @@ class CheckArguments(Arguments):
 
     Attributes:
         image: .npy file, real numbers [K, J, I].
-        alpha: Likewise, on the image's grid; None where the result has no distribution.
-        beta: Likewise.
+        alpha: .npy file of the scale α on the image's grid; None where the result has no distribution.
+        beta: .npy file of the shape β on the image's grid; None where the result has no distribution.
         ijk_to_ras: 4x4, from the image's indices to common coordinates, mm.
         unit: "HU", or another for which mask and range are taken from the reference.
         reference: .npy file, real numbers, on a grid of its own.
         reference_ijk_to_ras: 4x4, from that grid's indices to the same coordinates, mm.
         output: An existing folder, which receives ``error.npy``.
-        image_placement_note: Why where the image lies is not certain; empty where it is.
-        reference_placement_note: Likewise.
-        trust_guessed_places: Whether to resample the reference all the same.
+        image_placement_note: Why it is not certain where the image lies; empty where it is.
+        reference_placement_note: Why it is not certain where the reference lies; empty where it is.
+        trust_guessed_places: Whether to resample the reference although a place is not certain.
     """
 
     image: FilePath

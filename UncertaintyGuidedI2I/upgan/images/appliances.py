@@ -41,7 +41,7 @@ def appliance_steps(
     Args:
         ct: HU, [K, J, I], axial slices.
         spacing_mm: Voxel size along K, J, I.
-        parts: Of the voxels above −500 HU.
+        parts: The connected components of the voxels above −500 HU.
 
     Returns:
         Boolean [K, J, I]; None where there is nothing of the kind.
@@ -92,9 +92,9 @@ class _Coarse:
     """The planes on pixels of about 2 mm, each a block of the image's own.
 
     Attributes:
-        shape: Rows and columns.
-        pixel_mm: Size of the blocks along J and I.
-        spacing_mm: Likewise, with that along K before.
+        shape: Rows and columns of blocks.
+        pixel_mm: Size of the blocks along J and I, mm.
+        spacing_mm: Distance of the planes along K, then the size of the blocks along J and I, mm.
     """
 
     def __init__(self, fine: tuple[int, int], blocks: tuple[int, int], spacing_mm: tuple[float, float, float]) -> None:
@@ -109,7 +109,7 @@ class _Coarse:
         return cls((shape[1], shape[2]), (rows, columns), spacing_mm)
 
     def mean(self, plane: np.ndarray) -> np.ndarray:
-        """Mean of each block; blocks that reach over the edge repeat it."""
+        """Return the mean of each block; blocks that reach over the edge repeat it."""
         rows, columns = self._blocks
         if rows == columns == 1:
             return plane.astype(np.float32)
@@ -121,7 +121,7 @@ class _Coarse:
         return mean
 
     def gaps(self, holes: np.ndarray, ct: np.ndarray) -> np.ndarray:
-        """Of a plane's holes those that hold nothing but air and are no mere cells."""
+        """Return those of a plane's holes that hold nothing but air and are no mere cells."""
         if not holes.any():
             return holes
         labels, count = ndimage.label(holes)
@@ -132,7 +132,7 @@ class _Coarse:
         return chosen
 
     def enlarged(self, plane: np.ndarray) -> np.ndarray:
-        """Back to the image's own pixels."""
+        """Return a plane of blocks on the image's own pixels."""
         rows, columns = self._blocks
         return plane.repeat(rows, axis=0)[: self._fine[0]].repeat(columns, axis=1)[:, : self._fine[1]]
 

@@ -31,10 +31,10 @@ class NiftiForms:
     """A header's qform and sform as they are stored, but in millimetres.
 
     Attributes:
-        codes: Of qform and sform; 0 for a form that does not count.
+        codes: The codes of qform and sform; 0 for a form that does not count.
         pixdim: Handedness of the qform, and the voxel's size along I, J and K.
         quaternion: b, c, d of the qform's rotation.
-        offset: Where the qform puts the first voxel.
+        offset: The point at which the qform puts the first voxel, mm.
         rows: The sform, [3, 4].
     """
 
@@ -62,9 +62,9 @@ def decide(forms: NiftiForms, shape: tuple[int, int, int], name: str) -> tuple[n
     what ITK takes, and with it Slicer: a result then lies on its input there.
 
     Args:
-        forms: As the header has them.
-        shape: (K, J, I).
-        name: Of the file.
+        forms: The forms that the header has.
+        shape: Number of voxels (K, J, I).
+        name: The file's name, for messages.
 
     Raises:
         ValueError: The place is said by a quaternion alone, and that is none; the text says so.
@@ -88,12 +88,12 @@ class _Forms:
     """What a header says, in the affines that it amounts to.
 
     Attributes:
-        name: Of the file.
-        shape: (K, J, I).
-        codes: Of qform and sform.
-        qform: None where it does not count or is no rotation.
-        sform: None where it does not count.
-        sizes: Of the voxel, with the sign that they have; 1 mm where nothing is said.
+        name: The file's name, for messages.
+        shape: Number of voxels (K, J, I).
+        codes: The codes of qform and sform.
+        qform: The 4x4 affine of the qform, mm; None where it does not count or is no rotation.
+        sform: The 4x4 affine of the sform, mm; None where it does not count.
+        sizes: The voxel's sizes along I, J and K in mm, with the sign that they have; 1 where nothing is said.
         sized: Whether all sizes are said.
     """
 

@@ -42,8 +42,8 @@ class Placement:
 
     Attributes:
         certainty: ``guessed`` where the file says nothing, or not all of it; ``ambiguous`` where it names two places.
-        sentence: For the user: what the file lacks or contradicts and which place was taken; or, of a certain place,
-            that Slicer shows the file elsewhere. Empty where there is nothing to say.
+        sentence: What the user is told: what the file lacks or contradicts and which place was taken; or, of a certain
+            place, that Slicer shows the file elsewhere. Empty where there is nothing to say.
         nifti: How a NIfTI file wrote the place, so that a result in that format can repeat it; None for others.
         taken: The 4x4 affine that was made of that.
     """
@@ -80,7 +80,7 @@ def apart_mm(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> floa
 
     Args:
         one: 4x4, from (i, j, k) to mm.
-        other: Likewise.
+        other: 4x4, from (i, j, k) to mm.
         shape: The grid's (K, J, I).
     """
     last = np.array(shape[::-1]) - 1
@@ -141,9 +141,9 @@ def remarked(remarks: Mapping[str, str], ijk_to_ras: np.ndarray, shape: tuple[in
     image where it belongs.
 
     Args:
-        remarks: Of the file.
-        ijk_to_ras: Where the file says that it lies, 4x4, mm.
-        shape: (K, J, I).
+        remarks: The file's remarks, by key.
+        ijk_to_ras: The 4x4 affine that the file states, mm.
+        shape: Number of voxels (K, J, I).
 
     Returns:
         A certain place where there is no remark, or one of another place.

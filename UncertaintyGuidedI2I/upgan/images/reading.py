@@ -90,7 +90,7 @@ def read_volume(path: str | Path, *, series: str | None = None) -> Volume:
         The image with float32 voxels, C-contiguous [K, J, I]; rescale slopes and intercepts are applied, NaN kept.
 
     Raises:
-        InputError: See ``upgan.images.reading.read_image`` and ``Volume``.
+        InputError: What ``upgan.images.reading.read_image`` and ``Volume`` refuse.
 
     Example:
         >>> from upgan import read_volume

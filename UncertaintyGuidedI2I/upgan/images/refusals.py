@@ -16,7 +16,7 @@ def shown(text: str, longest: int = LONGEST_SHOWN) -> str:
 
 
 def not_an_image(path: Path) -> InputError:
-    """Nothing that can be read says it is an image."""
+    """Return the refusal of a file in which nothing that can be read says it is an image."""
     return InputError(
         "not_an_image",
         f"'{path.name}' is not an image that can be read.",
@@ -50,19 +50,19 @@ def several_frames(path: Path, frames: int) -> InputError:
 
 
 def colour(path: Path) -> InputError:
-    """Red, green and blue are no intensities."""
+    """Return the refusal of a colour image: red, green and blue are no intensities."""
     return InputError("colour_image", f"'{path.name}' is a colour image.", "Choose the grey-value image.")
 
 
 def complex_valued(path: Path) -> InputError:
-    """Which part of a complex number would be meant is the user's to say."""
+    """Return the refusal of complex numbers: which part of them would be meant is the user's to say."""
     return InputError(
         "not_real_valued", f"'{path.name}' holds complex numbers.", "Export the magnitude image and choose that."
     )
 
 
 def multi_frame(path: Path) -> InputError:
-    """DICOM keeps the places of such frames where ITK does not look."""
+    """Return the refusal of a file of many frames, whose places DICOM keeps where ITK does not look."""
     return InputError(
         "multi_frame",
         f"'{path.name}' holds many DICOM frames in one file, whose positions cannot be read safely.",

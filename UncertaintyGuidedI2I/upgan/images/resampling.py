@@ -18,11 +18,11 @@ _TRUNCATE = 3.0
 
 
 class Grid(NamedTuple):
-    """Where voxels lie.
+    """A grid of voxels in the patient.
 
     Attributes:
-        shape: (K, J, I).
-        ijk_to_ras: 4x4, mm; may be oblique, flipped, permuted or sheared.
+        shape: Number of voxels (K, J, I).
+        ijk_to_ras: 4x4, from (i, j, k) to RAS in mm; may be oblique, flipped, permuted or sheared.
     """
 
     shape: tuple[int, int, int]
@@ -53,7 +53,7 @@ def resample(volume: Volume, grid: Grid, outside: float, progress: Progress = SI
 
     Args:
         volume: The image; NaN and infinity count as not imaged.
-        grid: Where to.
+        grid: The grid on which the image is wanted.
         outside: Filling where the image does not reach: beyond its outermost voxels' own extent.
         progress: Told after each slice.
     """

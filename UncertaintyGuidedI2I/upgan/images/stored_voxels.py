@@ -54,12 +54,12 @@ class ImageHeader:
         packing: How they are packed; ``deflate`` stands for gzip and zlib.
         packed_offset: Where in the data file the packed part begins, bytes.
         offset: Where in the unpacked part the voxels begin, bytes.
-        dtype: Of the stored numbers, with their byte order.
-        shape: (K, J, I).
-        ijk_to_ras: 4x4, mm.
-        placement: How sure that is.
-        slope: Each stored number is multiplied by it.
-        intercept: Then this is added.
+        dtype: The type of the stored numbers, with their byte order.
+        shape: Number of voxels (K, J, I).
+        ijk_to_ras: 4x4, from (i, j, k) to RAS in mm.
+        placement: How sure that place is.
+        slope: The factor by which each stored number is multiplied.
+        intercept: The number that is then added.
     """
 
     path: Path

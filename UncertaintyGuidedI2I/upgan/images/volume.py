@@ -100,7 +100,7 @@ class Volume:
         """Return this image in the nearest layout of a plane, without resampling.
 
         Args:
-            plane: See ``LAYOUTS`` for the direction of each axis.
+            plane: The plane of the slices; ``orientation.LAYOUTS`` has the direction of each axis.
 
         Returns:
             The same voxels (a view) with axes permuted and flipped, and the affine that goes with them.

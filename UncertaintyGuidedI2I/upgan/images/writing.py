@@ -156,7 +156,7 @@ def write_by_itk(image: SimpleITK.Image, path: Path, *, is_compressed: bool) -> 
 
     Raises:
         RuntimeError: It cannot be written; ITK does not say why.
-        OSError: Likewise, where it does not write itself.
+        OSError: The folder through which it goes, or the file at its path, cannot be written.
     """
     if _is_utf8(path):
         SimpleITK.WriteImage(image, str(path), useCompression=is_compressed)

@@ -58,7 +58,7 @@ class InferenceEngine:
     """Translates volumes with one model on one device; keep it, its start costs more than a translation.
 
     Args:
-        bundle: The model.
+        bundle: The model, as ``find_bundle`` opens it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``float32`` or ``bfloat16``; heads, σ and guidance are float32 always.
         batch: Slices at a time; chosen for the device where None. Halved by itself when memory runs out.
@@ -100,7 +100,7 @@ class InferenceEngine:
 
         Args:
             volume: The input, any orientation and spacing.
-            plane: Of the slices; the model's own where None.
+            plane: The plane of the slices; the model's own where None.
             phases: Whether to keep the maps of the last phase or of all.
             progress: Called with ``SlicesDone`` after each batch and phase, or a ``Progress``; may raise ``Cancelled``.
             replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.

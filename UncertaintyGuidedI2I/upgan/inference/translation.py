@@ -88,8 +88,8 @@ class Output(NamedTuple):
 
     Attributes:
         name: File stem and dictionary key: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
-        quantity: Which of the four it is.
-        phase: Which phase it comes from, the first being 1.
+        quantity: What it shows: image, alpha, beta or sigma.
+        phase: The phase that it comes from, the first being 1.
         unit: HU, 1 for β, empty for arbitrary intensities.
         voxels: float32 [K, J, I] on the input's grid.
     """

@@ -27,8 +27,8 @@ def inner_size(
 
     Args:
         shape: Rows and columns of the slice.
-        spacing_mm: Its pixel size (rows, columns).
-        wanted_mm: The other pixel size.
+        spacing_mm: The slice's pixel size (rows, columns) in mm.
+        wanted_mm: The other pixel size (rows, columns) in mm.
 
     Raises:
         InputError: ``absurd_field_of_view``, or ``absurd_matrix`` for more than four million pixels.

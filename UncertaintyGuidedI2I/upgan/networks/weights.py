@@ -33,7 +33,7 @@ def load_weights(path: Path, sha256: str, network: nn.Module, name: str) -> dict
         path: A safetensors file.
         sha256: What its checksum must be.
         network: What they are for; may be on torch's meta device.
-        name: Of the model, for what is said.
+        name: The model's name, for messages.
 
     Raises:
         BundleError: ``weights_mismatch`` where they are another network's, or of a type that weights do not have;
@@ -63,7 +63,7 @@ def refuse_senseless(state: dict[str, Tensor], name: str) -> None:
 
     Args:
         state: A network's state dict.
-        name: Of the model or file, for what is said.
+        name: The name of the model or file, for messages.
 
     Raises:
         BundleError: ``weights_not_finite``.
@@ -79,7 +79,7 @@ def refuse_senseless(state: dict[str, Tensor], name: str) -> None:
 
 
 def checksum_mismatch(name: str) -> BundleError:
-    """What is said of a file that is not the one whose checksum the metadata have."""
+    """Return the refusal of a file that is not the one whose checksum the metadata have."""
     return BundleError(
         "checksum_mismatch",
         f"{name} is not the file the model was published with.",

@@ -82,17 +82,17 @@ class CheckedPair:
     """A pair and what was found.
 
     Attributes:
-        files: Where it is.
+        files: The subject and its files.
         problems: Errors and warnings.
-        slices: How many the network will see; 0 where unknown, as the following.
-        shape: Their rows and columns as stored.
-        spacing_mm: Their pixel size (rows, columns).
+        slices: The number of slices that the network will see; 0 where unknown.
+        shape: Rows and columns of the slices as stored; zeros where unknown.
+        spacing_mm: Pixel size (rows, columns) of the slices in mm; zeros where unknown.
         figures: What the pair is compared with the others by: ``body_ml``, the patient's volume in the target;
             ``target_median``, HU in the patient (a wrong rescaling); ``reference``, the input intensity that becomes 1
             (a wrong unit); ``overlap``, Dice of the input's foreground and the target's patient, and ``similarity``,
             normalised mutual information (both: images that do not belong together). Of registered pairs also
             ``shift_mm``, ``rotation_deg`` and ``information_gain`` (nats).
-        checksums: Of the voxels of ``input`` and ``target``, SHA-256.
+        checksums: SHA-256 of the voxels of ``input`` and ``target``.
         thumbnails: Pictures of ``input`` and ``target``, where asked for.
     """
 

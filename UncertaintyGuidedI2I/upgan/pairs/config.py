@@ -36,13 +36,13 @@ class DataConfig(Section):
     input: str = ""
     """pattern: of the input files below ``path``, e.g. "{subject}/pet.nii.gz"; bids: suffix, e.g. "pet"."""
     target: str = ""
-    """Likewise of the target files."""
+    """pattern: of the target files below ``path``; bids: suffix, e.g. "ct"."""
     task: str = "pet_to_ct"
     """pet_to_ct, mri_undersampled or mri_motion; a base model brings its own."""
     degradation: Degradation = "none"
     """Makes the inputs from the targets: central_lines (8 % of k-space kept) or motion; "none" reads them."""
     plane: Plane = "axial"
-    """Of the slices; a base model brings its own."""
+    """Plane of the slices; a base model brings its own."""
     spacing_mm: PixelSize | None = None
     """Pixel size (rows, columns) to train on; the base model's, or else the training inputs' median."""
     register_pairs: bool = False
@@ -80,4 +80,4 @@ class SplitConfig(Section):
     test: int | None = Field(None, ge=1, le=_MOST)
     """Subjects held out for the model's card; three tenths where not given."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of the shuffling before the split."""
+    """Seed of the shuffling before the split."""

@@ -39,12 +39,12 @@ _LONGEST_LABEL = 200
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Where one subject's images are.
+    """The files of one subject.
 
     Attributes:
         subject: Label, unique in a set; sessions of a patient are told apart by a trailing ``_ses-<label>``.
         input: File, or folder of a DICOM series; None where missing, or where a degradation makes the input.
-        target: Likewise.
+        target: File, or folder of a DICOM series; None where missing.
         split: The part that a table assigns.
     """
 
@@ -166,7 +166,7 @@ def _from_manifest(data: DataConfig) -> list[PairFiles]:
 
 
 def manifest_path(data: DataConfig) -> Path:
-    """Where the manifest of a set is, whether it or its folder is named."""
+    """Return where the manifest of a set is, whether it or its folder is named."""
     return data.path / "manifest.json" if data.path.is_dir() else data.path
 
 

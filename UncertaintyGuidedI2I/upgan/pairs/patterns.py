@@ -122,7 +122,7 @@ class Pattern:
             return []
 
     def _after(self, reached: frozenset[int], found: _Found) -> frozenset[int]:
-        """Which parts may come next after a name; the number of all where it may be the last."""
+        """Return which parts may come next after a name; the number of all where it may be the last."""
         after = set()
         for number in reached:
             part = self.parts[number]

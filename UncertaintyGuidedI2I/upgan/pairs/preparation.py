@@ -27,10 +27,10 @@ class Pair(NamedTuple):
     """One subject, ready to become slices.
 
     Attributes:
-        subject: Its label.
+        subject: The subject's label.
         source: The input, as read or as a degradation made it.
-        target: On the input's grid.
-        sha256: Of the images as they were read.
+        target: The target, on the input's grid.
+        sha256: Checksum of the images as they were read.
         notes: Sentences on places that are a guess.
     """
 

@@ -58,8 +58,8 @@ def register(fixed: Volume, moving: Volume) -> Registration:
     mass. The same images give the same motion.
 
     Args:
-        fixed: Any grid; all voxels finite.
-        moving: Likewise.
+        fixed: The image that stays, on any grid; all voxels finite.
+        moving: The image that is moved, on any grid; all voxels finite.
 
     Raises:
         InputError: ``registration_failed`` where the images share too little to be compared.

@@ -23,8 +23,8 @@ def thumbnail(volume: Volume, plane: Plane, window: tuple[float, float] | None =
     """Show the middle slice as a viewer would, with square pixels; uint8 [H, W], the longer side 128.
 
     Args:
-        volume: Any grid.
-        plane: Of the slice.
+        volume: The image, on any grid.
+        plane: The plane of the slice.
         window: Intensities that become black and white; from 0 (or less) to the slice's brightest where None.
     """
     from skimage.transform import resize

@@ -32,7 +32,7 @@ def simulate_pet_ct_pairs(
     Args:
         subjects: How many; subject n is the same in a larger set of the same seed.
         output: Folder; made if it is not there.
-        seed: Of the whole set.
+        seed: The seed of the whole set.
         scanner: Default scanner if none is given.
         progress: Told after each subject.
 

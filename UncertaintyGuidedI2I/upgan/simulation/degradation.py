@@ -47,8 +47,8 @@ def degrade_volume(volume: Volume, kind: Degradation, plane: Plane, seed: int) -
     Args:
         volume: A clean image, any orientation.
         kind: central_lines or motion.
-        plane: Of the slices; rows as a radiologist views them are the phase-encoding direction.
-        seed: The same gives the same, each slice having a motion of its own.
+        plane: The plane of the slices; rows as a radiologist views them are the phase-encoding direction.
+        seed: The same seed gives the same image; each slice has a motion of its own.
     """
     layout = Reorientation.of(volume.ijk_to_ras, plane)
     made = degrade_slices(layout.apply(volume.voxels), kind, np.random.default_rng(seed), layout.in_plane_spacing)

@@ -133,7 +133,7 @@ def simulate_nac_pet(head: Head, scanner: Scanner | None = None, seed: int | Non
     Args:
         head: CT and uptake on one grid with square pixels.
         scanner: Default scanner if none is given.
-        seed: Of the counting noise; the head's own seed if none is given.
+        seed: The seed of the counting noise; the head's own seed if none is given.
 
     Returns:
         Relative uptake as seen, float32 [K,J,I], never negative, on the grid of the CT.

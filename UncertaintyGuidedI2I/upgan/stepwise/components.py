@@ -38,7 +38,7 @@ def component_steps(
     """Find the connected components of a mask, in steps.
 
     Args:
-        shape: Of the mask.
+        shape: The shape (K, J, I) of the mask.
         mask: Returns some of its planes, boolean.
     """
     pieces = np.empty(shape, dtype=np.int32)

@@ -26,12 +26,12 @@ class Calibration(BaseModel):
     """What was measured on validation patients to correct a model's uncertainty.
 
     Attributes:
-        measured_on: Whose errors were looked at.
-        patients: How many.
-        voxels: Of each patient's body that the scale was fitted to, drawn at random, the same number of each.
+        measured_on: The part of the data whose errors were looked at.
+        patients: The number of patients in it.
+        voxels: The number of voxels drawn at random from each patient's body, to which the scale was fitted.
         scale: Factor s of each phase's α, within ``FACTORS``.
-        conformal: Of the last phase: share of a patient's voxels → nominal level u of the network's own central
-            intervals; None where there were too few patients to say.
+        conformal: For the last phase, from a share of a patient's voxels to the nominal level u of the network's own
+            central intervals that holds it; None where there were too few patients to say.
         note: What the table claims and what it does not, in words.
     """
 

@@ -21,7 +21,7 @@ class GeneralizedNormal(Distribution):
         loc: μ, the translated image, any shape.
         scale: α > 0, in the image's unit.
         concentration: β > 0, the shape, without unit.
-        validate_args: As in every torch distribution.
+        validate_args: Whether parameters and values are checked, as in every torch distribution.
 
     Example:
         >>> import torch

@@ -137,7 +137,7 @@ def statement(patients: int, chosen: bool) -> str:
 
 
 def _rank(patients: int) -> int | None:
-    """Which of the patients' sorted levels is enough, counted from one; None where none is."""
+    """Return which of the patients' sorted levels is enough, counted from one; None where none is."""
     if patients < FEWEST_FOR_TABLE:
         return None
     if patients < FEWEST_FOR_CERTIFICATE:

@@ -16,8 +16,8 @@ class Sparsification(NamedTuple):
 
     Attributes:
         removed: Share of the voxels that was removed, 0 to 0.99.
-        by_sigma: In the image's unit, when the most uncertain go first.
-        oracle: Likewise when those of the largest error go first: no σ can do better.
+        by_sigma: Mean absolute error of the rest, in the image's unit, when the most uncertain voxels go first.
+        oracle: The same error when the voxels of the largest error go first: no σ can do better.
     """
 
     removed: np.ndarray

@@ -78,12 +78,12 @@ PLAIN = str(ExplicitVRLittleEndian).encode().ljust(len(DEFLATED), b"\0")
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where a file's pixels are.
+    """The place of a file's pixels in its stream, and how they are written there.
 
     Attributes:
         element: 0x0010 for integers; 0x0008 and 0x0009 for floating-point numbers.
         representation: The value representation, "OB" or "OW" where the pixels are integers.
-        offset: Of the first byte of the value, in the stream that ``open_dicom`` gives.
+        offset: The place of the first byte of the value in the stream that ``open_dicom`` gives.
         length: In bytes, as the file states it; of encapsulated pixels, of all fragments with their delimiter.
         encapsulated: Whether the value is a list of compressed fragments.
         available: The bytes that are there from the offset to the end of the stream.
@@ -105,10 +105,10 @@ class Header:
 
     Attributes:
         path: The file.
-        storage_class: Its SOP Class UID; empty where damage hides it.
-        syntax: Its Transfer Syntax UID; empty where it does not say.
-        tags: Those of ``TAGS`` that it has.
-        pixels: Where its pixels are; None where it holds none.
+        storage_class: The file's SOP Class UID; empty where damage hides it.
+        syntax: The file's Transfer Syntax UID; empty where it does not say.
+        tags: The values of those of ``TAGS`` that it has.
+        pixels: The place of its pixels; None where it holds none.
         whole: False where the file ends too early, or cannot be understood, or has fewer bytes of pixels than its
             rows and columns need.
     """

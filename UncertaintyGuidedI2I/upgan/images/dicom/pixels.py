@@ -81,7 +81,7 @@ def quantity(header: Header, reader: ReaderProcess) -> np.ndarray:
     scanner's field of view) become air, -1000 HU, provided that the declared value is below that: no tissue has it.
 
     Args:
-        header: Of a whole file that ``check_pixels`` lets pass.
+        header: The header of a whole file that ``check_pixels`` lets pass.
         reader: Decodes what pydicom cannot.
 
     Returns:
@@ -131,7 +131,7 @@ def stored_values(header: Header, reader: ReaderProcess) -> np.ndarray:
     """Return the stored values, before any rescaling.
 
     Args:
-        header: Of a whole file that ``check_pixels`` lets pass.
+        header: The header of a whole file that ``check_pixels`` lets pass.
         reader: Decodes what pydicom cannot.
 
     Returns:

@@ -76,8 +76,8 @@ class ReaderProcess:
         Args:
             path: The file that the frame is from, for messages.
             content: A DICOM file with the frame, of which GDCM sees nothing but this.
-            shape: (rows, columns).
-            dtype: Of the pixels.
+            shape: The frame's (rows, columns).
+            dtype: The type of the stored pixels.
 
         Returns:
             The pixels as they are stored, [J, I], of that type.

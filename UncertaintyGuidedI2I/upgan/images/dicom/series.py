@@ -189,7 +189,7 @@ def lost_slices(names: Sequence[str], unreadable: Sequence[Path]) -> list[Path]:
     count: macOS keeps one beside each file on foreign disks.
 
     Args:
-        names: Of the slices that can be read.
+        names: The file names of the slices that can be read.
         unreadable: Entries of the folder in which no DICOM was found.
     """
     forms = {_form(name) for name in names}
@@ -344,7 +344,7 @@ def _slice_step(folder: Path, positions: np.ndarray, normal: np.ndarray) -> np.n
     """Return the vector from each slice to the next.
 
     Args:
-        folder: For the message.
+        folder: The folder of the series, for the message.
         positions: [slices, 3] in mm, sorted along the normal.
         normal: Unit normal of the slices, used when there is only one.
 

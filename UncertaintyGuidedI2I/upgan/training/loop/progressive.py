@@ -68,9 +68,9 @@ class ProgressiveTraining:
     Args:
         fabric: Device, precision and processes.
         config: The run.
-        folder: Where it lives.
-        data: Its slices and their split.
-        cascade: On the device, with random weights or those of the base model.
+        folder: The run's folder.
+        data: The slices and their split.
+        cascade: The networks on the device, with random weights or those of the base model.
         watch: Told of every step and every line of the journal, by the first process alone.
     """
 

@@ -18,11 +18,11 @@ from upgan.training.settings.config import TrainingConfig
 
 
 class Recovered(NamedTuple):
-    """Where a run goes on.
+    """The place from which a run goes on.
 
     Attributes:
-        tensors: Of the checkpoint.
-        state: Where the run is.
+        tensors: The tensors of the checkpoint, by name.
+        state: How far the run is there.
         is_between: Whether it goes on at the beginning of ``state.stage``: ``tensors`` are the weights that the stage
             before has handed on, and the discriminators, and nothing else.
         told: What happened to the last checkpoint, in a sentence; empty where nothing did.
@@ -41,9 +41,9 @@ def recover(run: Path, config: TrainingConfig, plans: Sequence[StagePlan]) -> Re
     which the next one begins as it did. Each of them leads to the weights of a run that nothing happened to.
 
     Args:
-        run: Its folder.
-        config: As it was begun.
-        plans: Of its stages.
+        run: The run's folder.
+        config: The configuration with which it was begun.
+        plans: The plans of its stages, in their order.
 
     Raises:
         InputError: ``checkpoint_damaged``: nothing is whole that the run could go on from; ``checkpoint_newer``.
@@ -107,7 +107,7 @@ def _journal(run: Path) -> list[_Line]:
 
 
 def _begun(lines: Sequence[_Line], plan: StagePlan) -> int | None:
-    """Where in the journal the latest beginning of a stage is told; None where it is not."""
+    """Return where in the journal the latest beginning of a stage is told; None where it is not."""
     found = [line.at for line in lines if line.content.get("kind") == "stage" and line.content["stage"] == plan.number]
     return found[-1] if found else None
 

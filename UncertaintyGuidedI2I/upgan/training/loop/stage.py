@@ -41,10 +41,10 @@ class StagePlan(NamedTuple):
     """What a stage trains, and for how long.
 
     Attributes:
-        number: Its place in the run, the first being 1; the end-to-end stage comes after all phases.
+        number: The stage's place in the run, the first being 1; the end-to-end stage comes after all phases.
         name: ``phase_1`` … or ``all_phases``.
         trained: Indices of the phases it trains; earlier ones are frozen.
-        epochs: How many.
+        epochs: The number of epochs.
         rate: Adam's highest rate.
     """
 
@@ -55,7 +55,7 @@ class StagePlan(NamedTuple):
     rate: float
 
     def title(self, phases: int) -> str:
-        """For people: "phase 2 of 3"."""
+        """Return what people call the stage: "phase 2 of 3"."""
         return "all phases together" if self.name == _TOGETHER else f"phase {self.trained[0] + 1} of {phases}"
 
     @property
@@ -65,7 +65,7 @@ class StagePlan(NamedTuple):
 
 
 def plan_stages(config: TrainingConfig, phases: int) -> list[StagePlan]:
-    """The stages of a run in their order; those without epochs are left out."""
+    """Return the stages of a run in their order; those without epochs are left out."""
     schedule = config.schedule
     stages = [
         StagePlan(phase + 1, f"phase_{phase + 1}", (phase,), epochs, schedule.learning_rate)
@@ -81,9 +81,9 @@ class StepLosses(NamedTuple):
 
     Attributes:
         loss: The generators' whole loss.
-        likelihood: Its Eq. 1, summed over the trained phases; likewise the next two.
-        l1: Absolute error averaged as the loss does, network units; of the last trained phase alone.
-        adversarial: ‖D(b̂) − 1‖².
+        likelihood: Eq. 1, summed over the trained phases and not yet weighted.
+        l1: Mean absolute error of the last trained phase, averaged as the loss does, network units.
+        adversarial: ‖D(b̂) − 1‖², summed over the trained phases and not yet weighted.
         discriminator: The discriminators' own loss.
         gradient: Norm of the generators' gradient before clipping.
     """
@@ -103,8 +103,8 @@ class Stage:
         fabric: Device, precision and processes.
         cascade: All generators; those that are not trained are frozen and in eval mode.
         config: The run.
-        plan: Of this stage.
-        steps: Of the whole stage.
+        plan: What this stage trains, and for how long.
+        steps: The number of steps of the whole stage.
         known: Tensors of discriminators that earlier stages have taught, as ``judge_tensors`` gave them: those of the
             trained phases go on with what they know.
 
@@ -160,11 +160,11 @@ class Stage:
         """Take the trained generators one step, then their discriminators.
 
         Args:
-            number: Of the step within the stage, the first being 0: it sets the rate.
+            number: The step's number within the stage, the first being 0: it sets the rate.
             a: Input [N, 1, H, W], network units, on the device.
-            b: Target, likewise.
-            body: 1 inside the body, 0 outside.
-            imaged: 1 where the slices are, 0 where they are padded; everywhere where None.
+            b: Target [N, 1, H, W], network units, on the device.
+            body: 1 inside the body, 0 outside, [N, 1, H, W].
+            imaged: 1 where the slices are, 0 where they are padded, [N, 1, H, W]; None where nothing is padded.
         """
         self._set_rates(number)
         self._set_modes()

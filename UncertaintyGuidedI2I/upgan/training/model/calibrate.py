@@ -44,8 +44,8 @@ def calibrate(
         progress: Told the patient's number; what it raises ends the work.
 
     Raises:
-        InputError: As ``translate_pairs`` and ``scale_factor``, or ``absurd_calibration``: no model may have such a
-            factor.
+        InputError: What ``translate_pairs`` and ``scale_factor`` refuse, or ``absurd_calibration``: no model may have
+            such a factor.
     """
     phases = engine.bundle.metadata.upgan.architecture.phases
     most = min(_MOST_OF_A_PATIENT, _MOST // total)

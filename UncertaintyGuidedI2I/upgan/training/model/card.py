@@ -45,9 +45,9 @@ def model_card(
 
     Args:
         run: What the model was made of; no name of a subject and no path of it gets onto the card.
-        name: Of the model.
-        version: Of the model.
-        figures: As in metadata.json: ``test``, ``training`` and, with a base model, ``compared_with``.
+        name: The model's name.
+        version: The model's version.
+        figures: What metadata.json has of them: ``test``, ``training`` and, with a base model, ``compared_with``.
         calibration: What the uncertainty was corrected by.
         domain: What the training inputs were like.
     """

@@ -42,19 +42,19 @@ class TrainedRun:
     """A run with a checkpoint, over or not.
 
     Attributes:
-        folder: Where it is.
-        config: As it was started.
+        folder: The run's folder.
+        config: The configuration with which it was started.
         data: Settings of its images: plane and pixel size are those it trained on, a base model's included.
         task: The translation.
-        split: Subjects' labels.
-        files: Where each subject's images are.
-        checksums: Of each subject's images, as they were when the run began.
-        content: data.json.
-        machine: What it ran on, in words.
-        journal: Its lines.
-        checkpoint: Which one was read.
-        state: What that says of itself, as ``RunState`` has it.
-        cascade: Its networks, cut to the phases that were trained; eval mode.
+        split: The labels of the subjects in each part.
+        files: Each subject's files, by label.
+        checksums: SHA-256 of each subject's images, by label, as they were when the run began.
+        content: What data.json says.
+        machine: The computer that it ran on, in words.
+        journal: The lines of its journal.
+        checkpoint: The name of the checkpoint that was read.
+        state: What that checkpoint says of itself, as ``RunState`` has it.
+        cascade: The networks of that checkpoint, cut to the phases that were trained; eval mode.
         base: The model it went on from.
     """
 
@@ -78,7 +78,7 @@ class TrainedRun:
         """Read a run's folder.
 
         Args:
-            run: Its folder.
+            run: The run's folder.
             checkpoint: ``best``, ``last``, ``phase_1`` …
 
         Raises:
@@ -148,7 +148,7 @@ class TrainedRun:
         """Read pairs one after the other, prepared as for the training.
 
         Raises:
-            InputError: As ``prepare_pair``, naming the subject, ``images_changed`` or ``images_not_found``.
+            InputError: ``images_changed``, ``images_not_found``, or what ``prepare_pair`` refuses, naming the subject.
         """
         lost = images_not_found([self.files[subject] for subject in subjects], self.folder)
         if lost is not None:

@@ -37,9 +37,9 @@ def begun_with(config: TrainingConfig, content: Mapping[str, Any], split: Split)
     """Put down what a run trains with, as JSON gives it back.
 
     Args:
-        config: As ``read_run_config`` reads it.
-        content: data.json, as ``run_data.read_data`` gives it.
-        split: Subjects' labels.
+        config: The run's configuration, as ``read_run_config`` reads it.
+        content: What data.json says, as ``training.run.prepare.read_data`` gives it.
+        split: The labels of the subjects in each part.
     """
     checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
     record = {
@@ -65,9 +65,9 @@ def refuse_changes(run: Path, now: Mapping[str, Any], split: Split) -> None:
     Checkpoints of earlier versions do not say what that was: their runs go on as they always did.
 
     Args:
-        run: Its folder.
-        now: As ``begun_with`` puts down what its files say.
-        split: Subjects' labels, to name whom ``now`` does not.
+        run: The run's folder.
+        now: What its files say now, as ``begun_with`` puts it down.
+        split: The labels of the subjects in each part, to name those whom ``now`` does not.
 
     Raises:
         InputError: ``run_changed``, with what was changed, from what to what; ``checkpoint_newer``.

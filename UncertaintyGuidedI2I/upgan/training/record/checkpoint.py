@@ -47,12 +47,12 @@ AVERAGED = "averaged.module."
 
 
 def path_of(run: Path, name: str) -> Path:
-    """Where a run keeps a checkpoint: ``last``, ``best``, ``phase_1`` and so on."""
+    """Return the file in which a run keeps a checkpoint: ``last``, ``best``, ``phase_1`` and so on."""
     return run / "checkpoints" / f"{name}.safetensors"
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint before the last is."""
+    """Return the file in which the checkpoint before the last is kept."""
     return path.with_suffix(_BEFORE)
 
 
@@ -67,9 +67,9 @@ def save(
     """Write a checkpoint: to a file beside it first, to the disk's surface, then in place of the old one.
 
     Args:
-        path: Of the file.
-        tensors: By name.
-        state: JSON-able.
+        path: The file to write.
+        tensors: The tensors to keep, by name.
+        state: What else to keep, as far as JSON can hold it.
         keep: Leave the old one at ``previous_of(path)``, where the disk knows links.
         begun: What the run was begun with, see ``begun.begun_with``.
 
@@ -145,7 +145,7 @@ def load_cascade(cascade: torch.nn.Module, weights: Mapping[str, Tensor], path: 
 
     Args:
         cascade: The networks; with memory of their own, or without (device ``meta``).
-        weights: As the cascade names them.
+        weights: The weights, by the names that the cascade gives them.
         path: The checkpoint that they come from.
 
     Raises:

@@ -16,9 +16,9 @@ class Health:
     """The image error's moving mean and its lowest value within a stage.
 
     Attributes:
-        steps: Seen so far.
+        steps: The number of steps seen so far.
         mean: Moving mean of the mean absolute error, network units.
-        lowest: Of that mean, since it has settled.
+        lowest: The lowest value of that mean since it has settled.
     """
 
     steps: int = 0

@@ -113,8 +113,8 @@ def last_lines(run: Path, marks: Mapping[str, bytes], beside: Mapping[str, bytes
 
     Args:
         run: The run's folder.
-        marks: By name, what to look for.
-        beside: What to look for on the way only.
+        marks: The bytes to look for, by a name of each.
+        beside: Bytes that are looked for on the way only, by a name of each.
 
     Returns:
         The lines by name; a name is missing where there is no such line in the last megabytes.
@@ -200,7 +200,7 @@ def is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Also one that is none: a loss may have been lost."""
+    """Whether a value of JSON is a number, NaN and infinities included: a loss may have been lost."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, float) or (is_whole and abs(value) < _LARGEST)
 

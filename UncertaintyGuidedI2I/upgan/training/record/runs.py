@@ -40,17 +40,17 @@ class Run:
     """A run as its folder shows it.
 
     Attributes:
-        folder: Where it lives.
-        name: Of the model that it makes.
+        folder: The run's folder.
+        name: The name of the model that it makes.
         created: When its configuration was written, seconds since 1970.
         state: ``new`` before its first checkpoint; ``running`` while a process trains; ``paused`` where it can go on;
             ``stopped`` where the user ended it early; ``finished``; ``damaged`` where a file that it needs is not what
             a run writes, as far as a short look tells.
-        best: Its best epoch so far, as ``{"stage", "epoch", "mae"}`` with the error in output units; None before the
+        best: The best epoch so far, as ``{"stage", "epoch", "mae"}`` with the error in output units; None before the
             first validation.
-        stage: The stage it is in, the first being 1; 0 before.
-        stages: How many it has; 0 where that is not known yet.
-        fraction: Of its time, 0 to 1, as last reported.
+        stage: The number of the stage it is in, the first being 1; 0 before it has begun one.
+        stages: The number of stages; 0 where that is not known yet.
+        fraction: The share of its time that is over, 0 to 1, as last reported.
     """
 
     folder: Path
@@ -195,7 +195,8 @@ def new_run_folder(name: str) -> Path:
     """Make a folder for a run in ``runs_home()``, which only its owner may read: it will hold patients' images.
 
     Args:
-        name: Of the run's model; the folder is called so, or ``name-2`` and so on where runs of that name are kept.
+        name: The name of the run's model; the folder is called so, or ``name-2`` and so on where runs of that name are
+            kept.
 
     Raises:
         InputError: ``bad_name``.

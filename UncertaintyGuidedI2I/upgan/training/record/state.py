@@ -17,9 +17,9 @@ class Best:
     """The epoch with the lowest validation error so far.
 
     Attributes:
-        stage: Its stage's number.
-        epoch: Within the stage; 0 is before its first step.
-        mae: Of the last trained phase, in output units.
+        stage: The number of its stage, the first being 1; 0 is the base model as it came.
+        epoch: The number of the epoch within the stage; 0 is before the first step.
+        mae: Mean absolute error of the last trained phase, in output units (HU in PET→CT).
     """
 
     stage: int
@@ -29,20 +29,20 @@ class Best:
 
 @dataclass
 class RunState:
-    """Where a run is.
+    """How far a run is, and what it must remember to go on.
 
     Attributes:
         stage: Index of the stage among those that the run has.
         step: Steps done within it.
         total_steps: Steps done in the whole run.
-        seconds: Spent training.
-        phases_trained: So many phases have taken a step at least: a model of this state has no more.
-        best: Of the whole run.
-        stage_best: Of this stage.
-        rollbacks: In this stage; each halves the rate.
-        health: Of this stage.
-        journal: Length in bytes of the journal.
-        measure: Which definition of the validation's figures ``best`` and ``stage_best`` were measured by.
+        seconds: Time spent training, s.
+        phases_trained: The number of phases that have taken a step at least: a model of this state has no more.
+        best: The best epoch of the whole run.
+        stage_best: The best epoch of this stage.
+        rollbacks: The number of times that this stage has gone back to its last checkpoint; each halves the rate.
+        health: Whether this stage still learns.
+        journal: Length of the journal in bytes.
+        measure: Number of the definition of the figures by which ``best`` and ``stage_best`` were measured.
     """
 
     stage: int = 0
@@ -58,12 +58,12 @@ class RunState:
     measure: int = MEASURE
 
     def to_json(self) -> dict[str, Any]:
-        """As a checkpoint keeps it."""
+        """Return the state as a checkpoint keeps it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunState:
-        """The inverse of ``to_json``.
+        """Read a state as ``to_json`` has written it.
 
         Raises:
             ValueError: It is no state of a run.

@@ -40,8 +40,8 @@ class Estimate(NamedTuple):
     """About what a run needs.
 
     Attributes:
-        seconds: If no stage ends early.
-        memory_bytes: Of the graphics card; of the computer where there is none.
+        seconds: Time of the whole run if no stage ends early, s.
+        memory_bytes: Memory of the graphics card that it takes, or of the computer where there is none.
     """
 
     seconds: float
@@ -55,9 +55,9 @@ def estimate(
 
     Args:
         config: The run.
-        architecture: Of its networks, which a base model may bring.
+        architecture: The sizes of its networks, which a base model may bring.
         canvas: Rows and columns of the slices.
-        slices: To train on.
+        slices: The number of slices to train on.
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
@@ -175,7 +175,7 @@ class _KeptBytes:
             self.most = max(self.most, self._now)
 
     def let_go(self, storage: torch.UntypedStorage) -> None:
-        """The opposite."""
+        """Count a piece of memory no more, once nothing holds it."""
         self._holders[storage.data_ptr()] -= 1
         if not self._holders[storage.data_ptr()]:
             self._now -= storage.nbytes()

@@ -23,7 +23,7 @@ def finish(run: Path) -> None:
     """Declare a paused run ended and remove its copy of the images; its checkpoints stay.
 
     Raises:
-        InputError: As ``runs.read_run_json``, or ``run_in_use`` while a process trains.
+        InputError: ``run_in_use`` while a process trains, or what ``runs.read_run_json`` refuses.
         OutputError: ``not_writable``.
     """
     read_run_json(run)

@@ -85,16 +85,16 @@ def resume(folder: Path, watch: Watch, moved_to: Path | None = None) -> None:
     """Go on with a run from its last checkpoint, or from the latest that is whole.
 
     Args:
-        folder: The run's.
-        watch: Who looks on.
+        folder: The run's folder.
+        watch: Told of every step and every line of the journal.
         moved_to: Where the images of the run are now, as ``data.path`` says it; what is written down of a finished run
             too, whose model is measured on them.
 
     Raises:
-        InputError: As ``train`` and ``read_run_config``; ``run_damaged`` for any other of its files; ``run_changed``
-            where they were edited since it was begun; ``checkpoint_damaged``, ``weights_mismatch``;
+        InputError: What ``train`` and ``read_run_config`` refuse; ``run_damaged`` for any other of its files;
+            ``run_changed`` where they were edited since it was begun; ``checkpoint_damaged``, ``weights_mismatch``;
             ``images_not_found`` where images are gone and the slices made of them are not whole; what
-            ``run_data.find_again`` refuses.
+            ``prepare.find_again`` refuses.
     """
     config = read_run_config(folder)
     if _is_finished(folder):
@@ -119,12 +119,12 @@ def tell_place(folder: Path, moved_to: Path, progress: Progress) -> None:
     """Write down where the images of a run are now that does not go on, so that its model can be measured on them.
 
     Args:
-        folder: The run's.
-        moved_to: As ``resume`` takes it.
+        folder: The run's folder.
+        moved_to: Where the images are now, as ``data.path`` says it.
         progress: Told which patient is being recognised; may raise ``Cancelled``, and nothing is written.
 
     Raises:
-        InputError: As ``read_run_config``; ``run_in_use``; what ``run_data.find_again`` refuses.
+        InputError: ``run_in_use``, or what ``read_run_config`` and ``prepare.find_again`` refuse.
         OutputError: ``not_writable``.
     """
     config = read_run_config(folder)

@@ -49,23 +49,23 @@ class LossConfig(Section):
 
 
 class DiscriminatorConfig(Section):
-    """The judge of patches; one per phase."""
+    """The network that tells real patches from made ones; each phase has one."""
 
     width: int = Field(64, ge=1, le=512)
     """Channels of the first layer."""
     layers: int = Field(3, ge=1, le=6)
     """Strided layers: 3 judge patches of 70 pixels, 4 (as in the published code) of 142."""
     conditional: bool = False
-    """Whether it sees the input beside the image."""
+    """Whether the discriminator sees the input beside the image."""
 
 
 class ScheduleConfig(Section):
     """How long, and how fast. An epoch is one pass over all training slices."""
 
     epochs: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...] = (1000, 1000, 1000)
-    """Of each phase's initialisation, with the earlier phases frozen; 0 leaves a phase as it is."""
+    """Epochs of each phase's initialisation, with the earlier phases frozen; 0 leaves a phase as it is."""
     joint_epochs: int = Field(1000, ge=0, le=_MOST)
-    """Of all phases end to end."""
+    """Epochs in which all phases are trained together, end to end."""
     epoch_steps: int | None = Field(None, ge=1, le=_MOST)
     """Steps that count as an epoch, where one pass is too long or too short."""
     batch: int = Field(8, ge=1, le=10_000)
@@ -73,7 +73,7 @@ class ScheduleConfig(Section):
     learning_rate: float = Field(2e-3, gt=0)
     """Adam's rate for the initialisation; a cosine brings it to zero within each stage."""
     joint_learning_rate: float = Field(5e-4, gt=0)
-    """The same for the end-to-end stage."""
+    """Adam's rate for the end-to-end stage; a cosine brings it to zero within the stage."""
     warm_up: int = Field(0, ge=0, le=_MOST)
     """Steps of linear rise of the rate at the start of each stage."""
     gradient_clip: float | None = Field(None, gt=0)
@@ -87,10 +87,10 @@ class ScheduleConfig(Section):
 
 
 class ComputeConfig(Section):
-    """On what, and in which arithmetic. Several GPUs or nodes come from `torchrun` or SLURM."""
+    """The processor that trains, and its arithmetic. Several GPUs or nodes come from `torchrun` or SLURM."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    """auto, cpu, cuda or cuda:N."""
+    """Which processor trains: auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where it is native; heads, σ and the loss are float32 always."""
     loaders: int = Field(0, ge=0, le=64)
@@ -98,14 +98,14 @@ class ComputeConfig(Section):
 
 
 class TrainingConfig(Section):
-    """All of a run."""
+    """All settings of a run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    """Of the model that comes out: lower case, digits and hyphens."""
+    """Name of the model that comes out: lower case, digits and hyphens."""
     base: str | None = None
     """Model to go on from, by name or folder; it brings its architecture, task, plane and pixel size."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of weights, order and augmentation."""
+    """Seed of the first weights, the order of the slices and their augmentation."""
     architecture: Architecture = CascadeArchitecture()
     """The networks, where there is no base model."""
     data: DataConfig

@@ -37,11 +37,11 @@ class Batch(NamedTuple):
     """Slices of one step, each [n, 1, H, W] float32.
 
     Attributes:
-        a: Input, network units.
-        b: Target, likewise.
+        a: Input in network units.
+        b: Target in network units.
         body: 1 inside the body, else 0.
         imaged: 1 where the slices are, 0 where they are padded to a common size or were moved away by augmentation.
-        names: Where they are from.
+        names: The subject and number of each slice.
     """
 
     a: Tensor
@@ -160,7 +160,7 @@ class Batches(Dataset[Batch]):
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, self.stage, draw], spawn_key=_CHANGES))
 
     def _frame(self, subject: str) -> tuple[slice, slice]:
-        """Where on the canvas a subject's slices lie: centred, as the engine pads."""
+        """Return where on the canvas a subject's slices lie: centred, as the engine pads."""
         rows, columns = (
             slice((room - size) // 2, (room - size) // 2 + size)
             for room, size in zip(self.cache.canvas, self.cache.subjects[subject].shape, strict=True)

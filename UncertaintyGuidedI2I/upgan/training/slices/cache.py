@@ -66,8 +66,8 @@ class CachedSlices(NamedTuple):
         a: Input in network units, float16.
         b: Target in network units, float16.
         body: Dilated body, or foreground where there is no CT, as 0 and 1, uint8.
-        clean: Where a degradation makes the inputs, the target on the pixels that were acquired, [N, J, I], likewise
-            float16 in network units; else ``b``.
+        clean: Where a degradation makes the inputs, the target on the pixels that were acquired, [N, J, I], float16 in
+            network units; else ``b``.
     """
 
     a: np.ndarray
@@ -81,12 +81,12 @@ class CachedSubject:
     """What is known of a subject's slices.
 
     Attributes:
-        subject: Its label.
-        count: Number of slices.
-        shape: Their rows and columns (H, W).
+        subject: The subject's label.
+        count: The number of slices.
+        shape: Rows and columns (H, W) of the slices.
         ijk_to_ras: 4x4, mm, of the slices [N, H, W] as a volume [K, J, I].
         reference: v_ref, the input intensity that became 1.
-        sha256: Of the images they were made of, see ``preparation.Pair``.
+        sha256: Checksum of the images of which they were made, as ``pairs.preparation.Pair`` has it.
         acquired_mm: Pixel size (rows, columns) before they were resized.
         clean_shape: Rows and columns (J, I) of ``CachedSlices.clean``; None where that is ``b``.
     """
@@ -106,11 +106,11 @@ class SliceCache:
     """The slices of all subjects of a set.
 
     Attributes:
-        folder: Where they are.
-        subjects: By label, sorted.
+        folder: The folder in which the files of the slices are.
+        subjects: What is known of each subject, by label, sorted.
         spacing_mm: Pixel size (rows, columns) that was asked for; a subject's own, see its ``ijk_to_ras``, differs from
             it by what is left of a pixel.
-        plane: Of the slices.
+        plane: The plane of the slices.
     """
 
     folder: Path
@@ -140,7 +140,7 @@ class SliceCache:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over those of the subjects."""
+        """The SHA-256 over those of all subjects."""
         lines = "".join(f"{name} {subject.sha256}\n" for name, subject in self.subjects.items())
         return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -392,7 +392,7 @@ def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[fl
 
 
 def _state(path: Path | None) -> dict[str, Any] | None:
-    """Where a file or folder is, how large, and of when: enough to tell that it was changed."""
+    """Return where a file or folder is, how large, and of when: enough to tell that it was changed."""
     if path is None or not os.path.exists(path):  # False, too, for what no file can be called.
         return None
     members = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -441,7 +441,7 @@ def _is_whole(folder: Path, entry: Mapping[str, Any], is_measured: bool) -> bool
 
 
 def _seal_of(entry: Mapping[str, Any]) -> str:
-    """SHA-256 of all that is said of a subject."""
+    """Return the SHA-256 of all that is said of a subject."""
     content = {name: value for name, value in entry.items() if name != _SEAL}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -24,7 +24,7 @@ class Reference(NamedTuple):
 
     Attributes:
         target: Output units, float32, [N, J, I]: the slices that are trained on, at the input's own pixel size.
-        mask: Where figures count, boolean, same shape.
+        mask: Boolean [N, J, I]: where figures count.
         data_range: Intensities (low, high) over which PSNR and SSIM are computed.
     """
 
