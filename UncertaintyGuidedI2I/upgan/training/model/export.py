@@ -47,9 +47,9 @@ def publish(
         run: The run's folder; it need not be over.
         folder: The bundle to write.
         licence: Text of the bundle's licence.
-        version: Of the model.
+        version: The model's version.
         checkpoint: ``best``, ``last``, ``phase_1`` …; phases that were not trained yet are left out.
-        name: Of the model; the run's where None.
+        name: The model's name; the run's where None.
         progress: Told what is being done; what it raises ends the work.
 
     Raises:

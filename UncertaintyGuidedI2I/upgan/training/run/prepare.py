@@ -97,7 +97,7 @@ def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Ta
 
 
 def place_of(config: TrainingConfig, folder: Path) -> Path:
-    """Where a run's images were said to be last: as configured, or where they were moved to since."""
+    """Return where a run's images were said to be last: as configured, or where they were moved to since."""
     return Path(read_data(folder).get("path", config.data.path)) if (folder / DATA).exists() else config.data.path
 
 
@@ -120,8 +120,8 @@ def read_split(folder: Path, content: Mapping[str, Any]) -> Split:
     """Read who is in which part: split.json.
 
     Args:
-        folder: Of the run.
-        content: Its data.json.
+        folder: The run's folder.
+        content: What its data.json says.
 
     Raises:
         InputError: ``run_damaged``, naming the file, also where it does not part those whom data.json describes.
@@ -208,14 +208,14 @@ def prepare_data(
     Args:
         config: The run.
         base: The model it goes on from.
-        folder: Of the run.
-        fabric: Its processes.
-        progress: Told what is being done, which is no part of the training.
+        folder: The run's folder.
+        fabric: The run's processes and device.
+        progress: Told what is being done.
         moved_to: Where the images are now, see ``find_again``.
 
     Raises:
         InputError: What is wrong with the data; nothing is trained on less than was asked for.
-        Cancelled: By ``progress``.
+        Cancelled: ``progress`` has raised it.
     """
     data, task = data_of(config, base)
     progress = progress.part(0.0, 0.0)
@@ -237,9 +237,9 @@ def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progres
     """Write down where a run's images are now, once they have proved to be those that it began with.
 
     Args:
-        data: As the run was begun.
-        folder: Of the run.
-        moved_to: File or folder that the layout reads, as ``data.path``.
+        data: The settings of the images with which the run was begun.
+        folder: The run's folder.
+        moved_to: The file or folder that the layout reads now, in the place of ``data.path``.
         progress: Told what is being done.
 
     Raises:
@@ -384,7 +384,7 @@ def _described(pair: CheckedPair, folder: Path) -> dict[str, object]:
 
 
 def _places(files: PairFiles, folder: Path) -> dict[str, str | None]:
-    """Where a subject's images are; within the run's folder relative to it, so that they move with it."""
+    """Return where a subject's images are; within the run's folder relative to it, so that they move with it."""
     return {side: _place(getattr(files, side), folder.absolute()) for side in ("input", "target")}
 
 
@@ -396,7 +396,7 @@ def _place(path: Path | None, folder: Path) -> str | None:
 
 
 def files_of(content: Mapping[str, Any], folder: Path) -> list[PairFiles]:
-    """Where the images of a run's subjects are, as ``read_data`` gives them."""
+    """Return where the images of a run's subjects are, from what ``read_data`` gives."""
     root = folder if content.get(_RELATIVE_TO) == _RUN else Path()
     return [_files_of(entry, root) for entry in content["pairs"]]
 
@@ -407,12 +407,12 @@ def _files_of(entry: Mapping[str, Any], folder: Path) -> PairFiles:
 
 
 def missing_of(pair: PairFiles) -> list[Path]:
-    """Images of a pair that are not where they were."""
+    """Return the images of a pair that are not where they were."""
     return [path for path in (pair.input, pair.target) if path is not None and not os.path.exists(path)]
 
 
 def images_not_found(pairs: Sequence[PairFiles], folder: Path) -> InputError | None:
-    """What is said where images are not where they were; None where all are."""
+    """Return the refusal where images are not where they were; None where all are."""
     missing = {pair.subject: paths for pair in pairs if (paths := missing_of(pair))}
     if not missing:
         return None
