@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 # Scripts wait for what they ask for; files of pairs are written in a thread, which imports what it needs.
-ELSEWHERE = {"logic.py": None, "scene_pairs.py": "upgan.images.writing"}
+ELSEWHERE = {"logic.py": None, "train/export.py": "upgan.images.writing"}
 
 MEASURE = """
 import importlib, json, sys, time
@@ -25,17 +25,19 @@ print(json.dumps([seconds, sorted(name for name in set(sys.modules) - before if 
 """
 
 
-def engine_modules(path):
+def engine_modules(path, module):
     """Yield what a file of the Slicer side imports of the engine when it runs."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body.clear()
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "upgan":
-            yield from [node.module] if "." in node.module else [f"upgan.{alias.name}" for alias in node.names]
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [name for name in inner if (module / f"{name.replace('.', '/')}.py").is_file()] or [node.module]
 
 
 def test_after_small_steps_the_viewer_waits_for_no_library_any_more(module):
-    tree = ast.parse((module / "UncertaintyGuidedI2ILib" / "engine_imports.py").read_text())
+    library = module / "UncertaintyGuidedI2ILib"
+    tree = ast.parse((library / "work" / "engine_imports.py").read_text())
     (steps,) = (
         ast.literal_eval(node.value)
         for node in tree.body
@@ -43,9 +45,9 @@ def test_after_small_steps_the_viewer_waits_for_no_library_any_more(module):
     )
     uses = {
         name
-        for path in (module / "UncertaintyGuidedI2ILib").glob("*.py")
-        for name in engine_modules(path)
-        if path.name not in ELSEWHERE or ELSEWHERE[path.name] not in (None, name)
+        for path in library.rglob("*.py")
+        for name in engine_modules(path, module)
+        if ELSEWHERE.get(path.relative_to(library).as_posix(), "") not in (None, name)
     }
     assert {"upgan.bundles.domain", "upgan.uncertainty.derived", "upgan.bundles.library"} <= uses
     answer = subprocess.run(

@@ -99,7 +99,7 @@ def names_of_the_panels(module):
         for name, text in properties(widget).items()
         if name in ("text", "title") and text
     }
-    for path in [module / "UncertaintyGuidedI2I.py", *(module / "UncertaintyGuidedI2ILib").glob("*.py")]:
+    for path in [module / "UncertaintyGuidedI2I.py", *(module / "UncertaintyGuidedI2ILib").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "_" and isinstance(node.args[0], ast.Constant):
                 texts.add(node.args[0].value)

@@ -200,6 +200,7 @@ def draw(path: Path) -> None:
     for node, place in where.items():
         if isinstance(node, str):
             box(axes, place, WIDTH, package_of(node), *words_of(node))
+    path.parent.mkdir(parents=True, exist_ok=True)
     # As wide as compress.py leaves a picture: what is drawn in pixels is not blurred.
     figure.savefig(path, dpi=1200 / figure.get_figwidth())
 

@@ -7,11 +7,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from upgan.bundles.library import find_bundle
-from upgan.images.reading import read_volume
+from upgan import InferenceEngine, Volume, find_bundle, read_volume
 from upgan.images.scope import scope_of
-from upgan.images.volume import Volume
-from upgan.inference.engine import InferenceEngine
 
 SAMPLES = Path(__file__).parents[2] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
 

@@ -142,11 +142,7 @@ def test_a_table_saved_by_windows_notepad_is_read(tmp_path):
         ('"pairs/manifest.json"', "3", "'data.path' must be a path in quotes, not 3."),
         ('path = "pairs', 'task = "pet_to_mr"\npath = "pairs', "there is no task 'pet_to_mr'"),
         ('"float32"', '"16-true"', "must be one of 'auto', 'float32' or 'bfloat16', not \"16-true\"."),
-        (
-            'name = "tiny"',
-            'name = "Not A Name"',
-            "'name' cannot be \"Not A Name\". Name of the model that comes out: lower",
-        ),
+        ('name = "tiny"', 'name = "Not A Name"', "'name' cannot be \"Not A Name\". Name of the model that comes out"),
         ("phases = 2", 'name = "unet"', "'architecture.name' must be one of up-gan, published-up-gan, not \"unet\"."),
         ("[loss]\nl1 = 5.0", "[[loss]]\nl1 = 5.0", "'loss' is a section with keys of its own"),
     ],

@@ -45,10 +45,10 @@ def train(config: TrainingConfig, folder: Path, watch: Watch) -> None:
     Example:
         >>> from pathlib import Path
         >>> from upgan import train
+        >>> from upgan.progress import SILENT
         >>> from upgan.training.settings.config_file import read_config
         >>> class Printer:
-        ...     def progress(self, text, fraction, remaining_s):
-        ...         pass
+        ...     progress = SILENT
         ...
         ...     def line(self, line):
         ...         if line["kind"] == "validation":
