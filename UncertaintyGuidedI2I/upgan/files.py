@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
 import os
+import shutil
 import stat
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,33 +40,125 @@ def open_plain(path: Path, *, follow: bool = False) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-_PATIENCE_S = 2.0
+@contextlib.contextmanager
+def atomically(path: Path, *, suffix: str = ".tmp", private: bool = False, durable: bool = False) -> Iterator[Path]:
+    """Name a file beside a place, and have what is written to it take that place at the end: whole, or not at all.
 
+    Whatever ends the work before, a signal too, the new file goes and what was there stays.
 
-# Of a description; a run of thousands of patients has one of a few megabytes.
-LARGEST_JSON = 64 << 20
+    Args:
+        path: The place, where a file may be.
+        suffix: How the name beside it ends, for libraries that go by it.
+        private: Make the file at once, readable by this user only, whatever the umask.
+        durable: Bring it to the disk before it gets its name: a power cut must not leave the name with nothing in it.
 
-
-def write_json(path: Path, content: Any) -> None:
-    """Put JSON in place of what the file held.
+    Yields:
+        The path to write to.
 
     Raises:
-        OutputError: ``not_writable``.
+        OSError: It cannot be written there.
     """
     # Several processes may write at once, on several computers.
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
-            file.flush()
-            # To the disk before it gets its name: a power cut must not leave the name with nothing in it.
-            os.fsync(file.fileno())
+        if private:
+            private_file(temporary)
+        yield temporary
+        if durable:
+            to_the_disk(temporary)
         replace(temporary, path)
+        if durable and os.name == "posix":  # where a name, too, must be brought to the disk
+            to_the_disk(path.parent)
+    finally:
+        with contextlib.suppress(OSError):  # It is absent after success, or its folder is.
+            temporary.unlink()
+
+
+DRAFT = ".draft-"
+
+
+@contextlib.contextmanager
+def draft(home: Path) -> Iterator[Path]:
+    """Make a private folder within another, for what is to be moved there whole; it is gone at the end, in any case.
+
+    Args:
+        home: Made where it is not there. The folder, whose name begins with ``DRAFT``, is on the same file system.
+
+    Yields:
+        The folder, which this user alone may enter: what is made in it has the permissions it is to have later.
+
+    Raises:
+        OSError: It cannot be made there.
+    """
+    # Named before it is made, so that it can be removed whatever ends this on the way, a signal too.
+    folder = home / f"{DRAFT}{uuid.uuid4().hex[:12]}"
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def refusal(error: Exception, what: str, remedy: str = "", code: str = "") -> OutputError:
+    """Say what could not be written, and why: the one place that tells a full disk from any other.
+
+    Args:
+        error: The system's; or a library's, whose text is for programmers and is not repeated.
+        what: What was being written, as a sentence begins.
+        remedy: What to do; to free some space, or to choose another folder, where nothing better is known.
+        code: ``disk_full`` or ``not_writable`` unless another is given.
+    """
+    reason = (error.strerror or error) if isinstance(error, OSError) else "the library that writes it does not say why"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        sentence = f"{what} cannot be written, for the disk is full: {reason}."
+        return OutputError(code or "disk_full", sentence, remedy or "Free some space, or choose another disk.")
+    remedy = remedy or "Change the folder's permissions, or choose another folder."
+    return OutputError(code or "not_writable", f"{what} cannot be written: {reason}.", remedy)
+
+
+@contextlib.contextmanager
+def explained(what: str, remedy: str = "", code: str = "") -> Iterator[None]:
+    """Say in words what the disk refuses meanwhile; arguments as for ``refusal``.
+
+    Raises:
+        OutputError: See ``refusal``.
+    """
+    try:
+        yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            "not_writable", f"{path} cannot be written: {error.strerror}.", "Free some space or choose another folder."
-        ) from error
+        raise refusal(error, what, remedy, code) from error
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file that this user alone may read, whatever the umask.
+
+    Raises:
+        OSError: It cannot be made, or is there already.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def to_the_disk(path: Path) -> None:
+    """Have a file, or which files a folder holds, survive a power cut.
+
+    Raises:
+        OSError: It cannot be opened or brought there.
+    """
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # On some servers' disks nobody can do that for a folder.
+            raise
+    finally:
+        os.close(descriptor)
+
+
+_PATIENCE_S = 2.0
 
 
 def replace(temporary: Path, path: Path) -> None:
@@ -78,6 +173,20 @@ def replace(temporary: Path, path: Path) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+# Of a description; a run of thousands of patients has one of a few megabytes.
+LARGEST_JSON = 64 << 20
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put JSON in place of what the file held.
+
+    Raises:
+        OutputError: ``disk_full`` or ``not_writable``.
+    """
+    with explained(str(path)), atomically(path, durable=True) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, most: int = LARGEST_JSON) -> Any:

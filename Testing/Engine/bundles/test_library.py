@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -370,10 +369,10 @@ def test_a_home_that_forbids_writing_is_refused_with_the_way_out(home, tiny_bund
     installed = import_model(tiny_bundle.folder)
     edit_metadata(tiny_bundle.folder, lambda content: content.update(version="2"))
 
-    def forbidden(**_):
+    def forbidden(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkdtemp", forbidden)
+    monkeypatch.setattr(os, "mkdir", forbidden)
     refusal = refusal_of(action, tiny_bundle.folder if action is import_model else "tiny")
     assert refusal.code == "not_writable"
     assert "Permission denied" in refusal.sentence

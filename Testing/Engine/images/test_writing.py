@@ -30,6 +30,7 @@ from Engine.made_images import (
     volume_of,
     voxel_indices,
 )
+from upgan import files
 from upgan.errors import OutputError
 from upgan.images import writing
 from upgan.images.reading import read_volume
@@ -389,9 +390,9 @@ def test_an_image_is_its_users_alone_from_its_first_byte_whatever_the_umask(
         modes.append(stat.S_IMODE(source.stat().st_mode))
         real(source, target)
 
-    made = writing.private_file
+    made = files.private_file
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(writing, "private_file", lambda path: (made(path), modes.append(path.stat().st_mode & 0o777)))
+    monkeypatch.setattr(files, "private_file", lambda path: (made(path), modes.append(path.stat().st_mode & 0o777)))
     before = os.umask(0)
     try:
         write_volume(volume_of(np.eye(4)), tmp_path / f"image{suffix}")

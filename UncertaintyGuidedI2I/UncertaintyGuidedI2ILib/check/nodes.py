@@ -99,27 +99,21 @@ def checkOf(
 
 
 def exportCheck(check: Check, folder: Path) -> list[Path]:
-    """Write the table of figures and the curves' numbers as .csv files into a folder.
+    """Write the table of figures and the curves' numbers as .csv files into a folder, each whole or not at all.
 
     Returns:
         The files.
 
     Raises:
-        OutputError: ``not_writable``.
+        OutputError: ``disk_full`` or ``not_writable``.
     """
-    from upgan.errors import OutputError
+    from upgan.files import atomically, explained
 
     written = []
     for table in (check.figures, *check.curves.values()):
         path = folder / (re.sub(r'[\\/:*?"<>|]', "_", table.GetName()) + ".csv")
-        try:
-            _writeCSV(table, path)
-        except OSError as error:
-            raise OutputError(
-                "not_writable",
-                f"The table cannot be written to {path}: {error.strerror}.",
-                "Choose a folder that you may write to.",
-            ) from error
+        with explained(str(path)), atomically(path) as temporary:
+            _writeCSV(table, temporary)
         written.append(path)
     return written
 

@@ -28,24 +28,18 @@ def writeVoxels(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Generator[N
     """Write a volume's voxels as they are stored to a .npy file [K, J, I], a slab at each step.
 
     Raises:
-        OutputError: ``disk_full`` or ``temp_not_writable``.
+        OutputError: ``temp_not_writable``.
     """
-    from upgan.errors import OutputError
+    from upgan.files import explained
 
     voxels = slicer.util.arrayFromVolume(node)
-    try:
-        # Written, not mapped into memory: on a full disk a mapping ends the application, a write raises.
-        with open(path, "wb", opener=_private) as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
-            for slab in slabs(voxels.shape):
-                file.write(np.ascontiguousarray(voxels[slab]).data)
-                yield
-    except OSError as error:
-        raise OutputError(
-            "temp_not_writable",
-            f"The image cannot be handed to the engine through {path.parent}: {error.strerror}.",
-            "Free some space there, or choose another temporary folder in the application's settings.",
-        ) from error
+    remedy = "Free some space there, or choose another temporary folder in the application's settings."
+    # Written, not mapped into memory: on a full disk a mapping ends the application, a write raises.
+    with explained(str(path.parent), remedy, "temp_not_writable"), open(path, "wb", opener=_private) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
+        for slab in slabs(voxels.shape):
+            file.write(np.ascontiguousarray(voxels[slab]).data)
+            yield
 
 
 def readImage(path: Path, like: vtk.vtkImageData) -> Generator[None, None, vtk.vtkImageData]:

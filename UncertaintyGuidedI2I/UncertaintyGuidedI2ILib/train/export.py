@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -48,10 +47,12 @@ def exportPairs(
         OutputError: The disk is full or cannot be written.
     """
     from upgan.errors import InputError
+    from upgan.files import explained
 
     if not pairs:
         raise InputError("no_pairs", "There are no pairs of volumes.", "Add a row for each patient.")
-    _makeFolder(folder)
+    with explained(str(folder)):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     rows = []
     writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pairs")
     try:
@@ -108,28 +109,12 @@ def _write(voxels: np.ndarray, place: np.ndarray, path: Path, placement: Placeme
 
 
 def _writeTable(path: Path, rows: Sequence[Sequence[str]]) -> Path:
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _notWritable(path.parent, error) from error
+    from upgan.files import atomically, explained
+
+    with (
+        explained(str(path)),
+        atomically(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file).writerows([COLUMNS, *rows])
     return path
-
-
-def _makeFolder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _notWritable(folder, error) from error
-
-
-def _notWritable(folder: Path, error: OSError) -> Exception:
-    from upgan.errors import OutputError
-
-    return OutputError(
-        "not_writable",
-        f"The pairs cannot be written to {folder}: {error.strerror}.",
-        "Free some space there, or change the folder's permissions.",
-    )

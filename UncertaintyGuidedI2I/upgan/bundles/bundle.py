@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from upgan.bundles.metadata import BundleMetadata as BundleMetadata
 from upgan.bundles.metadata import ModelSection as ModelSection
 from upgan.bundles.metadata import checked_metadata
 from upgan.errors import BundleError, InputError, OutputError
-from upgan.files import open_plain
+from upgan.files import draft, explained, open_plain
 from upgan.networks.architecture import Architecture as Architecture
 from upgan.networks.build import Network, build
 from upgan.networks.cost import counted_cost
@@ -133,39 +131,33 @@ def write_bundle(
         licence: Text of LICENSE.
 
     Raises:
-        OutputError: ``exists`` or ``not_writable``.
+        OutputError: ``exists``, ``disk_full`` or ``not_writable``.
     """
     refuse_existing(folder)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with explained(f"The model {folder}"), draft(folder.parent) as place:
+        content = place / folder.name
         for part in (METADATA, WEIGHTS, CARD):
-            (draft / part).parent.mkdir(parents=True)
+            (content / part).parent.mkdir(parents=True)
         state = {
             name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
             for name, tensor in cascade.state_dict().items()
         }
-        save_file(state, draft / WEIGHTS)
-        (draft / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
+        save_file(state, content / WEIGHTS)
+        (content / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
         section = {
             **section,
             "architecture": cascade.architecture.model_dump(mode="json"),
             "cost": counted_cost(cascade).model_dump(),
-            "sha256": {WEIGHTS.as_posix(): _sha256(draft / WEIGHTS)},
+            "sha256": {WEIGHTS.as_posix(): _sha256(content / WEIGHTS)},
         }
         # As ``read_metadata`` has it: a figure may be without value.
-        content = without_nan({"schema": SCHEMA, **metadata, "upgan": section})
-        text = json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False)
-        (draft / METADATA).write_text(f"{text}\n", encoding="utf-8")
-        (draft / CARD).write_text(card, encoding="utf-8")
-        (draft / LICENCE).write_text(licence, encoding="utf-8")
-        BundleMetadata.model_validate(content)
-        draft.replace(folder)
-    except OSError as error:
-        raise OutputError(
-            "not_writable", f"The model cannot be written to {folder}: {error.strerror}.", "Choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        stated = without_nan({"schema": SCHEMA, **metadata, "upgan": section})
+        text = json.dumps(stated, indent=4, ensure_ascii=False, allow_nan=False)
+        (content / METADATA).write_text(f"{text}\n", encoding="utf-8")
+        (content / CARD).write_text(card, encoding="utf-8")
+        (content / LICENCE).write_text(licence, encoding="utf-8")
+        BundleMetadata.model_validate(stated)
+        content.replace(folder)
     return Bundle.open(folder)
 
 

@@ -24,7 +24,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,13 +32,12 @@ from typing import Any, Literal
 
 from upgan.bundles.unpacking import check_names, copy_folder, unpack
 from upgan.errors import BundleError, OutputError
+from upgan.files import DRAFT, draft, explained
 
 Origin = Literal["bundled", "trained", "imported"]
 
 
-_DRAFT = ".draft-"
 _ABANDONED_AFTER_S = 24 * 3600
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -123,9 +121,9 @@ def import_model(path: str | Path) -> InstalledModel:
     elif not os.path.isfile(source):
         raise BundleError("bundle_not_found", f"There is no file or folder '{source}'.", "Check the path.")
     home = models_home() / "imported"
-    with _draft(home) as draft:
-        # Below the draft, which only its owner may read: a home may be a group's.
-        content = draft / "model"
+    with _place_for(home) as place:
+        # Below the place, which only its owner may read: a home may be a group's.
+        content = place / "model"
         content.mkdir()
         if source.is_dir():
             copy_folder(source, content)
@@ -160,8 +158,8 @@ def add_trained(name: str, make: Callable[[Path], object]) -> InstalledModel:
     check_names([name])
     home = models_home() / "trained"
     _refuse_taken(name)  # before the work
-    with _draft(home) as draft:
-        content = draft / "model"
+    with _place_for(home) as place:
+        content = place / "model"
         make(content)
         metadata = read_metadata(content)
         _refuse_taken(name)
@@ -205,8 +203,8 @@ def remove_model(name: str) -> InstalledModel:
             "Choose a model that you imported or trained.",
         )
     # Gone from the list at once and as a whole, however long deleting takes and wherever it stops.
-    with _draft(model.folder.parent) as draft:
-        model.folder.rename(draft / model.folder.name)
+    with _place_for(model.folder.parent) as place:
+        model.folder.rename(place / model.folder.name)
     return model
 
 
@@ -252,38 +250,27 @@ def _look(name: str, origin: Origin, folder: Path) -> InstalledModel:
 
 
 @contextlib.contextmanager
-def _draft(home: Path) -> Iterator[Path]:
-    """A private folder in a home, on its file system; gone at the end, whatever happened.
+def _place_for(home: Path) -> Iterator[Path]:
+    """A draft in a home of models, which loses those that killed processes have left.
 
     Raises:
         OutputError: ``disk_full``, or ``not_writable`` for any other fault of the disk meanwhile.
     """
-    draft = None
-    try:
-        home.mkdir(parents=True, exist_ok=True)
+    remedy = (
+        "Free some space, end what uses them, change the folder's permissions, or set the environment variable "
+        "UPGAN_MODELS to a folder of yours."
+    )
+    with explained(f"The models in {home}", remedy), draft(home) as place:
         _sweep(home)
-        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=home))
-        yield draft
-    except OSError as error:
-        if error.errno in _FULL:
-            raise OutputError("disk_full", "The disk is full.", f"Free some space on the disk of {home}.") from error
-        raise OutputError(
-            "not_writable",
-            f"The models in {home} cannot be changed: {error.strerror or error}.",
-            "End what uses them, change the folder's permissions, or set the environment variable UPGAN_MODELS to a "
-            "folder of yours.",
-        ) from error
-    finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
+        yield place
 
 
 def _sweep(home: Path) -> None:
     """Delete what a process that was killed had begun, but not what another may be writing now."""
-    for draft in home.glob(f"{_DRAFT}*"):
+    for path in home.glob(f"{DRAFT}*"):
         with contextlib.suppress(OSError):
-            if time.time() - draft.stat().st_mtime > _ABANDONED_AFTER_S:
-                shutil.rmtree(draft, ignore_errors=True)
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _without_outer_folder(content: Path) -> Path:

@@ -8,8 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from upgan.errors import OutputError
-from upgan.images.writing import FULL
+from upgan.files import explained
 
 
 def load_voxels(path: Path, *, mapped: bool = False) -> np.ndarray:
@@ -42,17 +41,8 @@ def save_voxels(path: Path, voxels: np.ndarray) -> None:
         OutputError: ``disk_full`` or ``not_writable``.
     """
     voxels = np.ascontiguousarray(voxels)
-    try:
-        # Through Python's own file: numpy's writing to a path does not say that the disk is full.
-        with open(path, "wb", opener=_private) as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
-            file.write(voxels.data)
-    except OSError as error:
-        full = error.errno in FULL
-        raise OutputError(
-            "disk_full" if full else "not_writable",
-            "The disk of the temporary folder is full."
-            if full
-            else f"The temporary folder cannot be written: {error.strerror}.",
-            "Free some space there, or choose another temporary folder in the application's settings.",
-        ) from error
+    remedy = "Free some space there, or choose another temporary folder in the application's settings."
+    # Through Python's own file: numpy's writing to a path does not say that the disk is full.
+    with explained("The temporary folder", remedy), open(path, "wb", opener=_private) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(voxels))
+        file.write(voxels.data)

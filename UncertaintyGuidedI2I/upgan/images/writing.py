@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
 import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 
 from upgan.errors import OutputError
+from upgan.files import atomically, refusal
 from upgan.images.axes import RAS_FROM_LPS
 from upgan.images.nifti_forms import decide
 from upgan.images.placement import CERTAIN, Placement, are_one_place, mark_of, remarks_of
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
-
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_image(
@@ -56,32 +52,17 @@ def write_image(
         raise OutputError(
             "unsupported_dtype", f"Voxels cannot be written as {dtype.name}.", f"Choose one of {', '.join(DTYPES)}."
         )
-    # The suffix stays at the end: it tells the libraries which format to write.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
-        # Before a library makes it, readable by all.
-        private_file(temporary)
-        # ITK would take foreign byte order for its own.
-        data = _converted(voxels, dtype.newbyteorder("="))
-        if suffix.startswith(".nii"):
-            _write_nifti(data, ijk_to_ras, temporary, placement)
-        else:
-            _write_itk(data, ijk_to_ras, temporary, placement)
-        os.replace(temporary, path)
+        # The suffix tells the libraries which format to write; by themselves they make files that all may read.
+        with atomically(path, suffix=suffix, private=True) as temporary:
+            # ITK would take foreign byte order for its own.
+            data = _converted(voxels, dtype.newbyteorder("="))
+            if suffix.startswith(".nii"):
+                _write_nifti(data, ijk_to_ras, temporary, placement)
+            else:
+                _write_itk(data, ijk_to_ras, temporary, placement)
     except (OSError, RuntimeError, HeaderDataError, MemoryError) as error:
         raise _explained(error, path, voxels.size * dtype.itemsize) from error
-    finally:
-        with contextlib.suppress(OSError):  # It is absent after success, or its folder is.
-            temporary.unlink()
-
-
-def private_file(path: Path) -> None:
-    """Make an empty file that this user alone may read, whatever the umask.
-
-    Raises:
-        OSError: It cannot be made, or is there already.
-    """
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _suffix(path: Path) -> str:
@@ -184,28 +165,31 @@ def _tells_of_memory(error: RuntimeError) -> bool:
 
 
 def _explained(error: Exception, path: Path, needed: int) -> OutputError:
-    """Tell a full disk from a forbidden folder, for SimpleITK says neither."""
+    """Say why an image was not written; SimpleITK does not, so that the folder and its disk are asked."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _tells_of_memory(error)):
         return OutputError(
             "out_of_memory",
             f"There is too little memory to write '{path.name}'.",
             "Close other programs, keep the last phase only, or crop the image.",
         )
-    folder = path.parent
-    number = error.errno if isinstance(error, OSError) else None
-    if not os.path.isdir(folder):
-        return OutputError(
-            "not_writable", f"The folder for '{path.name}' does not exist.", "Create it or choose another folder."
-        )
-    if number in FORBIDDEN or not os.access(folder, os.W_OK):
-        return OutputError(
-            "not_writable", f"'{path.name}' may not be written in its folder.", "Choose another folder or name."
-        )
-    if number in FULL or (number is None and shutil.disk_usage(folder).free < needed):
-        return OutputError(
-            "disk_full", f"The disk is full: '{path.name}' was not written.", "Free some space or choose another disk."
-        )
-    return OutputError("not_written", f"'{path.name}' could not be written.", "Choose another folder or format.")
+    if not isinstance(error, OSError):
+        error = _reason(path.parent, needed) or error
+    code = "" if isinstance(error, OSError) else "not_written"
+    remedy = "Free some space, or choose another name, another format, or another folder, which must be there."
+    return refusal(error, f"'{path.name}'", remedy, code)
+
+
+def _reason(folder: Path, needed: int) -> OSError | None:
+    """What the system would say of so many bytes in a folder, if it would refuse them."""
+    if not folder.is_dir():
+        number = errno.ENOENT
+    elif not os.access(folder, os.W_OK):
+        number = errno.EACCES
+    elif shutil.disk_usage(folder).free < needed:
+        number = errno.ENOSPC
+    else:
+        return None
+    return OSError(number, os.strerror(number))
 
 
 def write_volume(volume: Volume, path: str | Path, *, dtype: DTypeLike = np.float32) -> None:

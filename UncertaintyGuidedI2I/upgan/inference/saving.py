@@ -19,8 +19,9 @@ from typing import Any, Self
 
 from upgan import scratch
 from upgan.errors import InputError, OutputError
+from upgan.files import explained, refusal, to_the_disk
 from upgan.images.volume import Volume
-from upgan.images.writing import FULL, SUFFIXES, write_volume
+from upgan.images.writing import SUFFIXES, write_volume
 from upgan.inference.memory import refuse_full_disk
 from upgan.inference.translation import Translation
 from upgan.scratch import Scratch
@@ -73,7 +74,7 @@ class OutputFolder:
             self._begin()
         except OSError as error:
             self._clean_up()
-            raise _explained(error, self.folder.name) from error
+            raise refusal(error, f"'{self.folder.name}'") from error
         except BaseException:
             self._clean_up()
             raise
@@ -112,11 +113,9 @@ class OutputFolder:
             OutputError: ``disk_full`` or ``not_writable``.
         """
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-        try:
+        with explained(f"'{name}'"):
             # A file name's undecodable bytes are lone surrogates in Python; this writes them as JSON's escapes.
             self.path(name).write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise _explained(error, name) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -128,7 +127,7 @@ class OutputFolder:
                     self._appear()
                 except OSError as failure:
                     name = Path(failure.filename).name if isinstance(failure.filename, str) else self.folder.name
-                    raise _explained(failure, name) from failure
+                    raise refusal(failure, f"'{name}'") from failure
                 complete = True
         finally:
             if complete:
@@ -343,11 +342,7 @@ def _sha256(path: Path) -> str:
 def _sync(path: Path) -> None:
     """Have a file, or which files a folder holds, survive a power cut, where the system can do that."""
     with contextlib.suppress(OSError):
-        number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+        to_the_disk(path)
 
 
 @contextlib.contextmanager
@@ -364,15 +359,3 @@ def _alone(folder: Path) -> Iterator[None]:
             opened.callback(os.close, number)
             fcntl.flock(number, fcntl.LOCK_EX)
         yield
-
-
-def _explained(error: OSError, name: str) -> OutputError:
-    if error.errno in FULL:
-        return OutputError(
-            "disk_full", f"The disk is full: '{name}' was not written.", "Free some space or choose another disk."
-        )
-    return OutputError(
-        "not_writable",
-        f"'{name}' cannot be written: {error.strerror}.",
-        "Choose another folder or change its permissions.",
-    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from upgan.errors import OutputError
+from upgan.files import atomically, refusal
 from upgan.images.orientation import Plane, Reorientation
 from upgan.images.volume import Volume
 from upgan.images.writing import write_by_itk
@@ -42,16 +42,13 @@ def thumbnail(volume: Volume, plane: Plane, window: tuple[float, float] | None =
 
 
 def write_thumbnail(pixels: np.ndarray, path: Path) -> None:
-    """Write a picture as PNG.
+    """Write a picture as PNG, whole or not at all.
 
     Raises:
         OutputError: ``not_written``.
     """
     try:
-        write_by_itk(SimpleITK.GetImageFromArray(pixels), path, is_compressed=False)
+        with atomically(path, suffix=".png") as temporary:
+            write_by_itk(SimpleITK.GetImageFromArray(pixels), temporary, is_compressed=False)
     except (OSError, RuntimeError) as error:
-        raise OutputError(
-            "not_written",
-            f"The picture '{path.name}' could not be written.",
-            "Free some space, or choose another folder.",
-        ) from error
+        raise refusal(error, f"The picture '{path.name}'", code="not_written") from error

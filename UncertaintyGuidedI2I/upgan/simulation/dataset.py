@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from upgan import __version__
-from upgan.errors import InputError, OutputError
+from upgan.errors import InputError
+from upgan.files import explained, write_json
 from upgan.images.writing import write_volume
 from upgan.progress import SILENT, Progress
 from upgan.simulation.pet import Scanner, simulate_nac_pet
@@ -41,13 +39,14 @@ def simulate_pet_ct_pairs(
 
     Raises:
         InputError: If `subjects` is not positive, or ``resolution_too_fine``.
-        OutputError: If the folder cannot be written.
+        OutputError: ``folder_not_made``, or what ``write_volume`` and ``write_json`` refuse.
     """
     if subjects < 1:
         raise InputError("no_subjects", f"{subjects} subjects cannot be simulated.", "Ask for at least one.")
     scanner = scanner or Scanner()
     across, within = scanner.finished_width_mm(PIXEL_MM)
-    _make_folder(output)
+    with explained(f"The folder '{output.name}'", "Choose a place where you may write.", "folder_not_made"):
+        output.mkdir(parents=True, exist_ok=True)
     entries = []
     for index, step in progress.each(range(subjects), subjects, "simulating head"):
         entries.append(_write_subject(output, index, subject_seed(seed, index), scanner))
@@ -63,7 +62,8 @@ def simulate_pet_ct_pairs(
         "units": {"nacpet": "relative uptake without attenuation correction", "ct": "HU"},
         "subjects": entries,
     }
-    return _write_manifest(output / "manifest.json", manifest)
+    write_json(output / "manifest.json", manifest)
+    return output / "manifest.json"
 
 
 def subject_seed(seed: int, index: int) -> int:
@@ -78,30 +78,3 @@ def _write_subject(output: Path, index: int, seed: int, scanner: Scanner) -> dic
     write_volume(simulate_nac_pet(head, scanner), output / files["nacpet"])
     write_volume(head.ct, output / files["ct"], dtype=np.int16)
     return {"subject": name, "seed": seed, **files}
-
-
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            "folder_not_made",
-            f"The folder '{output.name}' cannot be made: {error.strerror}.",
-            "Choose a folder in a place where you may write.",
-        ) from error
-
-
-def _write_manifest(path: Path, manifest: dict[str, Any]) -> Path:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.json")
-    try:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(
-            "manifest_not_written",
-            f"The list of the simulated files cannot be written: {error.strerror}.",
-            "Free some space or choose another folder.",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

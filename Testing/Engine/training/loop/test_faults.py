@@ -614,6 +614,24 @@ def test_a_graphics_card_without_room_is_told_with_what_to_do(pairs, tmp_path, m
     assert refusal.value.code == "out_of_memory"
 
 
+def test_a_checkpoint_that_does_not_reach_the_disk_costs_neither_of_those_before(tmp_path, monkeypatch):
+    path = checkpoint.path_of(tmp_path, checkpoint.LAST)
+    for step in (1, 2):
+        checkpoint.save(path, {"a": torch.zeros(3)}, {"step": step}, keep=True)
+        # As a process leaves it that is killed meanwhile.
+        (path.parent / ".0123.tmp").write_bytes(b"half")
+
+    def broken(number):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OutputError) as refusal:
+        checkpoint.save(path, {"a": torch.zeros(3)}, {"step": 3}, keep=True)
+    assert refusal.value.code == "checkpoint_not_written"
+    kept = {file.name: checkpoint.load(file)[1]["step"] for file in path.parent.iterdir()}
+    assert kept == {path.name: 2, checkpoint.previous_of(path).name: 1}
+
+
 # Damaged and edited
 
 

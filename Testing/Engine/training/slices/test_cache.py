@@ -433,7 +433,7 @@ def test_slices_of_a_build_that_broke_off_are_not_taken_for_those_of_an_earlier_
     def broken(path, content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_write_json", broken)
+    monkeypatch.setattr(module, "write_json", broken)
     with pytest.raises(KeyboardInterrupt):
         build(pairs[:1], folder)
     monkeypatch.undo()

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upgan.errors import InputError, OutputError
+from upgan.errors import InputError
 from upgan.evaluation.metrics import Metrics
-from upgan.files import replace, write_json
+from upgan.files import atomically, explained, write_json
 from upgan.inference.translation import PhaseMaps, Translation
 from upgan.networks.in_plane import InPlaneGrid
 from upgan.tasks import Intensities, Task
@@ -90,7 +90,7 @@ def preview(
     [K, J, I] on the cached grid.
 
     Raises:
-        OutputError: ``not_writable``.
+        OutputError: ``disk_full`` or ``not_writable``.
     """
     slices, cached = cache.load(subject), cache.subjects[subject]
     intensities = Intensities(task, cached.reference)
@@ -161,14 +161,7 @@ def _predicted(
 
 def _save(path: Path, array: np.ndarray) -> None:
     """Put an array in place of what a file held: a reader finds the old one or the new one."""
-    temporary = path.with_suffix(".tmp")
-    try:
+    with explained(str(path)):
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        with temporary.open("wb") as file:
+        with atomically(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)
-        replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            "not_writable", f"{path} cannot be written: {error.strerror}.", "Free some space or choose another folder."
-        ) from error

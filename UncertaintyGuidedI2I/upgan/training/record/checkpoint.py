@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from upgan.errors import InputError, OutputError
-from upgan.files import replace
+from upgan.errors import InputError
+from upgan.files import atomically, explained, replace, to_the_disk
 
 # Of what is written: 1 has no checksum, or none but that of tensors and state. Both are read for ever.
 FORMAT = 2
@@ -76,32 +76,27 @@ def save(
     Raises:
         OutputError: ``checkpoint_not_written``; the old one is still there.
     """
-    temporary = path.with_suffix(".tmp")
-    try:
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text, beginning = json.dumps(state), json.dumps(begun)
+    metadata = {
+        _FORMAT: str(FORMAT),
+        _STATE: text,
+        _CHECKSUM: _checksum(contiguous, text),
+        _BEGUN: beginning,
+        _BEGUN_CHECKSUM: _checksum_of_beginning(str(FORMAT), beginning),
+    }
+    remedy = "Free some space on that disk; the training then goes on from the checkpoint before."
+    with explained(f"The training's state in {path.parent}", remedy, "checkpoint_not_written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        text, beginning = json.dumps(state), json.dumps(begun)
-        metadata = {
-            _FORMAT: str(FORMAT),
-            _STATE: text,
-            _CHECKSUM: _checksum(contiguous, text),
-            _BEGUN: beginning,
-            _BEGUN_CHECKSUM: _checksum_of_beginning(str(FORMAT), beginning),
-        }
-        save_file(contiguous, temporary, metadata=metadata)
-        _to_the_disk(temporary)
-        if keep:
-            _keep(path)
-        replace(temporary, path)
-        if os.name == "posix":  # where a rename, too, must be brought to the disk
-            _to_the_disk(path.parent)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            "checkpoint_not_written",
-            f"The training's state could not be written to {path.parent}: {error}.",
-            "Free some space on that disk; the training then goes on from the checkpoint before.",
-        ) from error
+        _remove_unfinished(path.parent)
+        with atomically(path, durable=True) as temporary:
+            try:
+                save_file(contiguous, temporary, metadata=metadata)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+            to_the_disk(temporary)  # before the one before the last goes
+            if keep:
+                _keep(path)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -293,9 +288,7 @@ def _keep(path: Path) -> None:
     link.unlink(missing_ok=True)
 
 
-def _to_the_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process has left, which is as large as a checkpoint; one process at a time writes here."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)

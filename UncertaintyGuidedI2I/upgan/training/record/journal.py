@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from upgan.errors import OutputError
+from upgan.files import explained
 from upgan.training.record.journal_reader import JOURNAL
 
 _FIGURES = ("loss", "likelihood", "l1", "adversarial", "discriminator", "rate")
@@ -52,16 +52,11 @@ class Journal:
         Raises:
             OutputError: ``journal_not_written``.
         """
-        try:
+        remedy = "Free some space on that disk; the training then goes on from its last checkpoint."
+        with explained(f"The training's journal in {self._path.parent}", remedy, "journal_not_written"):
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             self._draw(line, step)
-        except OSError as error:
-            raise OutputError(
-                "journal_not_written",
-                f"The training's journal could not be written to {self._path.parent}: {error.strerror}.",
-                "Free some space on that disk; the training then goes on from its last checkpoint.",
-            ) from error
         self._on_line(line)
 
     def close(self) -> None:

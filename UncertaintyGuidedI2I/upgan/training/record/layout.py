@@ -1,4 +1,4 @@
-"""Names of the files in a run's folder, and how they are written: whole or not at all."""
+"""Names of the files in a run's folder."""
 
 from __future__ import annotations
 

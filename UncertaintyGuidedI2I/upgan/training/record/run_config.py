@@ -24,7 +24,7 @@ def write_run_config(config: TrainingConfig, folder: Path) -> None:
     """Keep a configuration in a run's folder.
 
     Raises:
-        OutputError: ``not_writable``.
+        OutputError: ``disk_full`` or ``not_writable``.
     """
     write_json(folder / CONFIG, {_FORMAT: FORMAT, **config.model_dump(mode="json")})
 

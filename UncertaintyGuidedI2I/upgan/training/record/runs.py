@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import InputError, OutputError
-from upgan.files import read_regular
+from upgan.files import read_regular, refusal
 from upgan.training.record.journal_reader import is_count, is_finite, last_lines, parsed
 from upgan.training.record.layout import DATA, SPLIT
 
@@ -200,7 +200,7 @@ def new_run_folder(name: str) -> Path:
 
     Raises:
         InputError: ``bad_name``.
-        OutputError: ``no_home`` or ``not_writable``.
+        OutputError: ``no_home``, ``disk_full`` or ``not_writable``.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise InputError(
@@ -215,11 +215,7 @@ def new_run_folder(name: str) -> Path:
                 folder.mkdir(mode=0o700)
                 return folder
     except OSError as error:
-        raise OutputError(
-            "not_writable",
-            f"No run can be kept in {home}: {error.strerror}.",
-            "Set the environment variable UPGAN_RUNS to a folder of yours.",
-        ) from error
+        raise refusal(error, str(home), "Set the environment variable UPGAN_RUNS to a folder of yours.") from error
     raise AssertionError("unreachable: there are always more numbers")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from upgan.errors import InputError, OutputError
-from upgan.files import write_json
+from upgan.errors import InputError
+from upgan.files import refusal, write_json
 from upgan.training.record import checkpoint
 from upgan.training.record.layout import CACHE, FINISHED, LOCK
 from upgan.training.record.runs import read_finished, read_run_json
@@ -24,7 +24,7 @@ def finish(run: Path) -> None:
 
     Raises:
         InputError: ``run_in_use`` while a process trains, or what ``runs.read_run_json`` refuses.
-        OutputError: ``not_writable``.
+        OutputError: ``disk_full`` or ``not_writable``.
     """
     read_run_json(run)
     try:
@@ -35,11 +35,7 @@ def finish(run: Path) -> None:
     except Timeout as error:
         raise InputError("run_in_use", f"A process is training in {run}.", "Pause it first.") from error
     except OSError as error:
-        raise OutputError(
-            "not_writable",
-            f"The training's folder {run} cannot be used: {error.strerror or error}.",
-            "Change its permissions.",
-        ) from error
+        raise refusal(error, f"The training's folder {run}") from error
 
 
 def _reached(run: Path) -> dict[str, object]:

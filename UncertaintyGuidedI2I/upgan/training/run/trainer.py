@@ -18,7 +18,8 @@ from lightning_fabric import Fabric
 
 from upgan.bundles.bundle import Bundle
 from upgan.bundles.library import find_bundle
-from upgan.errors import DeviceError, InputError, OutputError
+from upgan.errors import DeviceError, InputError
+from upgan.files import refusal
 from upgan.networks.build import build
 from upgan.progress import Progress
 from upgan.training.loop.processes import make_fabric
@@ -125,7 +126,7 @@ def tell_place(folder: Path, moved_to: Path, progress: Progress) -> None:
 
     Raises:
         InputError: ``run_in_use``, or what ``read_run_config`` and ``prepare.find_again`` refuse.
-        OutputError: ``not_writable``.
+        OutputError: ``disk_full`` or ``not_writable``.
     """
     config = read_run_config(folder)
     with _explained(folder), FileLock(folder / LOCK, timeout=_LOCK_S):
@@ -142,11 +143,7 @@ def _explained(folder: Path) -> Iterator[None]:
             "run_in_use", f"Another process is training in {folder}.", "Wait for it, or stop it first."
         ) from error
     except OSError as error:
-        raise OutputError(
-            "not_writable",
-            f"The training's folder {folder} cannot be used: {error.strerror or error}.",
-            "Free some space, change its permissions, or choose another folder.",
-        ) from error
+        raise refusal(error, f"The training's folder {folder}") from error
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             "out_of_memory",

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from upgan.errors import OutputError
+from upgan.files import refusal
 from upgan.networks.architecture import CascadeArchitecture
 from upgan.training.settings.config import TrainingConfig
 from upgan.training.settings.presets import PresetName, preset
@@ -46,7 +47,7 @@ def write_template(path: Path, name: PresetName, base: str | None = None) -> Non
         base: Model to go on from, by name or folder.
 
     Raises:
-        OutputError: ``exists`` or ``not_writable``.
+        OutputError: ``exists``, ``disk_full`` or ``not_writable``.
         InputError: What is wrong with the preset.
         BundleError: What is wrong with the base model.
     """
@@ -59,9 +60,7 @@ def write_template(path: Path, name: PresetName, base: str | None = None) -> Non
     except FileExistsError as error:
         raise OutputError("exists", f"{path} exists already.", "Choose another name or remove it first.") from error
     except OSError as error:
-        raise OutputError(
-            "not_writable", f"{path} cannot be written: {error.strerror}.", "Choose another folder."
-        ) from error
+        raise refusal(error, str(path)) from error
 
 
 def template(name: PresetName, base: str | None = None) -> str:

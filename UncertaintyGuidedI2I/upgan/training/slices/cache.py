@@ -6,8 +6,8 @@ import hashlib
 import io
 import json
 import os
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from upgan.errors import InputError, OutputError, UpganError
-from upgan.files import read_json, replace
+from upgan.errors import InputError
+from upgan.files import atomically, explained, read_json, write_json
 from upgan.images.orientation import Plane, Reorientation
-from upgan.images.writing import FULL
 from upgan.networks.in_plane import canvas_size, inner_size, resize
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles, file_stem
@@ -197,12 +196,10 @@ def build_cache(
         InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
         OutputError: ``disk_full`` or ``not_writable``.
     """
-    try:
+    with _explained():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         _remove_others(folder, pairs)
-    except OSError as error:
-        raise _not_written(error) from error
     index = {}
     for files, step in progress.each(pairs, len(pairs), "preparing slices of patient"):
         origin = _origin(files, data, task, spacing_mm)
@@ -214,21 +211,17 @@ def build_cache(
                 on_damage(files.subject)
         try:
             if entry is None:
-                entry = _build(files, data, task, spacing_mm, folder, is_measured) | {"origin": origin}
+                with _explained():
+                    entry = _build(files, data, task, spacing_mm, folder, is_measured) | {"origin": origin}
                 _write_entry(folder, entry)
             elif entry["origin"] != origin and all(origin["files"][side] for side in sides_read(data)):
                 entry |= {"origin": origin}  # They are in another place from now on.
                 _write_entry(folder, entry)
         except InputError as error:
             raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
-        except OSError as error:
-            raise _not_written(error) from error
         index[files.subject] = entry
         step.tell(1.0)
-    try:
-        _write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "plane": data.plane, "subjects": index})
-    except OSError as error:
-        raise _not_written(error) from error
+    write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "plane": data.plane, "subjects": index})
     return SliceCache.open(folder)
 
 
@@ -336,31 +329,17 @@ def _mapped(folder: Path, known: CachedSubject) -> CachedSlices:
 
 def _write_records(path: Path, count: int, record: np.dtype, parts: Iterator[np.ndarray]) -> str:
     """Write a file of records and return its SHA-256."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.npy")
     header = io.BytesIO()
     described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (count,)}
     np.lib.format.write_array_header_1_0(header, described)
     checksum = hashlib.sha256(header.getvalue())
-    try:
-        # Through Python's own file: numpy's writing to a path does not say that the disk is full.
-        with temporary.open("wb") as file:
-            file.write(header.getvalue())
-            for records in parts:
-                file.write(records.data)
-                checksum.update(records.data)
-        replace(temporary, path)
-        return checksum.hexdigest()
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.json")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Through Python's own file: numpy's writing to a path does not say that the disk is full.
+    with atomically(path) as temporary, temporary.open("wb") as file:
+        file.write(header.getvalue())
+        for records in parts:
+            file.write(records.data)
+            checksum.update(records.data)
+    return checksum.hexdigest()
 
 
 def _subject_of(entry: dict[str, Any]) -> CachedSubject:
@@ -451,7 +430,7 @@ def _write_entry(folder: Path, entry: dict[str, Any]) -> None:
     # As JSON gives it back, so that the same is sealed as is read.
     entry |= json.loads(json.dumps(entry))
     entry |= {_SEAL: _seal_of(entry)}
-    _write_json(_entry_path(folder, entry["subject"]), entry)
+    write_json(_entry_path(folder, entry["subject"]), entry)
 
 
 def _sha256(path: Path) -> str:
@@ -466,7 +445,7 @@ def _remove_others(folder: Path, pairs: Sequence[PairFiles]) -> None:
     (folder / _INDEX).unlink(missing_ok=True)
     wanted = {file_stem(pair.subject) for pair in pairs}
     for path in folder.iterdir():
-        if path.suffix in (".npy", ".json", SUFFIX) and path.stem not in wanted:
+        if path.suffix in (".npy", ".json", ".tmp", SUFFIX) and path.stem not in wanted:
             path.unlink()
 
 
@@ -474,13 +453,6 @@ def _unreadable() -> InputError:
     return InputError("cache_unreadable", "The prepared slices are damaged or incomplete.", "Start the training again.")
 
 
-def _not_written(error: OSError) -> UpganError:
-    if error.errno in FULL:
-        return OutputError(
-            "disk_full",
-            "The disk is full: the slices to train on could not be written.",
-            "Free some space, or choose a run folder on another disk; the preparation goes on where it ended.",
-        )
-    return OutputError(
-        "not_writable", f"The run's folder cannot be written: {error.strerror}.", "Choose another folder for the run."
-    )
+def _explained() -> AbstractContextManager[None]:
+    remedy = "Free some space, or choose another folder for the run; the preparation goes on where it ended."
+    return explained("The slices to train on", remedy)

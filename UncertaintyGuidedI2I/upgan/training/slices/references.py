@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from upgan.files import replace
+from upgan.files import atomically
 from upgan.images.orientation import Plane, Reorientation
 from upgan.pairs.preparation import Pair, patient_scope
 from upgan.tasks import Task
@@ -50,16 +49,10 @@ class Reference(NamedTuple):
         Raises:
             OSError: The disk is full or cannot be written.
         """
-        temporary = path.with_name(f".{uuid.uuid4().hex}{SUFFIX}")
-        try:
-            content = save(
-                {"target": self.target, "mask": self.mask}, metadata={"data_range": json.dumps(self.data_range)}
-            )
+        content = save({"target": self.target, "mask": self.mask}, metadata={"data_range": json.dumps(self.data_range)})
+        with atomically(path) as temporary:
             # Through Python's own file: what the disk refuses is an OSError then.
             temporary.write_bytes(content)
-            replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:
