@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from upgan.bundles.unpacking import Limits, copy_folder, unpack
+from upgan.bundles import unpacking
+from upgan.bundles.strangers import Limits
+from upgan.bundles.unpacking import copy_folder, unpack
 from upgan.errors import BundleError
 
 
@@ -63,22 +65,52 @@ def refusal_of(archive: Path, folder: Path) -> BundleError:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_an_honest_archive_is_laid_out_as_it_is(tmp_path, place, method):
-    members = {"Größe – σ/LICENSE": b"free", "Größe – σ/docs/README.md": b"# card\n" * 50, "脳.txt": b""}
-    archive = zip_of(tmp_path / "model ä.zip", [("Größe – σ/", b""), *members.items()], method)
+@pytest.mark.parametrize("outer", ["Größe – σ/", "docs.v1/", ""])
+def test_an_honest_archive_is_laid_out_as_it_is_without_the_folder_around_it(tmp_path, place, method, outer):
+    members = {"LICENSE": b"free", "docs/README.md": b"# card\n" * 50, "docs/Größe – σ/脳.txt": b""}
+    folders = [(outer, b"")] if outer else []
+    archive = zip_of(
+        tmp_path / "model ä.zip", [*folders, *((outer + name, text) for name, text in members.items())], method
+    )
     unpack(archive, place)
     assert files_of(place) == members
+
+
+FOREIGN = {
+    "models/model.pth": ("holds_pickle", b"\x80\x04"),
+    "run.py": ("holds_pickle", b"print()"),
+    "models/extra.safetensors": ("foreign_file", b"harmless"),
+    "docs/page.html": ("holds_pickle", b"<script>"),
+    "docs/figure.png": ("foreign_file", b"no picture"),
+    "README.md": ("foreign_file", b"# beside its place"),
+    "license": ("foreign_file", b"by another spelling"),
+    "m/LICENSE": ("foreign_file", b"another one, in a folder beside the model's"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("outer", ["m1/", ""])
+def test_nothing_is_laid_out_that_is_no_file_of_a_model(tmp_path, place, name, outer):
+    code, content = FOREIGN[name]
+    archive = zip_of(tmp_path / "m.zip", [(f"{outer}docs/README.md", b"card"), (outer + name, content)])
+    assert refusal_of(archive, place).code == code
+    assert files_of(place) == {"docs/README.md": b"card"}
+    (tmp_path / "source" / name).parent.mkdir(parents=True)
+    (tmp_path / "source" / name).write_bytes(content)
+    with pytest.raises(BundleError) as refusal:
+        copy_folder(tmp_path / "source", place)
+    assert refusal.value.code == code
 
 
 def test_what_a_desktop_left_in_an_archive_is_left_out(tmp_path, place):
     litter = ["__MACOSX/m/._LICENSE", "m/.DS_Store", "m/Thumbs.db", "m/desktop.ini", "m/._LICENSE"]
     unpack(zip_of(tmp_path / "m.zip", [(name, b"x") for name in [*litter, "m/LICENSE"]]), place)
-    assert files_of(place) == {"m/LICENSE": b"x"}
+    assert files_of(place) == {"LICENSE": b"x"}
 
 
 def test_permissions_of_an_archive_are_not_taken_over(tmp_path, place):
-    unpack(zip_of(tmp_path / "m.zip", [(special("tool", stat.S_IFREG | stat.S_ISUID), b"x")]), place)
-    assert (place / "tool").stat().st_mode & (stat.S_ISUID | 0o111) == 0
+    unpack(zip_of(tmp_path / "m.zip", [(special("LICENSE", stat.S_IFREG | stat.S_ISUID), b"x")]), place)
+    assert (place / "LICENSE").stat().st_mode & (stat.S_ISUID | 0o111) == 0
 
 
 ESCAPES = {
@@ -159,14 +191,14 @@ def test_a_packing_that_cannot_be_unpacked_in_bounded_steps_is_refused(tmp_path,
 
 
 def test_a_bomb_that_declares_its_size_is_refused_before_anything_is_written(tmp_path, place):
-    archive = zip_of(tmp_path / "m.zip", [(f"{n}.md", bytes(4_000)) for n in range(3)])
+    archive = zip_of(tmp_path / "m.zip", [(f"docs/{n}.md", b"#" * 4_000) for n in range(3)])
     assert archive.stat().st_size < 1_000
     assert refusal_of(archive, place).code == "bundle_too_large"
     assert files_of(place) == {}
 
 
 def test_a_bomb_that_lies_about_its_size_is_refused_and_writes_no_more_than_allowed(tmp_path, place):
-    archive = zip_of(tmp_path / "m.zip", [("bomb.md", bytes(50_000_000))])
+    archive = zip_of(tmp_path / "m.zip", [("docs/bomb.md", b"#" * 50_000_000)])
     content = bytearray(archive.read_bytes())
     for start in (22, content.index(b"PK\x01\x02") + 24):  # uncompressed size: local header, directory
         content[start : start + 4] = (9_000).to_bytes(4, "little")
@@ -177,7 +209,7 @@ def test_a_bomb_that_lies_about_its_size_is_refused_and_writes_no_more_than_allo
 
 def test_a_bomb_whose_members_share_their_bytes_is_refused(tmp_path, place):
     # One packed file under many directory entries: small on the disk, large unpacked.
-    archive = zip_of(tmp_path / "m.zip", [(f"{n:02}.md", bytes(3_000)) for n in range(15)])
+    archive = zip_of(tmp_path / "m.zip", [(f"docs/{n:02}.md", b"#" * 3_000) for n in range(15)])
     content = bytearray(archive.read_bytes())
     start = content.index(b"PK\x01\x02")
     while (start := content.find(b"PK\x01\x02", start)) >= 0:
@@ -195,7 +227,7 @@ def test_more_files_than_any_model_has_are_refused(tmp_path, place):
 
 
 def test_as_many_files_and_bytes_as_are_allowed_pass(tmp_path, place):
-    unpack(zip_of(tmp_path / "m.zip", [(f"{n}.md", bytes(500)) for n in range(20)]), place, Limits(20, 10_000))
+    unpack(zip_of(tmp_path / "m.zip", [(f"docs/{n}.md", b"#" * 500) for n in range(20)]), place, Limits(20, 10_000))
     assert len(files_of(place)) == 20
 
 
@@ -230,16 +262,18 @@ quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 
 
 @quick
-@given(names=st.lists(NAMES, min_size=1, max_size=4))
+@given(names=st.lists(st.one_of(NAMES, NAMES.map("docs/{}.md".format)), min_size=1, max_size=4))
 def test_no_name_escapes(tmp_path_factory, names):
     tmp_path = tmp_path_factory.mktemp("names")
     place = tmp_path / "a" / "b" / "c" / "here"
     place.mkdir(parents=True)
+    names = ["LICENSE", *names]  # nor is there a folder around them
     archive = zip_of(tmp_path / "m.zip", [(name, b"evil") for name in names])
     try:
         unpack(archive, place, Limits(files=20, bytes=1_000))
     except BundleError:
-        assert files_of(place) == {}
+        # Names are looked at before anything is written; whether a model has one, when it is its turn.
+        assert set(files_of(place)) <= {name for name in names if name == "LICENSE" or name.startswith("docs/")}
     else:
         # What passes is there under exactly its own name.
         assert set(files_of(place)) == {name for name in names if not name.endswith("/")} - {".DS_Store"}
@@ -307,6 +341,15 @@ def test_a_folder_larger_than_allowed_is_refused_by_what_is_read(tmp_path, place
         copy_folder(source, place, Limits(files=20, bytes=2_000_000))
     assert refusal.value.code == "bundle_too_large"
     assert sum(map(len, files_of(place).values())) <= 2_000_000
+
+
+@pytest.mark.parametrize("announced", [1, 9])
+def test_a_file_that_grows_or_shrinks_while_a_folder_is_copied_is_refused(tmp_path, place, monkeypatch, announced):
+    monkeypatch.setattr(unpacking, "plain_files", lambda *_: {"LICENSE": announced})
+    with pytest.raises(BundleError) as refusal:
+        copy_folder(source_folder(tmp_path), place)
+    assert refusal.value.code == "bundle_unreadable"
+    assert sum(map(len, files_of(place).values())) <= announced
 
 
 def test_a_folder_of_very_many_files_or_folders_is_not_walked_to_its_end(tmp_path, place):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from upgan.bundles.bundle import Bundle, refuse_existing, software_versions, write_bundle
 from upgan.bundles.layout import NAME
-from upgan.bundles.unpacking import check_names
+from upgan.bundles.strangers import check_names
 from upgan.errors import BundleError, InputError
 from upgan.images.orientation import Plane
 from upgan.images.volume import SPACING_LIMITS_MM

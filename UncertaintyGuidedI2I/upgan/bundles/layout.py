@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from upgan.bundles.unpacking import LIMITS, Limits, check_names, plain_files
+from upgan.bundles.strangers import LIMITS, Limits, check_names, plain_files
 from upgan.errors import BundleError
 from upgan.files import open_plain
 from upgan.plain_json import is_deeper
@@ -44,6 +44,10 @@ _DATA = (".json", ".toml", ".yaml", ".yml", ".safetensors", "")
 
 
 _CODE = (b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"MZ", b"#!", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
+
+
+# Of a file, that tell what it is.
+_LONGEST_START = 4096
 
 
 _LARGEST_METADATA = 1 << 20
@@ -111,18 +115,28 @@ def files_of_model(folder: Path, limits: Limits = LIMITS) -> tuple[list[str], li
         OSError: The folder cannot be read.
     """
     try:
-        names = plain_files(folder, limits)
+        names = list(plain_files(folder, limits))
         check_names(names)
     except BundleError as error:
         return [], [error]
-    return names, [problem for name in sorted(names) if (problem := _foreign(folder, name)) is not None]
+    found = []
+    for name in sorted(names):
+        with open_plain(folder / name) as file:
+            found.append(foreign(name, file.read(_LONGEST_START)))
+    return names, [problem for problem in found if problem is not None]
 
 
-def _foreign(folder: Path, name: str) -> BundleError | None:
-    """Say what a file that is no part of a model is, or one that is not what its name says."""
-    path, suffix = folder / name, Path(name).suffix.lower()
-    with open_plain(path) as file:
-        start = file.read(4096)
+def foreign(name: str, start: bytes) -> BundleError | None:
+    """Say what a file that is no part of a model is, or one that is not what its name says.
+
+    Args:
+        name: Its path in the model's folder, with "/" between the parts.
+        start: Its first bytes, or more.
+
+    Returns:
+        ``holds_pickle`` or ``foreign_file``, or None for a model's.
+    """
+    suffix, start = Path(name).suffix.lower(), start[:_LONGEST_START]
     if name == WEIGHTS.as_posix():
         looks_like_code = start[8:9] != b"{"  # eight bytes of length, then the JSON header
     else:

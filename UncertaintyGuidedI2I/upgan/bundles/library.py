@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from upgan.bundles.unpacking import check_names, copy_folder, unpack
+from upgan.bundles.strangers import check_names
+from upgan.bundles.unpacking import copy_folder, unpack
 from upgan.errors import BundleError, OutputError
 from upgan.files import DRAFT, draft, explained
 
@@ -129,7 +130,6 @@ def import_model(path: str | Path) -> InstalledModel:
             copy_folder(source, content)
         else:
             unpack(source, content)
-            content = _without_outer_folder(content)
         metadata = read_metadata(content)
         bundle = Bundle.open(content)
         bundle.load_cascade()
@@ -271,12 +271,6 @@ def _sweep(home: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _without_outer_folder(content: Path) -> Path:
-    """The model within what was unpacked: most archives hold one folder, some hold its files."""
-    inner = list(content.iterdir())
-    return inner[0] if len(inner) == 1 and inner[0].is_dir() else content
 
 
 def _move_in(content: Path, home: Path, wanted: str, metadata: dict[str, Any]) -> Path:

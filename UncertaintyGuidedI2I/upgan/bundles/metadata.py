@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from upgan.bundles.domain import Domain
 from upgan.bundles.layout import AGAIN, NAME, WEIGHTS
-from upgan.bundles.unpacking import check_names
+from upgan.bundles.strangers import check_names
 from upgan.errors import BundleError
 from upgan.images.orientation import Plane
 from upgan.images.volume import SPACING_LIMITS_MM

@@ -1,67 +1,39 @@
-"""Files from strangers onto the disk: a zip or a folder is laid out inside an empty folder, or refused.
+"""Models from strangers onto the disk: a zip or a folder is laid out in an empty folder, or refused.
 
-Whatever the names, sizes and kinds of the members, nothing is written outside that folder and nothing but plain files.
-What passes can be laid out on every system that Slicer runs on.
+A file is written because it bears the name of one of a model's, never because it is there; as many bytes of it as were
+announced, and nothing outside that folder.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import itertools
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
+from upgan.bundles.layout import PARTS, foreign
+from upgan.bundles.strangers import LIMITS, Limits, check_names, is_litter, plain_files, unsafe
 from upgan.errors import BundleError
 from upgan.files import open_plain
 
 _BLOCK = 1 << 20
-_LONGEST = 255  # bytes of a file name that common file systems take
-_DEEPEST = 16  # folders within folders; a model has two
-
-# Windows refuses these, cuts what follows a colon, drops dots and spaces at the end, and turns \ into /; macOS refuses
-# what is no Unicode.
-_FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ]\Z')
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
-
-# Left in folders and archives by desktops; no part of what is in them.
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
-_LITTER_FOLDER = "__MACOSX"
 
 # bzip2 and LZMA can grow a thousandfold within one read of Python's; these two are read in bounded steps.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # traditional, strong, and a masked directory
 
-# What Python's zipfile says of archives that are cut off or were tampered with.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    ValueError,
-    OverflowError,
-    RuntimeError,  # and its NotImplementedError
-    OSError,  # a seek to where nothing can be
-)
-
-
-class Limits(NamedTuple):
-    """What is taken at most; the authors' largest models have ten files and 1 GB."""
-
-    files: int = 1000
-    bytes: int = 4 << 30
-
-
-LIMITS = Limits()
+# What Python's zipfile says of archives that are cut off or were tampered with; OSError is a seek to where nothing can
+# be, RuntimeError has NotImplementedError below it.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError, OSError)
 
 
 def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
-    """Lay out a zip's files in an empty folder; sizes count as they are read, whatever the archive declares.
+    """Lay out the model in a zip, without the folder that may be around it.
 
     Args:
         archive: A zip, stored or deflated, not encrypted.
@@ -69,28 +41,30 @@ def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
         limits: Number of members and sum of their sizes.
 
     Raises:
-        BundleError: ``bundle_unreadable``, ``zip_damaged``, ``zip_encrypted``, ``zip_method``, ``bundle_unsafe`` or
-            ``bundle_too_large``.
+        BundleError: ``bundle_unreadable``, ``zip_damaged``, ``zip_encrypted``, ``zip_method``, ``bundle_unsafe``,
+            ``bundle_too_large``, ``holds_pickle`` or ``foreign_file``.
         OSError: The folder cannot be written.
     """
     try:
         file = open_plain(archive, follow=True)
     except OSError as error:
         raise _unreadable(archive.name, error) from error
+    damaged = partial(_damaged, archive.name)
     with file:
         try:
             opened = zipfile.ZipFile(file)
         except _DAMAGE as error:
-            raise _damaged(archive.name) from error
-        with opened:
-            members = _checked_members(opened, limits)
-            layout = _Layout(folder, limits)
-            for info in members:
-                layout.write(info.filename, _member_blocks(opened, info, archive.name))
+            raise damaged(error) from error
+        members = _members(opened, limits)
+        outermost = {name.partition("/")[0] for name in members}
+        is_around = len(outermost) == 1 and outermost.isdisjoint(part.parts[0] for part in PARTS)
+        for name, info in members.items():
+            place = name.partition("/")[2] if is_around else name
+            _write(folder, place, _blocks(partial(opened.open, info), info.file_size, damaged))
 
 
 def copy_folder(source: Path, folder: Path, limits: Limits = LIMITS) -> None:
-    """Copy a folder's files into an empty folder under the same rules: no links, no devices, within limits.
+    """Copy the model in a folder under the same rules: no links, no devices, nothing foreign, within limits.
 
     Args:
         source: An existing folder; it is only read.
@@ -98,196 +72,76 @@ def copy_folder(source: Path, folder: Path, limits: Limits = LIMITS) -> None:
         limits: Number of files and sum of their sizes.
 
     Raises:
-        BundleError: ``bundle_unreadable``, ``bundle_unsafe`` or ``bundle_too_large``.
+        BundleError: ``bundle_unreadable``, ``bundle_unsafe``, ``bundle_too_large``, ``holds_pickle`` or
+            ``foreign_file``.
         OSError: The folder cannot be written.
     """
     try:
-        names = plain_files(source, limits)
+        sizes = plain_files(source, limits)
     except OSError as error:
         raise _unreadable(source.name, error) from error
-    check_names(names)
-    layout = _Layout(folder, limits)
-    for name in names:
-        layout.write(name, _file_blocks(source / name))
+    check_names(sizes)
+    for name, size in sizes.items():
+        _write(folder, name, _blocks(partial(open_plain, source / name), size, partial(_unreadable, name)))
 
 
-def plain_files(source: Path, limits: Limits = LIMITS) -> list[str]:
-    """Relative paths of a folder's files, "/" between the parts, without what desktops leave; none is opened.
-
-    Raises:
-        BundleError: ``bundle_unsafe`` for a link, pipe, socket or device; ``bundle_too_large``.
-        OSError: A folder cannot be read.
-    """
-    names: list[str] = []
-    pending, seen, size = [source], 0, 0
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                seen += 1
-                if seen > limits.files:
-                    raise _too_many(limits)
-                path = Path(entry.path)
-                if entry.is_dir(follow_symlinks=False) and not _is_junction(path):
-                    pending.append(path)
-                elif not entry.is_file(follow_symlinks=False):
-                    raise _unsafe(entry.name, "is a link or a device, not a file")
-                elif not _is_litter(entry.name):
-                    names.append(path.relative_to(source).as_posix())
-                    size += entry.stat(follow_symlinks=False).st_size
-                    if size > limits.bytes:
-                        raise _too_large(limits)
-    return names
-
-
-def _is_junction(folder: Path) -> bool:
-    """Whether it is Windows' other kind of link, which Python tells from a folder since 3.12."""
-    return hasattr(folder, "is_junction") and folder.is_junction()
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Refuse relative paths, written with "/", that are not safe or not distinct on every system.
-
-    Raises:
-        BundleError: ``bundle_unsafe``, naming the path.
-    """
-    spelled: dict[str, str] = {}
-    files: set[str] = set()
-    for name in names:
-        parts = name.split("/")
-        for part in parts:
-            if part in ("", ".", ".."):
-                raise _unsafe(name, "leaves the model's folder or is no file name")
-            if _FORBIDDEN.search(part) or _DEVICES.fullmatch(part) or len(part.encode()) > _LONGEST:
-                raise _unsafe(name, "is no file name on every system")
-        if len(parts) > _DEEPEST:
-            raise _unsafe(name, "lies too deep in folders")
-        folded = [_folded(part) for part in parts]
-        if "/".join(folded) in files:
-            raise _unsafe(name, "is there twice, or differs from another only by upper and lower case")
-        files.add("/".join(folded))
-        for depth in range(1, len(parts) + 1):
-            path, key = "/".join(parts[:depth]), "/".join(folded[:depth])
-            if spelled.setdefault(key, path) != path:
-                raise _unsafe(name, "differs from another only by upper and lower case")
-    for name in files:
-        folders = (name[:end] for end, letter in enumerate(name) if letter == "/")
-        if any(above in files for above in folders):
-            raise _unsafe(name, "is both a file and in a folder of that name")
-
-
-class _Layout:
-    """Writes new files below a folder until the limit is reached."""
-
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self._folder = folder
-        self._limits = limits
-        self._written = 0
-
-    def write(self, name: str, blocks: Iterable[bytes]) -> None:
-        """Write one file under a checked name."""
-        path = self._folder.joinpath(*name.split("/"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            for block in blocks:
-                self._written += len(block)
-                if self._written > self._limits.bytes:
-                    raise _too_large(self._limits)
-                file.write(block)
-
-
-def _checked_members(archive: zipfile.ZipFile, limits: Limits) -> list[zipfile.ZipInfo]:
-    """Files of the archive that are to be written, after all its members have passed."""
+def _members(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipInfo]:
+    """Files of an archive by name, once all that is in it has passed."""
     infos = archive.infolist()
-    if len(infos) > limits.files:
-        raise _too_many(limits)
+    limits.check(len(infos), sum(info.file_size for info in infos))
     for info in infos:
         if info.flag_bits & _ENCRYPTED:
             raise BundleError(
                 "zip_encrypted", "The archive is protected by a password.", "Unpack it yourself and choose its folder."
             )
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _unsafe(info.filename, "is a link or a device, not a file")
-        # On Windows Python has changed the name already, and a NUL ends it everywhere.
-        if "\\" in info.orig_filename or "\0" in info.orig_filename:
-            raise _unsafe(info.orig_filename, "is no file name on every system")
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise unsafe(info.filename, "is a link or a device, not a file")
         if info.compress_type not in _METHODS:
             raise BundleError(
                 "zip_method",
                 "The archive is packed in an unusual way.",
                 "Unpack it yourself and choose its folder, or zip it with the usual method (deflate).",
             )
-    check_names({info.filename.removesuffix("/"): None for info in infos if info.filename.endswith("/")})
-    files = [info for info in infos if not info.filename.endswith("/")]
-    check_names(info.filename for info in files)
-    if sum(info.file_size for info in files) > limits.bytes:
-        raise _too_large(limits)
-    return [info for info in files if not _is_litter(info.filename)]
+    check_names(info.orig_filename for info in infos)  # before Python made something else of it
+    return {info.filename: info for info in infos if not info.is_dir() and not is_litter(info.filename)}
 
 
-def _member_blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
+def _blocks(
+    open_file: Callable[[], IO[bytes]], size: int, refusal: Callable[[Exception], BundleError]
+) -> Iterator[bytes]:
+    """A file's bytes, as many as were announced, or a refusal."""
     try:
-        with archive.open(info) as stream:
-            yield from _blocks(stream)
+        with open_file() as file:
+            while block := file.read(_BLOCK):
+                size -= len(block)
+                if size < 0:
+                    break
+                yield block
+        if size:
+            raise ValueError("it has changed meanwhile")
     except _DAMAGE as error:
-        raise _damaged(name) from error
+        raise refusal(error) from error
 
 
-def _file_blocks(path: Path) -> Iterator[bytes]:
-    try:
-        with open_plain(path) as stream:
-            yield from _blocks(stream)
-    except OSError as error:
-        raise _unreadable(path.name, error) from error
+def _write(folder: Path, name: str, blocks: Iterator[bytes]) -> None:
+    """Write a file, if one of that name and with such a beginning belongs to a model."""
+    start = next(blocks, b"")
+    if (problem := foreign(name, start)) is not None:
+        raise problem
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.writelines(itertools.chain([start], blocks))
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    while block := stream.read(_BLOCK):
-        yield block
-
-
-def _is_litter(name: str) -> bool:
-    parts = name.split("/")
-    return parts[-1] in _LITTER or parts[-1].startswith("._") or _LITTER_FOLDER in parts
-
-
-def _folded(part: str) -> str:
-    """What a file system that ignores case and composition of letters makes of a name."""
-    return unicodedata.normalize("NFC", part.casefold())
-
-
-def _unsafe(name: str, reason: str) -> BundleError:
-    shown = name.encode("utf-8", "replace").decode().replace("\0", "\\0")[:100]
-    return BundleError(
-        "bundle_unsafe", f"The model holds '{shown}', which {reason}.", "Ask its authors for plain files in a folder."
-    )
-
-
-def _too_many(limits: Limits) -> BundleError:
-    return BundleError(
-        "bundle_too_large",
-        f"There are more than {limits.files} files, which no model has.",
-        "Choose the model's own folder or archive.",
-    )
-
-
-def _too_large(limits: Limits) -> BundleError:
-    return BundleError(
-        "bundle_too_large",
-        f"The model takes more than {limits.bytes / 2**30:.2g} GiB, which none does.",
-        "Choose the model's own folder or archive.",
-    )
-
-
-def _damaged(name: str) -> BundleError:
+def _damaged(name: str, _: Exception) -> BundleError:
     return BundleError(
         "zip_damaged", f"'{name}' is no zip archive, or a damaged one.", "Get it again, or choose a model's folder."
     )
 
 
-def _unreadable(name: str, error: OSError) -> BundleError:
+def _unreadable(name: str, error: Exception) -> BundleError:
+    reason = getattr(error, "strerror", None) or error
     return BundleError(
-        "bundle_unreadable",
-        f"'{name}' cannot be read: {error.strerror or error}.",
-        "Change its permissions or get it again.",
+        "bundle_unreadable", f"'{name}' cannot be read: {reason}.", "Change its permissions or get it again."
     )
