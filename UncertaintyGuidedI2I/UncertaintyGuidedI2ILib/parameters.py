@@ -255,32 +255,41 @@ def choicesOf(node: slicer.vtkMRMLScriptedModuleNode) -> UncertaintyGuidedI2IPar
     return choices
 
 
-class ChoicesBinding:
-    """A panel's hold on the choices: its widgets show and write them, and it hears when any of them has changed.
+class Binding:
+    """A panel's hold on its choices: its widgets show and write them, and it hears when any has changed.
 
     Args:
         ui: Widgets of the panel, by name.
-        onChanged: Called after each change, when choices and widgets are already those of now.
+        pack: Name of the panel's choices: "translate", ...
+        onChanged: Called after each change, of whichever panel, when choices and widgets are already those of now.
+
+    Attributes:
+        node: The choices of all panels; None where there is no scene to save them in.
     """
 
-    def __init__(self, ui: Any, onChanged: Callable[..., None]) -> None:
+    def __init__(self, ui: Any, pack: str, onChanged: Callable[..., None]) -> None:
+        self.node: UncertaintyGuidedI2IParameterNode | None = None
         self._ui = ui
+        self._pack = pack
         self._onChanged = onChanged
-        self._node: UncertaintyGuidedI2IParameterNode | None = None
-        self._tags = (0, 0)
+        self._connected: tuple[UncertaintyGuidedI2IParameterNode, int, int] | None = None
+
+    def choices(self) -> Any:
+        """Return the panel's own choices, which may be kept; None where there is no scene to save them in."""
+        return getattr(self.node, self._pack) if self.node is not None else None
 
     def bind(self, node: UncertaintyGuidedI2IParameterNode | None) -> None:
-        """Hold these choices and no others any more; none where there is no scene to save them in."""
-        if self._node is not None:
-            widgets, panel = self._tags
-            self._node.disconnectGui(widgets)
-            self._node.RemoveObserver(panel)
+        """Hold these choices and no others any more."""
+        if self._connected is not None:
+            before, widgets, panel = self._connected
+            before.disconnectGui(widgets)
+            before.RemoveObserver(panel)
         # None until all is bound: a failure on the way must not have others' connections cut the next time.
-        self._node = None
+        self._connected, self.node = None, node
         if node is not None:
             widgets = connectWidgets(node, self._ui)
             panel = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onChanged, node.PANELS_PRIORITY)
-            self._node, self._tags = node, (widgets, panel)
+            self._connected = node, widgets, panel
 
 
 def connectWidgets(parameterNode: UncertaintyGuidedI2IParameterNode, ui: Any) -> int:

@@ -13,6 +13,16 @@ def formatValue(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it: "7 s", "3 min 20 s", "1 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def withoutHidden(text: str) -> str:
     """Return a stranger's text, of any number of lines, without the characters that are not seen."""
     return _HIDDEN.sub("", text.encode("utf-8", "replace").decode())

@@ -8,8 +8,16 @@ from typing import Any
 
 import qt
 
+from UncertaintyGuidedI2ILib.messages import plain
+
 # Names of values in a selector, by value.
 Labels = dict[str, str]
+
+
+def enable(widget: Any, whyNot: str, toolTip: str) -> None:
+    """Enable a widget, or let its tool tip say why it is not."""
+    widget.enabled = not whyNot
+    widget.toolTip = plain(whyNot) or toolTip
 
 
 def addMenu(button: Any, entries: list[tuple[str, Callable[[bool], None]]]) -> list[Any]:

@@ -163,7 +163,7 @@ def test_only_translated_images_are_offered_as_results_but_every_volume_as_refer
 def test_the_newest_result_is_chosen_where_none_is(panel, choices, add_result, opened):
     add_result("first")
     newest = add_result("second")
-    parameters = panel._parameterNode
+    parameters = panel._binding.node
     panel.setParameterNode(None)
     panel.setParameterNode(parameters)
     assert choices.result is newest["image"]

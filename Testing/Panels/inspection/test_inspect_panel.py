@@ -52,7 +52,7 @@ def open_panel(host, load_panel):
         node = host.scene.AddNode(node)
     panel = InspectPanel(ui)
     panel.setParameterNode(UncertaintyGuidedI2IParameterNode(node))
-    return SimpleNamespace(panel=panel, ui=ui, widget=widget, parameters=panel._parameterNode)
+    return SimpleNamespace(panel=panel, ui=ui, widget=widget, parameters=panel._binding.node)
 
 
 @pytest.fixture

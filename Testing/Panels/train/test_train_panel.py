@@ -193,7 +193,7 @@ def test_a_folder_that_is_cleared_is_none(panel, ui, choices, tmp_path):
     choices.source = "table"
     choices.table = tmp_path / "pairs.csv"
     assert ui.tableEdit.currentPath == str(tmp_path / "pairs.csv")
-    parameters = panel._parameterNode
+    parameters = panel._binding.node
     panel.setParameterNode(None)
     panel.setParameterNode(parameters)
     assert choices.table == tmp_path / "pairs.csv"
@@ -494,7 +494,7 @@ def test_a_scene_that_changes_before_the_engine_answers_starts_no_run(
     host, panel, ui, session, folder, ask_later, closes
 ):
     ui.startButton.click()
-    parameters = panel._parameterNode
+    parameters = panel._binding.node
     if closes:
         panel.onSceneStartClose()
     panel.setParameterNode(None)
@@ -507,7 +507,7 @@ def test_a_scene_that_changes_before_the_engine_answers_starts_no_run(
 
 def test_what_was_found_of_another_scenes_data_is_not_shown(panel, ui, session, folder):
     ui.checkButton.click()
-    panel.setParameterNode(panel._parameterNode)
+    panel.setParameterNode(panel._binding.node)
     session.answer(FOUND)
     assert rows(ui) == []
 
@@ -629,7 +629,7 @@ def test_coming_again_and_a_loaded_scene_change_no_setting(panel, ui, choices):
     choices.changes = '{"schedule.epochs": [5, 5, 5], "schedule.batch": 2}'
     before = (choices.preset, choices.changes)
     panel.enter()
-    panel.setParameterNode(panel._parameterNode)
+    panel.setParameterNode(panel._binding.node)
     assert (choices.preset, choices.changes) == before
     choices.baseModel = ""
     assert (choices.preset, choices.changes) == before
@@ -829,7 +829,7 @@ def test_other_runs_are_not_read_again_and_again_while_one_begins(host, panel, u
 
 def test_a_folder_that_holds_no_run_any_more_is_not_looked_at(host, panel, session, choices, tmp_path):
     choices.run = str(tmp_path)
-    panel.setParameterNode(panel._parameterNode)
+    panel.setParameterNode(panel._binding.node)
     assert session.asked == []
     assert session.run is None
 
@@ -848,7 +848,7 @@ def test_runs_on_the_disk_are_found_and_looked_at(host, ui, session, choices):
 def test_the_run_of_a_saved_scene_is_found_again(host, panel, session, choices):
     earlier = session.newRun("earlier")
     choices.run = str(earlier)
-    parameters = panel._parameterNode
+    parameters = panel._binding.node
     panel.setParameterNode(None)
     panel.setParameterNode(parameters)
     assert session.run == earlier

@@ -376,7 +376,7 @@ def test_the_log_says_what_ran_and_names_no_patient(host, panel, apply, small_pe
 
 
 def test_an_estimate_is_shown_before_the_run_and_learns_from_it(host, panel, apply, small_pet):
-    from UncertaintyGuidedI2ILib.work.run_state import duration
+    from UncertaintyGuidedI2ILib.text import duration
 
     assert panel.ui.estimateLabel.text.startswith("Roughly")
     assert "memory" in panel.ui.estimateLabel.text

@@ -154,3 +154,19 @@ def test_the_time_goes_on_while_the_work_is_silent_and_begins_anew_with_the_next
     progress.show("Done.")
     progress.tell(line(1))
     assert ui.statusLabel.text.endswith("; 0 s spent")
+
+
+@pytest.mark.parametrize(
+    ("remaining", "elapsed", "text"),
+    [
+        (None, 3.2, "Phase 2 of 3, slice 40 of 128; 3 s spent"),
+        (12.4, 3.2, "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left"),
+        (12.4, None, "Phase 2 of 3, slice 40 of 128; about 12 s left"),
+        (None, None, "Phase 2 of 3, slice 40 of 128"),
+    ],
+)
+def test_progress_is_one_line_for_people(load_panel, remaining, elapsed, text):
+    load_panel("TranslatePanel.ui")
+    from UncertaintyGuidedI2ILib.work.progress_line import progressText
+
+    assert progressText({"stage": "phase 2 of 3, slice 40 of 128", "remaining_s": remaining}, elapsed) == text

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies
 from UncertaintyGuidedI2ILib.check.curves import DATA_RANGE, DEFINITION, MASK, NOTE
 from UncertaintyGuidedI2ILib.check.job import CheckJob
 from UncertaintyGuidedI2ILib.check.nodes import Check, checkOf, exportCheck
-from UncertaintyGuidedI2ILib.messages import plain, showError
-from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
+from UncertaintyGuidedI2ILib.messages import plain
+from UncertaintyGuidedI2ILib.parameters import Binding
 from UncertaintyGuidedI2ILib.scene.display import showOverlay
 from UncertaintyGuidedI2ILib.scene.legends import showLegend
 from UncertaintyGuidedI2ILib.scene.results import UNIT, Result, resultOf, results
-from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
-from UncertaintyGuidedI2ILib.work.run_state import Run, RunState, duration
+from UncertaintyGuidedI2ILib.scene.watch import NodeWatch
+from UncertaintyGuidedI2ILib.widgets import enable
+from UncertaintyGuidedI2ILib.work.action import Action, Consent
+from UncertaintyGuidedI2ILib.work.install_frame import InstallFrame
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING)
 ERROR_OPACITY = 0.5
 
 
-class CheckPanel(VTKObservationMixin):
+class CheckPanel:
     """Compares in the background; shows what the scene holds of an earlier comparison of the same two volumes.
 
     Args:
@@ -41,24 +41,30 @@ class CheckPanel(VTKObservationMixin):
     """
 
     def __init__(self, ui: Any, client: JobWorker) -> None:
-        VTKObservationMixin.__init__(self)
         self.ui = ui
         self._client = client
-        self._run = Run(self._showState)
-        self._job: CheckJob | None = None
-        self._parameterNode: Any = None
-        self._binding = ChoicesBinding(ui, self._onChoicesChanged)
+        self._binding = Binding(ui, "check", self._onChoicesChanged)
         self._upkeep = Upkeep()
-        self._observed: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._watch = NodeWatch(self._onResultChanged)
         # What the panel shows: run, phase and reference.
         self._chosen: tuple[Any, ...] = ()
-        self._missing: list[str] = []
-        self._progress = ProgressLine(ui.progressBar, ui.statusLabel)
+        question = _("{refusal}\n\nCompare them as they lie in the scene?")
+        self._action = Action(
+            ui,
+            self._newJob,
+            _("starting the engine"),
+            # Images may lie right whose files do not say it.
+            Consent("unsure_place", question, {"trustGuessedPlaces": True}),
+            self._onFinished,
+            self._showError,
+            self._showState,
+        )
+        needed = _("The comparison needs packages that are not installed yet: {names}.")
+        self._packages = InstallFrame(ui, needed, NEEDED, client.stop, self._showError, self.enter)
         self._setUp()
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
-        self._parameterNode = parameterNode
         if parameterNode is not None and not parameterNode.check.result:
             parameterNode.check.result = _newestImage()
         self._binding.bind(parameterNode)
@@ -66,31 +72,24 @@ class CheckPanel(VTKObservationMixin):
 
     def enter(self) -> None:
         """Look what is installed: each time the user comes to the module, it may have changed."""
-        self._missing = dependencies.missing(*NEEDED)
+        self._packages.look()
         self._showState()
 
     def onSceneStartClose(self) -> None:
         """Cancel what runs: its volumes are about to go."""
-        self._cancel()
+        self._action.cancel()
 
     def onSceneEndClose(self) -> None:
         """Nothing is left to do: the choices come anew with the next parameter node."""
 
     def cleanup(self) -> None:
         """Let go of everything; the front door stops the worker."""
-        self._progress.stop()
-        if self._job is not None:
-            self._job.abandon()
-            self._job = None
+        self._action.abandon()
         self.setParameterNode(None)
-        self.removeObservers()
 
     def onCompare(self, checked: bool = False) -> None:
         """Compare, or cancel what runs: the button does what it says."""
-        if self._run.state is RunState.RUNNING:
-            self._cancel()
-        elif not self._whyNot() and self._run.start():
-            self._start()
+        self._action.toggle(self._whyNot())
 
     def onShowChart(self, checked: bool = False) -> None:
         """Show the chosen chart in the layout, because the user asks for it."""
@@ -123,19 +122,6 @@ class CheckPanel(VTKObservationMixin):
         else:
             self.ui.statusLabel.text = _("{count} files written to {folder}.").format(count=len(written), folder=folder)
 
-    def onInstall(self, checked: bool = False) -> None:
-        """Install what is missing; ``ensureInstalled`` asks first."""
-        from upgan.errors import UpganError
-
-        with slicer.util.tryWithErrorDisplay(_("The installation failed unexpectedly.")):
-            try:
-                if dependencies.ensureInstalled(slicer.util.confirmOkCancelDisplay, *NEEDED):
-                    # A worker that runs already has looked for the packages and not found them.
-                    self._client.stop()
-            except UpganError as error:
-                self._showError(error)
-        self.enter()
-
     def _setUp(self) -> None:
         ui = self.ui
         # Only what a translation made can be checked.
@@ -157,81 +143,24 @@ class CheckPanel(VTKObservationMixin):
         ui.showChartButton.connect("clicked(bool)", self.onShowChart)
         ui.showErrorButton.connect("clicked(bool)", self.onShowError)
         ui.exportButton.connect("clicked(bool)", self.onExport)
-        ui.installButton.connect("clicked(bool)", self.onInstall)
         self._client.whenBusyChanges(self._showState)
         self.enter()
 
-    def _start(self, trustGuessedPlaces: bool = False) -> None:
-        from upgan.errors import UpganError
-
-        result, reference = self._result(), self._reference()
+    def _newJob(self, *handlers: Any, trustGuessedPlaces: bool = False) -> CheckJob:
+        result = self._result()
         assert result is not None
-        self._progress.tell({"stage": _("starting the engine"), "fraction": 0.0, "remaining_s": None})
-        try:
-            self._job = CheckJob(
-                self._client,
-                result,
-                reference,
-                trustGuessedPlaces,
-                self._onProgress,
-                self._onFinished,
-                self._onError,
-            )
-            self._job.start()
-        except UpganError as error:
-            self._onError(error)
-
-    def _cancel(self) -> None:
-        if self._run.cancel() and self._job is not None:
-            self._progress.show(_("Cancelling…"))
-            self._job.cancel()
-
-    def _onProgress(self, progress: dict[str, Any]) -> None:
-        if self._run.state is RunState.RUNNING:
-            self._progress.tell(progress)
+        return CheckJob(self._client, result, self._reference(), trustGuessedPlaces, *handlers)
 
     def _onFinished(self, check: Check) -> None:
-        self._progress.show(_("Done in {time}.").format(time=duration(self._progress.elapsed_s)), fraction=1.0)
-        self._endRun()
         self._showCheck()
 
-    def _onError(self, error: Exception) -> None:
-        from upgan.errors import Cancelled
-
-        self._progress.show("", fraction=0.0)
-        self._endRun()
-        if isinstance(error, Cancelled):
-            self._progress.show(_("Cancelled. Nothing was added to the scene."))
-        elif self._isTrusted(error) and self._run.start():
-            self._start(trustGuessedPlaces=True)
-        else:
-            self._showError(error)
-
-    def _isTrusted(self, error: Exception) -> bool:
-        """Ask whether images lie right whose files do not say it, where that was why they were not compared."""
-        from upgan.errors import UpganError
-
-        if not isinstance(error, UpganError) or error.code != "unsure_place":
-            return False
-        question = _("{refusal}\n\nCompare them as they lie in the scene?")
-        return bool(slicer.util.confirmOkCancelDisplay(plain(question.format(refusal=error.sentence))))
-
-    def _endRun(self) -> None:
-        self._job = None
-        self._run.finish()
-
     def _showError(self, error: Exception) -> None:
-        self._progress.show(showError(error))
+        self._action.progress.showError(error)
 
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
-        node = self._parameterNode.check.result if self._parameterNode is not None else None
-        if node is not self._observed:
-            if self._observed is not None:
-                self.removeObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onResultChanged)
-            if node is not None:
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onResultChanged)
-            self._observed = node
+        choices = self._binding.choices()
+        self._watch.follow(choices.result if choices is not None else None)
         self._onResultChanged()
 
     def _onResultChanged(self, caller: Any = None, event: Any = None) -> None:
@@ -241,8 +170,8 @@ class CheckPanel(VTKObservationMixin):
         if chosen == self._chosen and result is not None:
             return
         self._chosen = chosen
-        if self._run.state is RunState.IDLE:
-            self._progress.show(self._whyNot(), fraction=0.0)
+        if self._action.isIdle:
+            self._action.progress.show(self._whyNot(), fraction=0.0)
         self._showCheck()
 
     def _showCheck(self) -> None:
@@ -274,44 +203,30 @@ class CheckPanel(VTKObservationMixin):
 
     def _showState(self) -> None:
         """Enable what makes sense now, and say why Compare does not."""
-        ui = self.ui
-        idle = self._run.state is RunState.IDLE
-        running = self._run.state is RunState.RUNNING
-        why = self._whyNot()
-        ui.compareButton.text = _("Compare") if idle else _("Cancel") if running else _("Cancelling…")
-        ui.compareButton.enabled = running or not why
-        compare = _("Compare the result with the reference and add tables, charts and the error map to the scene.")
-        stop = _("Stop the comparison; nothing is added to the scene.")
-        ui.compareButton.toolTip = stop if running else plain(why) or compare
-        ui.resultSelector.enabled = ui.referenceSelector.enabled = idle
-        # An installation ends the worker, whoever it works for.
-        ui.installButton.enabled = idle and not self._client.isBusy
-        ui.packagesFrame.visible = bool(self._missing)
-        needed = _("The comparison needs packages that are not installed yet: {names}.")
-        ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
-        check = self._check()
-        nothing = _("Compare first.")
-        charts = bool(check and check.charts)
-        ui.chartSelector.enabled = ui.showChartButton.enabled = charts
-        ui.showChartButton.toolTip = (
-            _("Show the chart beside the views; the layout changes.")
-            if charts
-            else _("The result has no alpha and beta, which the charts need.")
-            if check
-            else nothing
+        ui, check = self.ui, self._check()
+        self._action.showButton(
+            ui.compareButton,
+            _("Compare"),
+            self._whyNot(),
+            _("Compare the result with the reference and add tables, charts and the error map to the scene."),
+            _("Stop the comparison; nothing is added to the scene."),
         )
-        ui.showErrorButton.enabled = ui.exportButton.enabled = check is not None
-        ui.showErrorButton.toolTip = (
-            _("Show image minus reference over the reference: red where the result is too high, blue where too low.")
-            if check
-            else nothing
+        ui.resultSelector.enabled = ui.referenceSelector.enabled = self._action.isIdle
+        self._packages.show(self._action.isIdle and not self._client.isBusy)
+        nothing = "" if check else _("Compare first.")
+        noCharts = "" if check and check.charts else _("The result has no alpha and beta, which the charts need.")
+        enable(ui.showChartButton, nothing or noCharts, _("Show the chart beside the views; the layout changes."))
+        ui.chartSelector.enabled = ui.showChartButton.enabled
+        error = _(
+            "Show image minus reference over the reference: red where the result is too high, blue where too low."
         )
-        ui.exportButton.toolTip = _("Write the figures and curves as .csv files into a folder.") if check else nothing
+        enable(ui.showErrorButton, nothing, error)
+        enable(ui.exportButton, nothing, _("Write the figures and curves as .csv files into a folder."))
 
     def _whyNot(self) -> str:
         """Return why Compare cannot be clicked, or nothing."""
         result, reference = self._result(), self._reference()
-        if self._run.state is not RunState.IDLE:
+        if not self._action.isIdle:
             return _("A comparison is running.")
         if result is None:
             return _("Choose the result of a translation.")
@@ -322,17 +237,16 @@ class CheckPanel(VTKObservationMixin):
         other = resultOf(reference)
         if other is not None and other.runID == result.runID:
             return _("A result cannot be its own reference: choose the real image.")
-        if self._missing:
-            return _("Install the missing packages first.")
-        if self._client.isBusy:
-            return _("The engine is at work for something else.")
-        return ""
+        isBusy = _("The engine is at work for something else.") if self._client.isBusy else ""
+        return self._packages.whyNot() or isBusy
 
     def _result(self) -> Result | None:
-        return resultOf(self._parameterNode.check.result) if self._parameterNode is not None else None
+        choices = self._binding.choices()
+        return resultOf(choices.result) if choices is not None else None
 
     def _reference(self) -> slicer.vtkMRMLScalarVolumeNode | None:
-        return self._parameterNode.check.reference if self._parameterNode is not None else None
+        choices = self._binding.choices()
+        return choices.reference if choices is not None else None
 
     def _check(self) -> Check | None:
         result, reference = self._result(), self._reference()

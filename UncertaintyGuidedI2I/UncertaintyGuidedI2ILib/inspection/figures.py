@@ -30,10 +30,11 @@ from UncertaintyGuidedI2ILib.inspection.statistics import (
     tissueClassesSteps,
 )
 from UncertaintyGuidedI2ILib.inspection.tables import clearTable, fillSlices, fillStatistics
-from UncertaintyGuidedI2ILib.inspection.text import enable, say
+from UncertaintyGuidedI2ILib.inspection.text import say
 from UncertaintyGuidedI2ILib.parameters import RULES
 from UncertaintyGuidedI2ILib.scene.nodes import provenanceOf
 from UncertaintyGuidedI2ILib.scene.results import Result
+from UncertaintyGuidedI2ILib.widgets import enable
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -16,12 +15,14 @@ from UncertaintyGuidedI2ILib.inspection.figures import FigureSections
 from UncertaintyGuidedI2ILib.inspection.overlay_session import OverlaySession
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay, rememberLayers
 from UncertaintyGuidedI2ILib.inspection.readout_section import ReadoutSection
-from UncertaintyGuidedI2ILib.inspection.text import enable, missingText, noResultText, say
-from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, ChoicesBinding
+from UncertaintyGuidedI2ILib.inspection.text import missingText, noResultText, say
+from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, Binding
 from UncertaintyGuidedI2ILib.scene.display import sliceComposites
 from UncertaintyGuidedI2ILib.scene.nodes import provenanceOf
 from UncertaintyGuidedI2ILib.scene.phases import browserOf, phaseNodes, selectPhase
 from UncertaintyGuidedI2ILib.scene.results import QUANTITIES, QUANTITY, Result, resultOf, results
+from UncertaintyGuidedI2ILib.scene.watch import NodeWatch
+from UncertaintyGuidedI2ILib.widgets import enable
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 OVERLAY_QUANTITIES = dict(
@@ -46,12 +47,11 @@ class InspectPanel(VTKObservationMixin):
     def __init__(self, ui: Any) -> None:
         VTKObservationMixin.__init__(self)
         self.ui = ui
-        # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
-        self._parameterNode: Any = None
-        self._binding = ChoicesBinding(ui, self._refreshSoon)
+        self._binding = Binding(ui, "inspect", self._refreshSoon)
+        self._choices = self._binding.choices
         self._upkeep = Upkeep()
         self._session = OverlaySession(self._refreshSoon)
-        self._observed: list[slicer.vtkMRMLNode] = []
+        self._watch = NodeWatch(self._refreshSoon)
         self._comparisonAsked = False
         self._compared: tuple[Any, ...] = ()
         # From where the comparison was opened, until its views have their size.
@@ -68,7 +68,6 @@ class InspectPanel(VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
-        self._parameterNode = parameterNode
         self._binding.bind(parameterNode)
         if parameterNode is None:
             self._session.stop()
@@ -80,22 +79,24 @@ class InspectPanel(VTKObservationMixin):
 
     def showResult(self, imageNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Select a new result; the views stay as they are, also where another result's map lies on them."""
-        if self._parameterNode is None:
+        choices = self._choices()
+        if choices is None:
             return
         # The list of results was made when the node did not yet say that it is one.
         self._listResults()
-        if self._parameterNode.inspect.showOverlay:
+        if choices.showOverlay:
             self._session.forget()
-            self._parameterNode.inspect.layersBefore = ""
-            self._parameterNode.inspect.showOverlay = False
-        self._parameterNode.inspect.result = imageNode
+            choices.layersBefore = ""
+            choices.showOverlay = False
+        choices.result = imageNode
 
     def showUncertainty(self, imageNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Lay sigma over a translated image because the user asks for it in another panel.
 
         It is this panel's overlay like any other: with its legend, and to be taken off here.
         """
-        if self._parameterNode is None:
+        choices = self._choices()
+        if choices is None:
             return
         self._listResults()
         self._isFitted = False
@@ -105,7 +106,7 @@ class InspectPanel(VTKObservationMixin):
             ("anatomy", ANATOMIES[1]),
             ("showOverlay", True),
         ):
-            setattr(self._parameterNode.inspect, name, value)
+            setattr(choices, name, value)
         self._refresh()
 
     def onSceneStartClose(self) -> None:
@@ -126,6 +127,7 @@ class InspectPanel(VTKObservationMixin):
         self.setParameterNode(None)
         self._refreshTimer.stop()
         self._readout.stop()
+        self._watch.follow()
         self.removeObservers()
 
     def onCompare(self, checked: bool = False) -> None:
@@ -161,9 +163,6 @@ class InspectPanel(VTKObservationMixin):
         ):
             self.addObserver(scene, event, self._refreshSoon)
         self._refresh()
-
-    def _choices(self) -> Any:
-        return self._parameterNode.inspect if self._parameterNode is not None else None
 
     def _result(self) -> Result | None:
         choices = self._choices()
@@ -221,16 +220,8 @@ class InspectPanel(VTKObservationMixin):
     def _observe(self, result: Result | None) -> None:
         """Follow what is changed elsewhere: a result's nodes, its phases' browser, the layout and the views' layers."""
         layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-        nodes = [*([layout] if layout is not None else []), *sliceComposites(slicer.mrmlScene)]
-        if result is not None:
-            browser = browserOf(result)
-            nodes += [*result.nodes.values(), *([browser] if browser is not None else [])]
-        if nodes != self._observed:
-            for node in self._observed:
-                self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._refreshSoon)
-            for node in nodes:
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._refreshSoon)
-            self._observed = nodes
+        ofResult = [*result.nodes.values(), browserOf(result)] if result is not None else []
+        self._watch.follow(layout, *sliceComposites(slicer.mrmlScene), *ofResult)
 
     def _showOverlay(self, result: Result | None) -> None:
         choices = self._choices()

@@ -34,9 +34,3 @@ def say(label: Any, text: str) -> None:
     label.text = text
     # Not hidden: collapsible sections show and hide their children themselves.
     label.maximumHeight = NO_LIMIT if text else 0
-
-
-def enable(widget: Any, why: str, toolTip: str) -> None:
-    """Enable a widget, or let it say why it is not."""
-    widget.enabled = not why
-    widget.toolTip = why or toolTip

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from UncertaintyGuidedI2ILib.train.export import exportPairs, pairIndex
 from UncertaintyGuidedI2ILib.train.pair_table import PairTable, Row, checkedRows, summary
 from UncertaintyGuidedI2ILib.train.pairs import ScenePair, addPair, removePair, scenePairs
-from UncertaintyGuidedI2ILib.widgets import Labels, bindPath, bindSelector, bindText, select, showPath, showText
+from UncertaintyGuidedI2ILib.widgets import Labels, bindPath, bindSelector, bindText, enable, select, showPath, showText
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 
 if TYPE_CHECKING:
@@ -302,14 +302,11 @@ class DataSection:
 
     def _showPairButtons(self, *arguments: Any) -> None:
         ui = self._ui
-        why = self._whyNoPair()
-        ui.addPairButton.enabled = not why
-        ui.addPairButton.toolTip = why or _("Note the two volumes as a pair of this patient.")
+        enable(ui.addPairButton, self._whyNoPair(), _("Note the two volumes as a pair of this patient."))
         chosen = self._table.selectedRow
         isPair = chosen is not None and bool(chosen.pair)
-        ui.removePairButton.enabled = isPair
-        remove = _("Forget the pair that is chosen in the table; its volumes stay.")
-        ui.removePairButton.toolTip = remove if isPair else _("Choose a row of the table first.")
+        why = "" if isPair else _("Choose a row of the table first.")
+        enable(ui.removePairButton, why, _("Forget the pair that is chosen in the table; its volumes stay."))
 
     def _whyNoPair(self) -> str:
         ui = self._ui

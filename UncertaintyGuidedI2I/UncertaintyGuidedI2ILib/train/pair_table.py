@@ -10,8 +10,8 @@ import qt
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.messages import plain
+from UncertaintyGuidedI2ILib.text import duration
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
-from UncertaintyGuidedI2ILib.work.run_state import duration
 
 SUBJECT, PART, INPUT, TARGET, FINDINGS = range(5)
 THUMBNAIL = 44  # pixels

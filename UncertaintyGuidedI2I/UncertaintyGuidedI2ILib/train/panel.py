@@ -12,13 +12,14 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib import dependencies
-from UncertaintyGuidedI2ILib.messages import plain, showError
-from UncertaintyGuidedI2ILib.parameters import ChoicesBinding
+from UncertaintyGuidedI2ILib.messages import plain
+from UncertaintyGuidedI2ILib.parameters import Binding
 from UncertaintyGuidedI2ILib.train.data import DataSection
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.results import MODEL_NAME, ResultsSection
 from UncertaintyGuidedI2ILib.train.settings import SettingsSection
-from UncertaintyGuidedI2ILib.widgets import bindText, showText
+from UncertaintyGuidedI2ILib.widgets import bindText, enable, showText
+from UncertaintyGuidedI2ILib.work.install_frame import InstallFrame
 from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
@@ -44,10 +45,9 @@ class TrainPanel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui = ui
         self._session = session
-        self._parameterNode: Any = None
-        self._binding = ChoicesBinding(ui, self._onChoicesChanged)
+        self._binding = Binding(ui, "train", self._onChoicesChanged)
+        self._choices = self._binding.choices
         self._upkeep = Upkeep()
-        self._missing: list[str] = []
         self._runs: dict[Path, Run] = {}
         # Between Start and the session's own state: the preset is asked for, volumes are written.
         self._isPreparing = False
@@ -57,6 +57,8 @@ class TrainPanel(VTKObservationMixin):
         self._notice = ""
         self._shownError: Exception | None = None
         self._progress = ProgressLine(ui.progressBar, ui.statusLabel, saysElapsed=False)
+        needed = _("Training needs packages that are not installed yet: {names}.")
+        self._packages = InstallFrame(ui, needed, NEEDED, lambda: None, self._showError, self.enter)
         self._lastState = ""
         self._lastRun: Path | None = None
         self._isFollowing = False
@@ -72,7 +74,6 @@ class TrainPanel(VTKObservationMixin):
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
         self._leavePreparing()
-        self._parameterNode = parameterNode
         self._binding.bind(parameterNode)
         if parameterNode is not None:
             self._findRunAgain()
@@ -80,7 +81,7 @@ class TrainPanel(VTKObservationMixin):
 
     def enter(self) -> None:
         """Look what is installed and which runs there are: each time the user comes, it may have changed."""
-        self._missing = dependencies.missing(*NEEDED)
+        self._packages.look()
         self.settings.refresh()
         self._listRuns()
         self._onChoicesChanged()
@@ -135,17 +136,6 @@ class TrainPanel(VTKObservationMixin):
         self._listRuns()
         self._showState()
 
-    def onInstall(self, checked: bool = False) -> None:
-        """Install what is missing; ``ensureInstalled`` asks first."""
-        from upgan.errors import UpganError
-
-        with slicer.util.tryWithErrorDisplay(_("The installation failed unexpectedly.")):
-            try:
-                dependencies.ensureInstalled(slicer.util.confirmOkCancelDisplay, *NEEDED)
-            except UpganError as error:
-                self._showError(error)
-        self.enter()
-
     def _setUp(self) -> None:
         ui = self.ui
         ui.eventsEdit.maximumBlockCount = 2000
@@ -155,15 +145,11 @@ class TrainPanel(VTKObservationMixin):
         ui.pauseButton.connect("clicked(bool)", self.onPause)
         ui.stopButton.connect("clicked(bool)", self.onStop)
         ui.refreshRunsButton.connect("clicked(bool)", self.onRefreshRuns)
-        ui.installButton.connect("clicked(bool)", self.onInstall)
         ui.runSelector.connect("currentIndexChanged(int)", self._onRunSelected)
         ui.livePreviewCheckBox.connect("toggled(bool)", self._followSoon)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
         self._session.whenChanged(self._onSessionChanged)
         self.enter()
-
-    def _choices(self) -> Any:
-        return self._parameterNode.train if self._parameterNode is not None else None
 
     def _prepare(self, use: Callable[[dict[str, Any]], Any]) -> None:
         """Put the configuration together, which takes the engine's word on the preset and files of scene volumes."""
@@ -293,19 +279,20 @@ class TrainPanel(VTKObservationMixin):
         )
 
     def _showData(self) -> None:
-        if self._parameterNode is not None:
+        if self._choices() is not None:
             self.data.fixedTask = self.settings.baseTask
             self.data.show()
 
     def _showName(self) -> None:
-        if self._parameterNode is not None:
-            showText(self.ui.nameEdit, self._choices().name)
+        choices = self._choices()
+        if choices is not None:
+            showText(self.ui.nameEdit, choices.name)
 
     def _findRunAgain(self) -> None:
         """Look at the run that the scene was saved with, unless there is one already."""
         from upgan.training.record.runs import read_run
 
-        wanted = self._parameterNode.train.run
+        wanted = self._choices().run
         isFree = self._session.run is None and self._session.state == "idle"
         if isFree and wanted and read_run(Path(wanted)) is not None:
             self._do(lambda: self._session.select(Path(wanted)))
@@ -355,30 +342,23 @@ class TrainPanel(VTKObservationMixin):
         """Enable what makes sense now, and say why the rest does not."""
         ui, state, isOurs = self.ui, self._session.state, self._session.isOurs
         free = not self._session.isBusy and not self._isPreparing
-        ui.packagesFrame.visible = bool(self._missing)
-        needed = _("Training needs packages that are not installed yet: {names}.")
-        ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
-        ui.installButton.enabled = free
+        self._packages.show(free)
         isChecking = state == "checking"
         ui.checkButton.text = _("Cancel") if isChecking else _("Check data")
         look = _("Look at every pair before training: is it complete, readable, of the right kind?")
-        self._showButton(ui.checkButton, "" if isChecking else self._whyNotAsk(), look)
-        self._showButton(ui.startButton, self._whyNotStart(), _("Begin a new run with these data and settings."))
+        enable(ui.checkButton, "" if isChecking else self._whyNotAsk(), look)
+        enable(ui.startButton, self._whyNotStart(), _("Begin a new run with these data and settings."))
         ui.pauseButton.text = _("Pausing…") if state == "pausing" else _("Pause") if isOurs else _("Resume")
         why = self._whyNotPause() if isOurs else self._whyNotResume()
         pause = _("Write a checkpoint and rest; it can go on at any time, also after a restart of the computer.")
-        self._showButton(ui.pauseButton, why, pause if isOurs else _("Go on where the run stopped."))
+        enable(ui.pauseButton, why, pause if isOurs else _("Go on where the run stopped."))
         ui.stopButton.text = _("Stopping…") if state == "stopping" else _("Stop")
-        self._showButton(ui.stopButton, self._whyNotStop(), _("End this run for good; its checkpoints stay."))
+        enable(ui.stopButton, self._whyNotStop(), _("End this run for good; its checkpoints stay."))
         # A training is followed as long as it goes on.
         ui.runSelector.enabled = ui.refreshRunsButton.enabled = free
         for widget in (ui.dataFrame, ui.modelFrame):
             widget.enabled = free
         self._showProgress()
-
-    def _showButton(self, button: Any, whyNot: str, does: str) -> None:
-        button.enabled = not whyNot
-        button.toolTip = plain(whyNot) or does
 
     def _showProgress(self) -> None:
         session = self._session
@@ -392,8 +372,8 @@ class TrainPanel(VTKObservationMixin):
 
     def _whyNotAsk(self) -> str:
         """Return why the engine cannot be asked anything about these data, or nothing."""
-        if self._missing:
-            return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))
+        if missing := self._packages.whyNot():
+            return missing
         busy = {
             "checking": _("The data are being checked."),
             "saving": _("A model is being saved."),
@@ -418,8 +398,8 @@ class TrainPanel(VTKObservationMixin):
 
     def _whyNotResume(self) -> str:
         """Return why the run that is looked at cannot go on, or nothing."""
-        if self._missing:
-            return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))
+        if missing := self._packages.whyNot():
+            return missing
         if self._session.run is None:
             return _("Choose or start a run first.")
         if self._session.isBusy or self._isPreparing:
@@ -435,7 +415,10 @@ class TrainPanel(VTKObservationMixin):
         from upgan.errors import Cancelled
 
         self._showState()
-        self._progress.show(_("Cancelled.") if isinstance(error, Cancelled) else showError(error))
+        if isinstance(error, Cancelled):
+            self._progress.show(_("Cancelled."))
+        else:
+            self._progress.showError(error)
 
 
 def runLabel(run: Run, state: str) -> str:

@@ -16,7 +16,7 @@ from UncertaintyGuidedI2ILib.train.history import TrainingHistory
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.plots import TrainingPlots
 from UncertaintyGuidedI2ILib.train.preview import TrainingPreview
-from UncertaintyGuidedI2ILib.widgets import Labels
+from UncertaintyGuidedI2ILib.widgets import Labels, enable
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
@@ -202,24 +202,18 @@ class ResultsSection:
 
     def _showButtons(self) -> None:
         ui = self._ui
-        nothing = _("Choose or start a run first.")
+        nothing = "" if self._run is not None else _("Choose or start a run first.")
         hasChart = self._run is not None and self._plots.hasLines(ui.chartSelector.currentData)
-        ui.showChartButton.enabled = hasChart
-        ui.showChartButton.toolTip = (
-            _("Show the chart beside the views; the layout changes. It goes on growing with the training.")
-            if hasChart
-            else _("There is nothing to draw yet.")
-            if self._run is not None
-            else nothing
+        enable(
+            ui.showChartButton,
+            nothing or ("" if hasChart else _("There is nothing to draw yet.")),
+            _("Show the chart beside the views; the layout changes. It goes on growing with the training."),
         )
         hasPreview = self._run is not None and self._preview.isAvailable(self._run)
-        ui.showPreviewButton.enabled = hasPreview
-        ui.showPreviewButton.toolTip = (
-            _("Show a validation patient in the slice views, as the model sees him now.")
-            if hasPreview
-            else _("There is a preview after the first epoch.")
-            if self._run is not None
-            else nothing
+        enable(
+            ui.showPreviewButton,
+            nothing or ("" if hasPreview else _("There is a preview after the first epoch.")),
+            _("Show a validation patient in the slice views, as the model sees him now."),
         )
         about = self._preview.about
         ui.previewLabel.text = previewTitle(about) if about else ""
@@ -228,11 +222,9 @@ class ResultsSection:
 
     def _showSave(self, *arguments: Any) -> None:
         isSaving = self._session.state == "saving"
-        why = "" if isSaving else self._whyNotSave()
         self._ui.saveModelButton.text = _("Cancel") if isSaving else _("Save as model")
-        self._ui.saveModelButton.enabled = not why
         save = _("Make a model of this checkpoint: measured on the test patients, with its card and licence.")
-        self._ui.saveModelButton.toolTip = plain(why) or save
+        enable(self._ui.saveModelButton, "" if isSaving else self._whyNotSave(), save)
 
     def _whyNotSave(self) -> str:
         if self._run is None:

@@ -9,19 +9,18 @@ import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
-from UncertaintyGuidedI2ILib import dependencies
-from UncertaintyGuidedI2ILib.messages import plain, showError
-from UncertaintyGuidedI2ILib.parameters import PLANES, ChoicesBinding
+from UncertaintyGuidedI2ILib.parameters import PLANES, Binding
 from UncertaintyGuidedI2ILib.scene.nodes import Stamp, modality, provenanceOf
+from UncertaintyGuidedI2ILib.scene.watch import NodeWatch
+from UncertaintyGuidedI2ILib.text import duration
 from UncertaintyGuidedI2ILib.translate import preflight
 from UncertaintyGuidedI2ILib.translate.job import Nodes, TranslationChoices, TranslationJob
 from UncertaintyGuidedI2ILib.translate.model_chooser import ModelChooser
-from UncertaintyGuidedI2ILib.widgets import addMenu, select
+from UncertaintyGuidedI2ILib.widgets import addMenu, enable, select
+from UncertaintyGuidedI2ILib.work.action import Action, Consent
 from UncertaintyGuidedI2ILib.work.engine_imports import EngineImports
-from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
-from UncertaintyGuidedI2ILib.work.run_state import Run, RunState, duration
+from UncertaintyGuidedI2ILib.work.install_frame import InstallFrame
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 from UncertaintyGuidedI2ILib.work.worker import JobWorker
 
@@ -33,7 +32,7 @@ RECHECK_MS = 100
 QUANTITIES = ("image", "alpha", "beta", "sigma")
 
 
-class TranslatePanel(VTKObservationMixin):
+class TranslatePanel:
     """Choices, warnings and estimate before the run; progress, log and Cancel during it; the result after it.
 
     Args:
@@ -50,21 +49,28 @@ class TranslatePanel(VTKObservationMixin):
         onTranslated: Callable[[Nodes], None],
         onShow: Callable[[slicer.vtkMRMLScalarVolumeNode], None],
     ) -> None:
-        VTKObservationMixin.__init__(self)
         self.ui = ui
         self._client = client
         self._onTranslated = onTranslated
         self._onShow = onShow
-        self._run = Run(self._showState)
-        self._job: TranslationJob | None = None
-        # An UncertaintyGuidedI2IParameterNode, to which the wrapper adds what binds it to widgets.
-        self._parameterNode: Any = None
-        self._binding = ChoicesBinding(ui, self._onChoicesChanged)
+        self._binding = Binding(ui, "translate", self._onChoicesChanged)
+        self._choices = self._binding.choices
         self._upkeep = Upkeep()
         self.models = ModelChooser(ui, self._choices, self._askWorker)
         self.engine = EngineImports(self._onChoicesChanged)
-        self._missing: list[str] = []
-        self._progress = ProgressLine(ui.progressBar, ui.statusLabel)
+        question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
+        self._action = Action(
+            ui,
+            self._newJob,
+            _("handing the image to the engine"),
+            # Holes in the image may count as zero.
+            Consent("not_finite", question, {"replaceNonfinite": 0.0}),
+            self._onFinished,
+            self._onFailed,
+            self._showState,
+        )
+        needed = _("The engine needs packages that are not installed yet: {names}.")
+        self._packages = InstallFrame(ui, needed, (), client.stop, self._showError, self.enter)
         # Of what is chosen, and of the run that is under way.
         self._expected: preflight.Expectation | None = None
         self._expectedOfRun: preflight.Expectation | None = None
@@ -72,7 +78,8 @@ class TranslatePanel(VTKObservationMixin):
         self._checked: tuple[Any, ...] | None = None
         # IDs, not nodes: what was translated last may be deleted or the scene closed.
         self._shownIDs: tuple[str, str] | None = None
-        self._watched: Any = None
+        changes = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)
+        self._watch = NodeWatch(self._onInputModified, changes)
         # The input may be modified many times in a row, e.g. while a sequence plays.
         self._recheck = qt.QTimer()
         self._recheck.setSingleShot(True)
@@ -83,11 +90,10 @@ class TranslatePanel(VTKObservationMixin):
     @property
     def isBusy(self) -> bool:
         """Whether a run is under way, or being cancelled."""
-        return self._run.state is not RunState.IDLE
+        return not self._action.isIdle
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the panel to these choices and to no others."""
-        self._parameterNode = parameterNode
         if parameterNode is not None and not parameterNode.translate.inputVolume:
             parameterNode.translate.inputVolume = _firstImage()
         self._binding.bind(parameterNode)
@@ -95,7 +101,7 @@ class TranslatePanel(VTKObservationMixin):
 
     def enter(self) -> None:
         """Look what is installed: each time the user comes to the module, it may have changed."""
-        self._missing = dependencies.missing()
+        self._packages.look()
         self.engine.start()
         self.models.refresh()
         self._onChoicesChanged()
@@ -111,28 +117,19 @@ class TranslatePanel(VTKObservationMixin):
     def cleanup(self) -> None:
         """Let go of everything; the front door stops the worker."""
         self.engine.stop()
-        self._progress.stop()
         self._recheck.stop()
-        if self._job is not None:
-            self._job.abandon()
-            self._job = None
+        self._action.abandon()
         self.setParameterNode(None)
-        self.removeObservers()
 
     def onApply(self, checked: bool = False) -> None:
         """Translate, or cancel what runs: the button does what it says."""
-        if self._run.state is RunState.RUNNING:
-            # The second half of a double click on Apply is no wish to cancel.
-            if self._progress.elapsed_s > DOUBLE_CLICK_S:
-                self.onCancel()
-        elif not self._whyNot() and self._run.start():
-            self._start()
+        # The second half of a double click on Apply is no wish to cancel.
+        if self._action.isIdle or self._action.progress.elapsed_s > DOUBLE_CLICK_S:
+            self._action.toggle(self._whyNot())
 
     def onCancel(self, checked: bool = False) -> None:
         """Stop the run; the panel is idle again in less than a second."""
-        if self._run.cancel() and self._job is not None:
-            self._progress.show(_("Cancelling…"))
-            self._job.cancel()
+        self._action.cancel()
 
     def onShowResult(self, checked: bool = False) -> None:
         """Show sigma over the translated image, because the user asks for it."""
@@ -140,26 +137,14 @@ class TranslatePanel(VTKObservationMixin):
         if nodes:
             self._onShow(nodes[0])
 
-    def onInstall(self, checked: bool = False) -> None:
-        """Install what is missing; ``ensureInstalled`` asks first."""
-        from upgan.errors import UpganError
-
-        with slicer.util.tryWithErrorDisplay(_("The installation failed unexpectedly.")):
-            try:
-                if dependencies.ensureInstalled(slicer.util.confirmOkCancelDisplay):
-                    # A worker that runs already has looked for the packages and not found them.
-                    self._client.stop()
-            except UpganError as error:
-                self._showError(error)
-        self.enter()
-
     def onLoadFile(self, checked: bool = False) -> None:
         """Let the user load a volume, and take it as input."""
         before = _imageIDs()
         slicer.util.openAddVolumeDialog()
         loaded = [node for node in _images() if node.GetID() not in before]
-        if loaded and self._parameterNode is not None:
-            self._parameterNode.translate.inputVolume = loaded[-1]
+        choices = self._choices()
+        if loaded and choices is not None:
+            choices.inputVolume = loaded[-1]
 
     def onLoadDicom(self, checked: bool = False) -> None:
         """Go to the DICOM module; what is loaded there can be chosen here."""
@@ -186,47 +171,28 @@ class TranslatePanel(VTKObservationMixin):
         ui.deviceSelector.connect("currentIndexChanged(int)", self._onDeviceSelected)
         ui.settingsButton.connect("contentsCollapsed(bool)", self.onSettingsToggled)
         ui.refreshDevicesButton.connect("clicked(bool)", self.onRefreshDevices)
-        ui.installButton.connect("clicked(bool)", self.onInstall)
         ui.applyButton.connect("clicked(bool)", self.onApply)
         ui.showResultButton.connect("clicked(bool)", self.onShowResult)
         self._client.whenBusyChanges(self._showState)
         self.enter()
 
-    def _start(self, replaceNonfinite: float | None = None) -> None:
-        from upgan.errors import UpganError
-
-        choices = self._parameterNode.translate
+    def _newJob(self, *handlers: Any, replaceNonfinite: float | None = None) -> TranslationJob:
+        choices = self._choices()
         self._expectedOfRun = self._expected
-        self._progress.tell({"stage": _("handing the image to the engine"), "fraction": 0.0, "remaining_s": None})
         self.log(f"Translating with {choices.model} on {choices.device}.")
-        try:
-            self._job = TranslationJob(
-                self._client,
-                choices.inputVolume,
-                TranslationChoices(
-                    model=choices.model,
-                    device=choices.device,
-                    precision=choices.precision,
-                    plane=None if choices.plane == PLANES[0] else choices.plane,
-                    allPhases=choices.allPhases,
-                    outputs=self._outputs(),
-                    replaceNonfinite=replaceNonfinite,
-                ),
-                self._onProgress,
-                self._onFinished,
-                self._onError,
-            )
-            self._job.start()
-        except UpganError as error:
-            self._onError(error)
-
-    def _onProgress(self, progress: dict[str, Any]) -> None:
-        if self._run.state is RunState.RUNNING:
-            self._progress.tell(progress)
+        how = TranslationChoices(
+            model=choices.model,
+            device=choices.device,
+            precision=choices.precision,
+            plane=None if choices.plane == PLANES[0] else choices.plane,
+            allPhases=choices.allPhases,
+            outputs=self._outputs(),
+            replaceNonfinite=replaceNonfinite,
+        )
+        return TranslationJob(self._client, choices.inputVolume, how, *handlers)
 
     def _onFinished(self, nodes: Nodes, seconds: float) -> None:
-        elapsed = self._progress.elapsed_s
-        self._endRun()
+        elapsed = self._action.progress.elapsed_s
         shown = nodes.get(_imageName(nodes), next(iter(nodes.values())))
         provenance = provenanceOf(shown)
         if self._expectedOfRun is not None:
@@ -235,42 +201,20 @@ class TranslatePanel(VTKObservationMixin):
         image, sigma = nodes.get(_imageName(nodes)), nodes.get("sigma")
         self._shownIDs = (image.GetID(), sigma.GetID()) if image and sigma else None
         done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
-        self._progress.show(" ".join([done, *provenance.get("warnings", [])]), fraction=1.0)
+        self._action.progress.show(" ".join([done, *provenance.get("warnings", [])]))
         self._onTranslated(nodes)
         # What the next run will take is known better now; nothing else has changed that took long to find out.
         self._showEstimate()
         self._showState()
 
-    def _onError(self, error: Exception) -> None:
-        from upgan.errors import Cancelled
-
-        self._progress.show("", fraction=0.0)
-        self._endRun()
-        if isinstance(error, Cancelled):
-            self._progress.show(_("Cancelled. Nothing was added to the scene."))
-        elif self._isFilled(error) and self._run.start():
-            self._start(replaceNonfinite=0.0)
-        else:
-            self._showError(error)
-            # A model may be gone since it was listed.
-            self.enter()
-
-    def _isFilled(self, error: Exception) -> bool:
-        """Ask whether holes in the image shall count as zero, where they were why it was refused."""
-        from upgan.errors import UpganError
-
-        if not isinstance(error, UpganError) or error.code != "not_finite":
-            return False
-        question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
-        return bool(slicer.util.confirmOkCancelDisplay(plain(question.format(refusal=error.sentence))))
-
-    def _endRun(self) -> None:
-        self._job = None
-        self._run.finish()
+    def _onFailed(self, error: Exception) -> None:
+        self._showError(error)
+        # A model may be gone since it was listed.
+        self.enter()
 
     def _showError(self, error: Exception) -> None:
         self.log(str(error))
-        self._progress.show(showError(error))
+        self._action.progress.showError(error)
 
     def _askWorker(
         self, command: str, arguments: dict[str, Any], status: str, onResult: Callable[[dict[str, Any]], None]
@@ -309,8 +253,9 @@ class TranslatePanel(VTKObservationMixin):
         selector.blockSignals(blocked)
 
     def _onDeviceSelected(self, index: int) -> None:
-        if self._parameterNode is not None and index >= 0:
-            self._parameterNode.translate.device = self.ui.deviceSelector.itemData(index)
+        choices = self._choices()
+        if choices is not None and index >= 0:
+            choices.device = self.ui.deviceSelector.itemData(index)
 
     def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
         """Follow choices made here, by a script or by a loaded scene."""
@@ -318,27 +263,16 @@ class TranslatePanel(VTKObservationMixin):
             {
                 _("the device"): self._showDevice,
                 _("the model"): self.models.showChoice,
-                _("the input"): self._watchInput,
+                _("the input"): lambda: self._watch.follow(self._input()),
                 _("the estimate"): self._showExpectations,
                 _("the buttons"): self._showState,
             }
         )
 
     def _showDevice(self) -> None:
-        if self._parameterNode is not None:
-            select(self.ui.deviceSelector, self._parameterNode.translate.device)
-
-    def _watchInput(self) -> None:
-        """Hear of changes of the input itself: its voxels, spacing or modality."""
-        node = self._input()
-        if node is self._watched:
-            return
-        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
-            if self._watched is not None:
-                self.removeObserver(self._watched, event, self._onInputModified)
-            if node is not None:
-                self.addObserver(node, event, self._onInputModified)
-        self._watched = node
+        choices = self._choices()
+        if choices is not None:
+            select(self.ui.deviceSelector, choices.device)
 
     def _onInputModified(self, caller: Any, event: str) -> None:
         self._recheck.start()
@@ -354,7 +288,7 @@ class TranslatePanel(VTKObservationMixin):
             (node.GetID(), Stamp.of(node), modality(node)) if node else None,
             outputs,
             settings,
-            tuple(self._missing),
+            self._packages.whyNot(),
             self.engine.isReady,
         )
         if seen == self._checked:
@@ -369,14 +303,11 @@ class TranslatePanel(VTKObservationMixin):
         self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)
         self.ui.warningLabel.visible = bool(warnings)
         self._showEstimate()
-        self.ui.packagesFrame.visible = bool(self._missing)
-        needed = _("The engine needs packages that are not installed yet: {names}.")
-        self.ui.packagesLabel.text = needed.format(names=", ".join(self._missing))
 
     def _modelAndInput(self) -> tuple[InstalledModel, slicer.vtkMRMLScalarVolumeNode] | None:
         """Return them where all is there that is needed to say how they will get on."""
         model, node = self.models.model, self._input()
-        if self._missing or not self.engine.isReady or node is None or model is None or model.problem:
+        if self._packages.whyNot() or not self.engine.isReady or node is None or model is None or model.problem:
             return None
         return model, node
 
@@ -388,32 +319,29 @@ class TranslatePanel(VTKObservationMixin):
 
     def _showState(self) -> None:
         """Enable what makes sense now, and say why Apply does not."""
-        ui = self.ui
-        idle = self._run.state is RunState.IDLE
-        running = self._run.state is RunState.RUNNING
-        why = self._whyNot()
-        ui.applyButton.text = _("Apply") if idle else _("Cancel") if running else _("Cancelling…")
-        ui.applyButton.enabled = running or not why
-        translate = _("Translate the input and add the outputs to the scene.")
-        stop = _("Stop the translation; nothing is added to the scene.")
-        ui.applyButton.toolTip = stop if running else plain(why) or translate
+        ui, idle = self.ui, self._action.isIdle
+        self._action.showButton(
+            ui.applyButton,
+            _("Apply"),
+            self._whyNot(),
+            _("Translate the input and add the outputs to the scene."),
+            _("Stop the translation; nothing is added to the scene."),
+        )
         for widget in (ui.inputSelector, ui.loadButton, ui.modelSelector, ui.modelsButton, ui.settingsButton):
             widget.enabled = idle
         ui.refreshDevicesButton.enabled = idle and not self._whyNoWorker()
-        # An installation ends the worker, whoever it works for.
-        ui.installButton.enabled = idle and not self._client.isBusy
-        shown = bool(self._shownNodes())
-        ui.showResultButton.enabled = idle and shown
-        ui.showResultButton.toolTip = (
-            _("Show the translated image in all slice views, with σ over it where it is high.")
-            if shown
-            else _("Translate a volume first, with its image and σ among the outputs.")
+        self._packages.show(idle and not self._client.isBusy)
+        enable(
+            ui.showResultButton,
+            "" if self._shownNodes() else _("Translate a volume first, with its image and σ among the outputs."),
+            _("Show the translated image in all slice views, with σ over it where it is high."),
         )
+        ui.showResultButton.enabled = ui.showResultButton.enabled and idle
 
     def _whyNot(self) -> str:
         """Return why Apply cannot be clicked, or nothing."""
         model = self.models.model
-        if self._run.state is not RunState.IDLE:
+        if not self._action.isIdle:
             return _("A translation is running.")
         if not self._input():
             return _("Choose the volume to translate.")
@@ -428,23 +356,16 @@ class TranslatePanel(VTKObservationMixin):
         return self._whyNoWorker()
 
     def _whyNoWorker(self) -> str:
-        if self._missing:
-            return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))
-        if self._client.isBusy:
-            return _("The engine is at work for something else.")
-        return ""
+        isBusy = _("The engine is at work for something else.") if self._client.isBusy else ""
+        return self._packages.whyNot() or isBusy
 
     def _input(self) -> Any:
-        return self._parameterNode.translate.inputVolume if self._parameterNode is not None else None
-
-    def _choices(self) -> Any:
-        return self._parameterNode.translate if self._parameterNode is not None else None
+        choices = self._choices()
+        return choices.inputVolume if choices is not None else None
 
     def _outputs(self) -> tuple[str, ...]:
-        if self._parameterNode is None:
-            return ()
-        choices = self._parameterNode.translate
-        return tuple(quantity for quantity in QUANTITIES if getattr(choices, quantity))
+        choices = self._choices()
+        return tuple(quantity for quantity in QUANTITIES if choices is not None and getattr(choices, quantity))
 
     def _shownNodes(self) -> list[Any]:
         nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from UncertaintyGuidedI2ILib.parameters import PLANES, TranslateChoices
 from UncertaintyGuidedI2ILib.scene.nodes import ijkToRAS, modality, refuseOtherThanScalarVolume
 from UncertaintyGuidedI2ILib.scene.placement import placementOf
-from UncertaintyGuidedI2ILib.work.run_state import duration
+from UncertaintyGuidedI2ILib.text import duration
 
 if TYPE_CHECKING:
     from upgan.bundles.library import InstalledModel

@@ -8,7 +8,8 @@ from typing import Any
 
 import qt
 
-from UncertaintyGuidedI2ILib.work.run_state import progressText
+from UncertaintyGuidedI2ILib.messages import showError
+from UncertaintyGuidedI2ILib.text import duration
 
 # Slow enough for a window that takes 70 ms to be drawn (software OpenGL), fast enough to look alive.
 CLOCK_MS = 200
@@ -60,6 +61,10 @@ class ProgressLine:
             self._setBar(fraction)
         self._label.text = text
 
+    def showError(self, error: Exception) -> None:
+        """Show an error in a message box, and end with its sentence."""
+        self.show(showError(error))
+
     def stop(self) -> None:
         """Draw nothing any more: the widgets go."""
         self._clock.stop()
@@ -70,3 +75,16 @@ class ProgressLine:
 
     def _setBar(self, fraction: float) -> None:
         self._bar.value = round(self._bar.maximum * fraction)
+
+
+def progressText(progress: Mapping[str, Any], elapsed_s: float | None) -> str:
+    """Return one line on how far the work is: "Phase 2 of 3, slice 40 of 128; 3 s spent, about 12 s left".
+
+    Args:
+        progress: The worker's, with "stage" and "remaining_s".
+        elapsed_s: Since the run was started; None where it does not matter.
+    """
+    stage, remaining_s = progress["stage"], progress["remaining_s"]
+    times = [f"{duration(elapsed_s)} spent"] if elapsed_s is not None else []
+    times += [f"about {duration(remaining_s)} left"] if remaining_s is not None else []
+    return "; ".join(filter(None, [f"{stage[:1].upper()}{stage[1:]}", ", ".join(times)]))
