@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import State
+    from UncertaintyGuidedI2ILib.train.states import State
     from UncertaintyGuidedI2ILib.train.training import Training
     from UncertaintyGuidedI2ILib.work.worker import Handler
     from upgan.training.record.runs import Run
@@ -39,8 +39,12 @@ PRESET: dict[str, Any] = {
 }
 
 
+# What happens where a test says what the session does now; where it rests, its run's folder has been looked at.
+EVENTS = {"checking": "check", "running": "start", "pausing": "pause", "stopping": "stop", "saving": "save"}
+
+
 class FakeSession:
-    """Does what it is told at once, and remembers it.
+    """Does what it is told at once, as the tables of states allow it, and remembers it.
 
     Attributes:
         asked: Names and arguments of what was asked for.
@@ -50,32 +54,76 @@ class FakeSession:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.run: Path | None = None
-        self.state: State = "idle"
         self.progress: dict[str, Any] = {}
         self.journal: list[dict[str, Any]] = []
         self.error: Exception | None = None
         self.asked: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
-        self.isOurs = False
+        # Names, not members: each test imports the module anew.
+        self._at = self._resting = "none"
         self._callbacks: list[Callable[[], None]] = []
         self._answers: tuple[Handler, Handler] | None = None
 
     @property
+    def at(self) -> State:
+        from UncertaintyGuidedI2ILib.train.states import State
+
+        return State(self._at)
+
+    @property
+    def state(self) -> str:
+        from UncertaintyGuidedI2ILib.train.states import State
+
+        return State(self._resting if self._at in ("waiting", "preparing") else self._at).word
+
+    @property
+    def isOurs(self) -> bool:
+        from UncertaintyGuidedI2ILib.train.states import OURS
+
+        return self.at in OURS
+
+    @property
     def isBusy(self) -> bool:
-        return self.isOurs or self.state in ("checking", "saving")
+        from UncertaintyGuidedI2ILib.train.states import RESTING
+
+        return self.at not in RESTING
 
     def whenChanged(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
-    def tell(self, state: State | None = None, **changes: Any) -> None:
-        """Change, and say so."""
+    def tell(self, state: str | None = None, **changes: Any) -> None:
+        """Change, and say so.
+
+        Args:
+            state: What the session does now, in the words of ``state``, or "watched".
+            changes: Attributes.
+        """
         for name, value in changes.items():
             setattr(self, name, value)
-        if state is not None:
-            self.state = state
-            self.isOurs = state in ("running", "pausing", "stopping")
+        if state in EVENTS:
+            self._move(EVENTS[state])
+        elif state is not None:
+            isGone = state == "idle" and self.run is None and self.error is None
+            resting = state if state != "idle" else "none" if self.run is None else "over"
+            self._move("nothing_left" if isGone else "ended", resting)
         for callback in self._callbacks:
             callback()
+
+    def _move(self, event: str, resting: str = "none") -> None:
+        from UncertaintyGuidedI2ILib.train.states import Event, State, following, refusal
+
+        assert refusal(self.at, Event(event)) is None, f"{event} in {self._at}"
+        self._resting = resting
+        self._at = following(self.at, Event(event), State(resting)).value
+
+    def prepare(self) -> None:
+        self._move("prepare", self._resting)
+        self.tell()
+
+    def drop(self) -> None:
+        if self._at == "preparing":
+            self._move("drop", self._resting)
+            self.tell()
 
     def answer(self, content: Any) -> None:
         """Answer what was asked for last."""

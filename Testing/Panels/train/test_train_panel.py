@@ -864,8 +864,7 @@ def test_a_run_of_another_process_is_watched_only(ui, session, folder):
     other = session.newRun("other")
     ui.refreshRunsButton.click()
     choose(ui.runSelector, str(other))
-    session.state = "running"
-    session.tell()
+    session.tell("watched")
     assert ui.pauseButton.text == "Resume"
     assert not ui.pauseButton.enabled
     assert not ui.stopButton.enabled

@@ -174,6 +174,7 @@ def test_a_training_that_is_ended_before_it_began_leaves_no_run(end, session, ho
     session.start({"name": "heads"})
     getattr(session, end)()
     host.wait_until(lambda: session.state == "idle", 10)
+    assert session.at.value == "gone"
     assert session.error is None
     assert session.run is None
     assert list(runs.iterdir()) == []
@@ -358,6 +359,24 @@ def test_one_thing_at_a_time(session, host, begin):
     session.select(None)
     assert session.run is None
     assert session.state == "idle"
+
+
+def test_what_is_prepared_has_the_engine_until_it_is_used_or_dropped(session, host):
+    answers, started = Answers(), []
+    session.prepare()
+    assert refusal(session.prepare) == "training_busy"
+    session.presetConfig("quick", None, *answers.handlers)
+    session.drop()
+    # The question is still to be answered.
+    assert session.at.value == "waiting"
+    assert refusal(session.checkData, {}, *answers.handlers) == "training_busy"
+    host.wait_until(lambda: answers.arrived, 20)
+    assert not session.isBusy
+    session.prepare()
+    session.presetConfig("quick", None, lambda preset: started.append(session.start({"name": "heads"})), print)
+    host.wait_until(lambda: started, 20)
+    session.drop()
+    assert session.at.value == "running"
 
 
 def test_a_check_is_answered_and_its_thumbnails_live_until_the_next_one(session, host):

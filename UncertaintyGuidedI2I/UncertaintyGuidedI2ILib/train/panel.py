@@ -16,8 +16,11 @@ from UncertaintyGuidedI2ILib.messages import plain
 from UncertaintyGuidedI2ILib.parameters import Binding
 from UncertaintyGuidedI2ILib.train.data import DataSection
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
+from UncertaintyGuidedI2ILib.train.preparation import Preparation
 from UncertaintyGuidedI2ILib.train.results import MODEL_NAME, ResultsSection
 from UncertaintyGuidedI2ILib.train.settings import SettingsSection
+from UncertaintyGuidedI2ILib.train.states import Button, Event, State, sentBy
+from UncertaintyGuidedI2ILib.train.text import runLabel, runText, whyDead
 from UncertaintyGuidedI2ILib.widgets import bindText, enable, showText
 from UncertaintyGuidedI2ILib.work.install_frame import InstallFrame
 from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
@@ -49,12 +52,8 @@ class TrainPanel(VTKObservationMixin):
         self._choices = self._binding.choices
         self._upkeep = Upkeep()
         self._runs: dict[Path, Run] = {}
-        # Between Start and the session's own state: the preset is asked for, volumes are written.
-        self._isPreparing = False
-        # Which choices it is done for: what is prepared for others is not used.
-        self._generation = 0
-        # Why there is no run, where the user may wonder.
-        self._notice = ""
+        # The last one: the preset is asked for, volumes are written.
+        self._preparation: Preparation | None = None
         self._shownError: Exception | None = None
         self._progress = ProgressLine(ui.progressBar, ui.statusLabel, saysElapsed=False)
         needed = _("Training needs packages that are not installed yet: {names}.")
@@ -108,9 +107,9 @@ class TrainPanel(VTKObservationMixin):
 
     def onCheck(self, checked: bool = False) -> None:
         """Have the engine look at all pairs, or let it be: the button does what it says."""
-        if self._session.state == "checking":
+        if sentBy(self._session.at, "check") is Event.STOP:
             self._do(self._session.stop)
-        elif not self._whyNotAsk():
+        elif not self._whyNotAsk("check"):
             self._prepare(self._check)
 
     def onStart(self, checked: bool = False) -> None:
@@ -120,15 +119,15 @@ class TrainPanel(VTKObservationMixin):
 
     def onPause(self, checked: bool = False) -> None:
         """Pause the training, or go on with it: the button does what it says."""
-        if self._session.isOurs:
+        if sentBy(self._session.at, "pause") is Event.PAUSE:
             self._do(self._session.pause)
-        elif not self._whyNotResume():
+        elif not self._whyNotSteer("pause"):
             self._do(lambda: self._session.resume(self._session.run))
 
     def onStop(self, checked: bool = False) -> None:
         """End the run for good, after asking."""
         question = _("End this training? It cannot go on afterwards, but its checkpoints can be saved as models.")
-        if not self._whyNotStop() and slicer.util.confirmOkCancelDisplay(question):
+        if not self._whyNotSteer("stop") and slicer.util.confirmOkCancelDisplay(question):
             self._do(self._session.stop)
 
     def onRefreshRuns(self, checked: bool = False) -> None:
@@ -152,43 +151,30 @@ class TrainPanel(VTKObservationMixin):
         self.enter()
 
     def _prepare(self, use: Callable[[dict[str, Any]], Any]) -> None:
-        """Put the configuration together, which takes the engine's word on the preset and files of scene volumes."""
-        generation = self._generation
-
-        def addData(config: dict[str, Any]) -> None:
-            if generation == self._generation:
-                self._do(lambda: self.data.config(lambda sections: finish({**config, **_over(config, sections)}), fail))
-
-        def finish(config: dict[str, Any]) -> None:
-            if generation == self._generation:
-                self._isPreparing = False
-                self._do(lambda: use({**config, "name": self._choices().name}))
-
-        def fail(error: Exception) -> None:
-            if generation == self._generation:
-                self._isPreparing = False
-                self._showError(error)
-
-        self._isPreparing = True
-        self._notice = ""
-        self._showState()
-        self._do(lambda: self.settings.config(addData, fail))
+        """Put the configuration together, and use it if the choices are still the same."""
+        self._preparation = Preparation(
+            self.settings, self.data, lambda config: use({**config, "name": self._choices().name}), self._refuse
+        )
+        self._do(self._session.prepare)
+        if self._session.at is State.PREPARING:
+            self._preparation.start()
 
     def _leavePreparing(self) -> None:
-        """Let what is being prepared come to nothing: it was asked for with other choices."""
-        self._generation += 1
-        self._isPreparing = False
+        """Let what was asked for with other choices come to nothing."""
+        if self._preparation is not None:
+            self._preparation.drop()
+        self._session.drop()
 
     def _check(self, config: dict[str, Any]) -> None:
-        generation = self._generation
+        assert self._preparation is not None
+        # Another scene's choices know nothing of these data.
+        show = self._preparation.unlessDropped(self.data.showResult)
 
-        def show(result: dict[str, Any]) -> None:
-            # Another scene's choices know nothing of these data.
-            if generation == self._generation:
-                self.data.showResult(result)
+        def finish(result: dict[str, Any]) -> None:
+            show(result)
             self._showState()
 
-        self._session.checkData(config, show, self._showError)
+        self._session.checkData(config, finish, self._showError)
 
     def _start(self, config: dict[str, Any]) -> None:
         self._session.start(config)
@@ -201,16 +187,17 @@ class TrainPanel(VTKObservationMixin):
         try:
             act()
         except UpganError as error:
-            self._isPreparing = False
-            self._showError(error)
+            self._refuse(error)
         self._showState()
+
+    def _refuse(self, error: Exception) -> None:
+        self._session.drop()
+        self._showError(error)
 
     def _onSessionChanged(self) -> None:
         """Follow state at once, charts in a moment."""
         session = self._session
         if (session.state, session.run) != (self._lastState, self._lastRun):
-            isGone = self._lastState in ("pausing", "stopping") and session.run is None and session.error is None
-            self._notice = _("The training had not begun yet: nothing is left of its run.") if isGone else ""
             self._lastState, self._lastRun = session.state, session.run
             self._upkeep.run({_("the choice of a run"): self._rememberRun, _("the list of runs"): self._listRuns})
         # Where it is a question, the answer needs a free engine: it is asked when the process has ended.
@@ -293,7 +280,7 @@ class TrainPanel(VTKObservationMixin):
         from upgan.training.record.runs import read_run
 
         wanted = self._choices().run
-        isFree = self._session.run is None and self._session.state == "idle"
+        isFree = self._session.at in (State.NONE, State.GONE)
         if isFree and wanted and read_run(Path(wanted)) is not None:
             self._do(lambda: self._session.select(Path(wanted)))
         else:
@@ -340,52 +327,45 @@ class TrainPanel(VTKObservationMixin):
 
     def _showState(self) -> None:
         """Enable what makes sense now, and say why the rest does not."""
-        ui, state, isOurs = self.ui, self._session.state, self._session.isOurs
-        free = not self._session.isBusy and not self._isPreparing
-        self._packages.show(free)
-        isChecking = state == "checking"
-        ui.checkButton.text = _("Cancel") if isChecking else _("Check data")
+        ui, at, isOurs = self.ui, self._session.at, self._session.isOurs
+        isFree = not whyDead("choose", at)
+        self._packages.show(isFree)
+        ui.checkButton.text = _("Cancel") if at is State.CHECKING else _("Check data")
         look = _("Look at every pair before training: is it complete, readable, of the right kind?")
-        enable(ui.checkButton, "" if isChecking else self._whyNotAsk(), look)
+        enable(ui.checkButton, self._whyNotAsk("check"), look)
         enable(ui.startButton, self._whyNotStart(), _("Begin a new run with these data and settings."))
-        ui.pauseButton.text = _("Pausing…") if state == "pausing" else _("Pause") if isOurs else _("Resume")
-        why = self._whyNotPause() if isOurs else self._whyNotResume()
+        ui.pauseButton.text = _("Pausing…") if at is State.PAUSING else _("Pause") if isOurs else _("Resume")
         pause = _("Write a checkpoint and rest; it can go on at any time, also after a restart of the computer.")
-        enable(ui.pauseButton, why, pause if isOurs else _("Go on where the run stopped."))
-        ui.stopButton.text = _("Stopping…") if state == "stopping" else _("Stop")
-        enable(ui.stopButton, self._whyNotStop(), _("End this run for good; its checkpoints stay."))
+        enable(ui.pauseButton, self._whyNotSteer("pause"), pause if isOurs else _("Go on where the run stopped."))
+        ui.stopButton.text = _("Stopping…") if at is State.STOPPING else _("Stop")
+        enable(ui.stopButton, self._whyNotSteer("stop"), _("End this run for good; its checkpoints stay."))
         # A training is followed as long as it goes on.
-        ui.runSelector.enabled = ui.refreshRunsButton.enabled = free
-        for widget in (ui.dataFrame, ui.modelFrame):
-            widget.enabled = free
+        for widget in (ui.runSelector, ui.refreshRunsButton, ui.dataFrame, ui.modelFrame):
+            widget.enabled = isFree
         self._showProgress()
 
     def _showProgress(self) -> None:
         session = self._session
         run = self._runs.get(session.run) if session.run is not None else None
-        if session.isBusy or self._isPreparing:
+        if session.isBusy:
             self._progress.tell({"stage": _("preparing"), "fraction": 0.0, "remaining_s": None, **session.progress})
         elif run is not None:
             self._progress.show(runText(run), run.fraction)
+        elif session.at is State.GONE:
+            self._progress.show(_("The training had not begun yet: nothing is left of its run."), fraction=0.0)
         else:
-            self._progress.show(self._notice or self._whyNotStart(), fraction=0.0)
+            self._progress.show(self._whyNotStart(), fraction=0.0)
 
-    def _whyNotAsk(self) -> str:
+    def _whyNotAsk(self, button: Button) -> str:
         """Return why the engine cannot be asked anything about these data, or nothing."""
-        if missing := self._packages.whyNot():
-            return missing
-        busy = {
-            "checking": _("The data are being checked."),
-            "saving": _("A model is being saved."),
-        }
-        if self._session.isOurs:
-            return _("A training is running: pause or stop it first.")
-        if self._session.isBusy or self._isPreparing:
-            return busy.get(self._session.state, _("The engine is at work; a moment."))
-        return self.data.whyNot() or self.settings.whyNot()
+        event = sentBy(self._session.at, button)
+        if event is Event.STOP:
+            return ""
+        why = self._packages.whyNot() or whyDead(button, self._session.at)
+        return why or self.data.whyNot() or self.settings.whyNot()
 
     def _whyNotStart(self) -> str:
-        why = self._whyNotAsk()
+        why = self._whyNotAsk("start")
         choices = self._choices()
         if why or choices is None:
             return why
@@ -393,23 +373,11 @@ class TrainPanel(VTKObservationMixin):
             return _("Give the run a name of lower case letters, digits and hyphens.")
         return ""
 
-    def _whyNotPause(self) -> str:
-        return "" if self._session.state == "running" else _("A checkpoint is being written.")
-
-    def _whyNotResume(self) -> str:
-        """Return why the run that is looked at cannot go on, or nothing."""
-        if missing := self._packages.whyNot():
-            return missing
-        if self._session.run is None:
-            return _("Choose or start a run first.")
-        if self._session.isBusy or self._isPreparing:
-            return _("The engine is at work for something else.")
-        return {"idle": _("This run is over."), "running": _("Another process trains this run.")}.get(
-            self._session.state, ""
-        )
-
-    def _whyNotStop(self) -> str:
-        return self._whyNotPause() if self._session.isOurs else self._whyNotResume()
+    def _whyNotSteer(self, button: Button) -> str:
+        """Return why the run that is looked at cannot be paused, go on or be stopped, or nothing."""
+        # What is under way can be ended without them.
+        missing = "" if self._session.isOurs else self._packages.whyNot()
+        return missing or whyDead(button, self._session.at)
 
     def _showError(self, error: Exception) -> None:
         from upgan.errors import Cancelled
@@ -419,37 +387,3 @@ class TrainPanel(VTKObservationMixin):
             self._progress.show(_("Cancelled."))
         else:
             self._progress.showError(error)
-
-
-def runLabel(run: Run, state: str) -> str:
-    """Return one line for a selector: "site-model (paused)"; the state is one of ``training.record.runs.State``."""
-    states = {
-        "new": _("just begun"),
-        "running": _("running"),
-        "paused": _("paused"),
-        "stopped": _("stopped early"),
-        "finished": _("finished"),
-        "damaged": _("damaged"),
-    }
-    return f"{run.folder.name} ({states[state]})"
-
-
-def runText(run: Run) -> str:
-    """Return one line on a run that is not under way here."""
-    text = {
-        "new": _("This run has hardly begun; it can go on."),
-        "running": _("Another process trains this run; it can be watched, but not paused from here."),
-        "paused": _("Paused in stage {stage} of {stages}."),
-        "stopped": _("Stopped in stage {stage} of {stages}."),
-        "finished": _("Finished."),
-        "damaged": _("Files of this run are damaged; resuming it says which, and what to do."),
-    }[run.state].format(stage=run.stage, stages=run.stages)
-    if run.best is None:
-        return text
-    best = _("Best error on the validation patients: {mae:.4g}.").format(mae=run.best["mae"])
-    return f"{text} {best}"
-
-
-def _over(config: dict[str, Any], sections: dict[str, Any]) -> dict[str, Any]:
-    """Return sections on top of the same sections of a configuration."""
-    return {name: {**(config.get(name) or {}), **section} for name, section in sections.items()}

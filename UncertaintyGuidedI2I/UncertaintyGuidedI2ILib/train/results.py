@@ -16,6 +16,8 @@ from UncertaintyGuidedI2ILib.train.history import TrainingHistory
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.plots import TrainingPlots
 from UncertaintyGuidedI2ILib.train.preview import TrainingPreview
+from UncertaintyGuidedI2ILib.train.states import Event, sentBy
+from UncertaintyGuidedI2ILib.train.text import whyDead
 from UncertaintyGuidedI2ILib.widgets import Labels, enable
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
@@ -128,7 +130,7 @@ class ResultsSection:
         from upgan.errors import UpganError
 
         try:
-            if self._session.state == "saving":
+            if sentBy(self._session.at, "save") is Event.STOP:
                 self._session.stop()
             elif not self._whyNotSave():
                 self._ui.savedLabel.visible = False
@@ -221,7 +223,7 @@ class ResultsSection:
         self._showSave()
 
     def _showSave(self, *arguments: Any) -> None:
-        isSaving = self._session.state == "saving"
+        isSaving = sentBy(self._session.at, "save") is Event.STOP
         self._ui.saveModelButton.text = _("Cancel") if isSaving else _("Save as model")
         save = _("Make a model of this checkpoint: measured on the test patients, with its card and licence.")
         enable(self._ui.saveModelButton, "" if isSaving else self._whyNotSave(), save)
@@ -231,10 +233,8 @@ class ResultsSection:
             return _("Choose or start a run first.")
         if not self._ui.checkpointSelector.count:
             return _("There is a checkpoint after the first epoch.")
-        if self._session.isOurs:
-            return _("Pause or stop the training first, or wait for its end.")
-        if self._session.isBusy:
-            return _("The engine is at work for something else.")
+        if dead := whyDead("save", self._session.at):
+            return dead
         if not MODEL_NAME.fullmatch(self._ui.modelNameEdit.text):
             return _("Give the model a name of lower case letters, digits and hyphens.")
         return ""

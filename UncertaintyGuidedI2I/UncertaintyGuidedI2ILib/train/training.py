@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from UncertaintyGuidedI2ILib.work.worker import Handler
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import State
+    from UncertaintyGuidedI2ILib.train.states import State
     from upgan.training.record.runs import Run
 
 
@@ -17,20 +17,28 @@ class Training(Protocol):
     """The one run that is trained, or looked at; ``TrainingSession`` says what each may raise.
 
     Attributes:
-        run: Folder of the run.
-        progress: {"stage", "fraction", "remaining_s"} of what is done here; else empty.
-        journal: Lines of the run's journal so far; another list whenever it was read anew.
+        progress: {"stage", "fraction", "remaining_s"} of what is under way here; else empty.
         error: What ended the training, where it was an error.
     """
 
-    run: Path | None
     progress: dict[str, Any]
-    journal: list[dict[str, Any]]
     error: Exception | None
 
     @property
-    def state(self) -> State:
-        """What is done here; else what the run's folder tells."""
+    def run(self) -> Path | None:
+        """Folder of the run that is looked at."""
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        """Lines of the run's journal so far; another list whenever it was read anew."""
+
+    @property
+    def at(self) -> State:
+        """Where it stands, see ``states``."""
+
+    @property
+    def state(self) -> str:
+        """What is done here; else what the run's folder tells: a word of ``State.word``."""
 
     @property
     def isOurs(self) -> bool:
@@ -42,6 +50,12 @@ class Training(Protocol):
 
     def whenChanged(self, callback: Callable[[], None]) -> None:
         """Have a panel told when state, progress or journal have changed."""
+
+    def prepare(self) -> None:
+        """Have nothing else begin while a configuration is put together, until it is used or ``drop``."""
+
+    def drop(self) -> None:
+        """Let go of a configuration that was put together, unless it is used already."""
 
     def presetConfig(self, preset: str, base: str | None, onResult: Handler, onError: Handler) -> None:
         """Ask for the values of a preset, for a base model or from scratch."""
