@@ -282,7 +282,8 @@ def _newTraining() -> TrainingSession:
     try:
         from UncertaintyGuidedI2ILib.train.session import TrainingSession, trainingClient
     except ModuleNotFoundError as error:
-        if error.name != "qt":
+        # What slicer-core lacks.
+        if error.name not in ("qt", "slicer.i18n"):
             raise
         raise UpganError(
             "no_application",
