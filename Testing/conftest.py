@@ -1,7 +1,10 @@
 """What tests of several rooms need."""
 
 import os
+import shutil
 import signal
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +12,18 @@ import pytest
 
 # Files whose tests take longest. They begin first: else two processes would end with one of them, the other idle.
 LONGEST = (
+    # It needs none of the runs that the next two share, of which one makes what the other would wait for.
+    "test_train_journey.py",
     "test_faults.py",
     "test_stages.py",
-    "test_train_journey.py",
     "test_worker_client.py",
     "test_training_session.py",
     "test_self_test.py",
     "test_cli_training.py",
+    "test_damaged_runs.py",
     "test_training_commands.py",
+    "test_divergence.py",
+    "test_moved_images.py",
     "test_processes.py",
     "test_memory.py",
     "test_evaluation.py",
@@ -45,6 +52,41 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared data: set UPGAN_SHARED_DATA to the folder of real images")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Have a folder made once in a run of the suite, by whichever process asks first; it is everybody's to read.
+
+    Called with the folder's name and with what fills it.
+    """
+    from filelock import FileLock
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder, is_made = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not is_made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # A test that was interrupted may have left half of it.
+                folder.mkdir()
+                make(folder)
+                is_made.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def write_pairs(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Callable[[Path, Iterable[int]], Path]:
+    """Write small simulated heads into a folder, as ``upgan simulate`` does; each is simulated once."""
+    from Engine.heads import copy_pairs, simulate
+
+    def simulated(seed: int) -> Path:
+        return made_once(f"head-{seed}", partial(simulate, seed))
+
+    return lambda folder, seeds: copy_pairs(folder, seeds, simulated)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
-"""Models for tests: an identity that shows what the engine does around a network, and a tiny real one."""
+"""Models for tests, an identity that shows what the engine does around a network, and a tiny real one; tiny runs."""
 
+import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -133,6 +135,63 @@ def tiny_bundle(tmp_path) -> Bundle:
 def _made(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pairs(made_once, write_pairs) -> Path:
+    """Five small heads that tiny runs are trained on: everybody's, to be copied by who changes them."""
+    return made_once("five-heads", lambda folder: write_pairs(folder, [11, 12, 13, 14, 15]))
+
+
+@pytest.fixture(scope="session")
+def begun(made_once, pairs) -> Path:
+    """A tiny run that has checked its images and made its slices, and taken no step: everybody's."""
+    from Engine.training_runs import Unprepared, begin, tiny
+
+    return made_once("begun", lambda folder: begin(tiny(pairs), folder, Unprepared(last=True)))
+
+
+@pytest.fixture
+def start(begun, pairs):
+    """Let a tiny run, with changes, be where the one above is; → its configuration."""
+    from Engine.training_runs import tiny
+    from upgan.training.record.run_config import write_run_config
+
+    def copy(run: Path, **changes):
+        config = tiny(pairs, **changes)
+        write_run_config(config, shutil.copytree(begun, run))
+        return config
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def uneventful(made_once, begun) -> Path:
+    """A folder with a tiny ``run`` to which nothing happened until its end, and what an onlooker ``heard``."""
+    from Engine.training_runs import Onlooker, resume
+
+    def make(folder: Path) -> None:
+        onlooker = Onlooker()
+        resume(shutil.copytree(begun, folder / "run"), onlooker)
+        (folder / "heard.json").write_text(json.dumps([onlooker.lines, onlooker.fractions]), encoding="utf-8")
+
+    return made_once("uneventful", make)
+
+
+@pytest.fixture(scope="module")
+def whole(uneventful, tmp_path_factory) -> Path:
+    """A tiny run to its end."""
+    return shutil.copytree(uneventful / "run", tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="session")
+def healthy(uneventful):
+    """Who saw the run above."""
+    from Engine.training_runs import Onlooker
+
+    onlooker = Onlooker()
+    onlooker.lines, onlooker.fractions = json.loads((uneventful / "heard.json").read_text(encoding="utf-8"))
+    return onlooker
 
 
 @pytest.fixture

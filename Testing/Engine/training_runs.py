@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from upgan.progress import Progress
 from upgan.simulation.pet import Scanner, simulate_nac_pet
 from upgan.simulation.phantom import simulate_head
 from upgan.training.record import checkpoint
-from upgan.training.run.trainer import train
+from upgan.training.run.trainer import resume, train
 from upgan.training.settings.config import TrainingConfig
 
 # Three heads to train on, one to watch, one held out; two phases, three stages, seven epochs of three steps.
@@ -92,7 +94,7 @@ train(TrainingConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Onlook
 
 
 class Onlooker:
-    """Keeps the lines of the journal, and may stop the run.
+    """Keeps the lines of the journal and the fractions of all steps, and may stop the run.
 
     Args:
         stop_after: Steps, seen by this onlooker, after which the run is to stop.
@@ -118,6 +120,58 @@ class Onlooker:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == kind]
+
+
+class Unprepared(Onlooker):
+    """Stops a run while its slices are prepared.
+
+    Args:
+        last: Whether of the last patient, so that all are there; of the first, if not.
+    """
+
+    def __init__(self, *, last: bool = False) -> None:
+        super().__init__()
+        self._last = last
+
+    def hear(self, text: str, fraction: float, remaining_s: float | None) -> None:
+        if "slices" in text and text.endswith("4 of 4" if self._last else "of 4"):
+            raise Cancelled
+
+
+class Killed(BaseException):
+    """No ordinary exception: nothing in the code under test may catch it, as nothing catches a SIGKILL."""
+
+
+def paused(run: Path, steps: int) -> None:
+    """Go on with a run and pause it after so many steps."""
+    with contextlib.suppress(Cancelled):
+        resume(run, Onlooker(stop_after=steps))
+        raise AssertionError("the run was not paused")
+
+
+def begin(config: TrainingConfig, run: Path, onlooker: Onlooker) -> None:
+    """Begin a run that is stopped before its end."""
+    with contextlib.suppress(Cancelled):
+        train(config, run, onlooker)
+        raise AssertionError("the run was not stopped")
+
+
+def journal(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def edited(path: Path, change: Callable[[Any], object]) -> None:
+    """Change what a file of JSON says."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def flipped(path: Path) -> None:
+    """Change a single bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 16
+    path.write_bytes(content)
 
 
 def trained(config: TrainingConfig, run: Path) -> dict[str, torch.Tensor]:

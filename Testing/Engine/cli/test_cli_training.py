@@ -18,8 +18,7 @@ import typer
 from rich.console import Console
 
 from Engine.command_line import assert_refused, environment_of
-from Engine.heads import write_pairs
-from Engine.training_runs import all_same, kept, tiny, trained
+from Engine.training_runs import all_same, kept, tiny
 from upgan.bundles.bundle import Bundle
 from upgan.cli.commands import app
 from upgan.cli.progress_bar import TrainingDisplay
@@ -46,13 +45,6 @@ SMALL = [
 
 def settings(*more):
     return [word for key, value in (*SMALL, *more) for word in ("--set", f"{key}={value}")]
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    write_pairs(folder, [11, 12, 13, 14, 15])
-    return folder
 
 
 @pytest.fixture
@@ -187,8 +179,9 @@ def test_pairs_become_a_run_and_a_run_becomes_a_model_that_is_evaluated(run, con
     assert outcome == (0, f"{tmp_path / 'model'}\n", outcome.err)
     metadata = Bundle.open(tmp_path / "model").metadata
     assert (metadata.name, metadata.version, metadata.upgan.architecture.phases) == ("mine", "2.0", 1)
-    with_table = pairs / "pairs.csv"
-    with_table.write_text("subject,input,target\nx,sub-002_nacpet.nii.gz,sub-002_ct.nii.gz\n", encoding="utf-8")
+    with_table = tmp_path / "pairs.csv"
+    pet, ct = (pairs / f"sub-002_{kind}.nii.gz" for kind in ("nacpet", "ct"))
+    with_table.write_text(f"subject,input,target\nx,{pet},{ct}\n", encoding="utf-8")
     from_table = run("evaluate", with_table, "--model", tmp_path / "model", "--device", "cpu")
     from_manifest = run("evaluate", pairs / "manifest.json", "--model", tmp_path / "model", "--device", "cpu")
     assert json.loads(from_table.out)["subjects"] == 1
@@ -197,7 +190,7 @@ def test_pairs_become_a_run_and_a_run_becomes_a_model_that_is_evaluated(run, con
     assert json.loads(from_table.out)["rows"]["1"]["x"] == pytest.approx(rows["sub-002"])
 
 
-def test_evaluation_resamples_from_a_guess_only_when_told_to(run, tiny_bundle, tmp_path):
+def test_evaluation_resamples_from_a_guess_only_when_told_to(run, tiny_bundle, write_pairs, tmp_path):
     write_pairs(tmp_path, [11])
     path = tmp_path / "sub-001_ct.nii.gz"
     image = nibabel.load(path)
@@ -251,7 +244,7 @@ class Process:
 
 
 @pytest.fixture
-def begun(pairs, tmp_path):
+def configured(pairs, tmp_path):
     """A run that has its configuration and nothing else."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(tiny(pairs).model_dump_json(), encoding="utf-8")
@@ -259,26 +252,26 @@ def begun(pairs, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
-def test_a_run_that_is_interrupted_goes_on_to_the_weights_of_one_that_was_not(run, begun, pairs, tmp_path):
-    process = Process("--resume", begun)
+def test_a_run_that_is_interrupted_goes_on_to_the_weights_of_one_that_was_not(run, configured, whole):
+    process = Process("--resume", configured)
     process.wait_for("stage 1, epoch 1")
     process.process.send_signal(signal.SIGINT)
     assert process.end() == 130, process.lines
-    assert process.lines[-1] == f"Paused. Go on with: upgan train --resume {begun}"
+    assert process.lines[-1] == f"Paused. Go on with: upgan train --resume {configured}"
     assert "Traceback" not in "".join(process.lines)
-    assert not (begun / "finished.json").exists()
-    assert run("train", "--resume", begun).code == 0
-    assert all_same(kept(begun), trained(tiny(pairs), tmp_path / "whole"))
+    assert not (configured / "finished.json").exists()
+    assert run("train", "--resume", configured).code == 0
+    assert all_same(kept(configured), kept(whole))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
-def test_a_cluster_that_ends_a_run_leaves_it_time_for_a_checkpoint(begun):
-    process = Process("--resume", begun)
+def test_a_cluster_that_ends_a_run_leaves_it_time_for_a_checkpoint(configured):
+    process = Process("--resume", configured)
     process.wait_for("stage 1, epoch 1")
     process.process.send_signal(signal.SIGTERM)
     assert process.end() == 143, process.lines
-    assert process.lines[-1] == f"Paused. Go on with: upgan train --resume {begun}"
-    assert (begun / "checkpoints" / "last.safetensors").exists()
+    assert process.lines[-1] == f"Paused. Go on with: upgan train --resume {configured}"
+    assert (configured / "checkpoints" / "last.safetensors").exists()
 
 
 def interrupted(program: str, *waits: float) -> tuple[int, float]:

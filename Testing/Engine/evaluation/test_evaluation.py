@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from Engine.conftest import IdentityBundle
-from Engine.heads import SHAPE, SPACING_MM, read_pairs, write_pairs
+from Engine.heads import SHAPE, SPACING_MM, read_pairs
 from Engine.synthrad import synthrad_2023
 from upgan.errors import Cancelled, InputError
 from upgan.evaluation.metrics import Metrics
@@ -470,7 +470,7 @@ def by_hand(engine, folder, name):
     return figures
 
 
-def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase(engine, tmp_path):
+def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase(engine, tmp_path, write_pairs):
     write_pairs(tmp_path, [1, 2])
     found = evaluate(engine, read_pairs(tmp_path, "sub-001", "sub-002"), 2)
     assert found["subjects"] == 2
@@ -489,7 +489,7 @@ def test_evaluate_gives_mean_and_standard_deviation_over_subjects_of_every_phase
             assert [rows[subject][name] for subject in ("sub-001", "sub-002")] == pytest.approx([one, other], rel=1e-4)
 
 
-def test_the_progress_counts_pairs_and_can_end_the_work(engine, tmp_path):
+def test_the_progress_counts_pairs_and_can_end_the_work(engine, tmp_path, write_pairs):
     write_pairs(tmp_path, [1, 2])
     done = []
     progress = Progress(lambda what, fraction, remaining_s: done.append((fraction, what)))
@@ -506,7 +506,7 @@ def test_the_progress_counts_pairs_and_can_end_the_work(engine, tmp_path):
 
 
 @pytest.mark.parametrize("plane", ["coronal", "sagittal"])
-def test_the_figures_do_not_depend_on_how_the_files_store_the_patient(engine, tmp_path, plane):
+def test_the_figures_do_not_depend_on_how_the_files_store_the_patient(engine, tmp_path, plane, write_pairs):
     write_pairs(tmp_path, [3])
     expected, found = (
         evaluate(engine, read_pairs(tmp_path, "sub-001", stored_as=stored), 1)["rows"]["2"]["sub-001"]
@@ -515,14 +515,16 @@ def test_the_figures_do_not_depend_on_how_the_files_store_the_patient(engine, tm
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_one_subject_has_no_spread(engine, tmp_path):
+def test_one_subject_has_no_spread(engine, tmp_path, write_pairs):
     write_pairs(tmp_path, [3])
     found = evaluate(engine, read_pairs(tmp_path, "sub-001"), 1)
     assert found["subjects"] == 1
     assert {spread for _, spread in found["phases"]["1"].values()} == {0.0}
 
 
-def test_a_sigma_that_is_the_same_everywhere_and_a_tissue_that_is_nowhere_leave_valid_json(identity_bundle, tmp_path):
+def test_a_sigma_that_is_the_same_everywhere_and_a_tissue_that_is_nowhere_leave_valid_json(
+    identity_bundle, tmp_path, write_pairs
+):
     write_pairs(tmp_path, [3])
     (pair,) = read_pairs(tmp_path, "sub-001")
     boneless = pair._replace(target=Volume(np.minimum(pair.target.voxels, 100), pair.target.ijk_to_ras))
@@ -536,7 +538,7 @@ def test_a_sigma_that_is_the_same_everywhere_and_a_tissue_that_is_nowhere_leave_
     json.dumps(found, allow_nan=False)
 
 
-def test_an_error_that_is_the_same_everywhere_leaves_valid_json(identity_bundle, tmp_path):
+def test_an_error_that_is_the_same_everywhere_leaves_valid_json(identity_bundle, tmp_path, write_pairs):
     write_pairs(tmp_path, [3])
     (pair,) = read_pairs(tmp_path, "sub-001")
     # Water all over in a body of fat, with a sigma that does vary.
@@ -576,7 +578,7 @@ def test_an_image_of_arbitrary_unit_is_compared_in_its_foreground_over_its_own_r
     assert "99.9th percentile" in found["data_range"]
 
 
-def test_coverage_is_told_with_and_without_the_models_calibration(engine, tmp_path):
+def test_coverage_is_told_with_and_without_the_models_calibration(engine, tmp_path, write_pairs):
     write_pairs(tmp_path, [3])
     plain = evaluate(engine, read_pairs(tmp_path, "sub-001"), 1)["rows"]
     calibration = Calibration(patients=1, voxels=1, scale=(2.5, 0.3), conformal={}, note="")
@@ -593,7 +595,7 @@ def test_coverage_is_told_with_and_without_the_models_calibration(engine, tmp_pa
         assert "network_coverage_50%" not in before
 
 
-def test_a_reference_without_a_body_is_refused(engine, tmp_path):
+def test_a_reference_without_a_body_is_refused(engine, tmp_path, write_pairs):
     write_pairs(tmp_path, [3])
     (pair,) = read_pairs(tmp_path, "sub-001")
     grams = pair._replace(target=Volume(pair.target.voxels / 1000 - 1000, pair.target.ijk_to_ras))
@@ -602,7 +604,7 @@ def test_a_reference_without_a_body_is_refused(engine, tmp_path):
     assert refusal.value.code == "no_body"
 
 
-def test_an_input_that_cannot_be_translated_is_named(engine, tmp_path):
+def test_an_input_that_cannot_be_translated_is_named(engine, tmp_path, write_pairs):
     write_pairs(tmp_path, [3])
     (pair,) = read_pairs(tmp_path, "sub-001")
     empty = pair._replace(source=Volume(np.zeros(SHAPE), pair.source.ijk_to_ras))

@@ -8,8 +8,7 @@ import stat
 import pytest
 from filelock import FileLock
 
-from Engine.heads import write_pairs
-from Engine.training_runs import STEPS, all_same, kept, tiny, trained
+from Engine.training_runs import STEPS, all_same, kept, tiny
 from Engine.worker_process import WorkerProcess
 from upgan.bundles.library import find_bundle, installed_models
 from upgan.errors import BundleError, Cancelled, InputError, UpganError
@@ -17,21 +16,6 @@ from upgan.progress import Progress
 from upgan.training.record.runs import read_run
 from upgan.training.settings.config_file import config_from
 from upgan.worker.commands import commands
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    write_pairs(folder, [11, 12, 13, 14, 15])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(pairs, tmp_path_factory):
-    """A run to its end."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    trained(tiny(pairs), run)
-    return run
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from Engine.heads import write_pairs
 from Engine.training_runs import write_site
 from Panels.processes import children_of
 
@@ -18,10 +17,10 @@ FINE_TUNING_S = 300
 
 
 @pytest.fixture(scope="module")
-def heads(tmp_path_factory):
+def heads(tmp_path_factory, write_pairs):
     """Five small simulated heads: three to train on, one to watch, one held out."""
     folder = tmp_path_factory.mktemp("heads")
-    write_pairs(folder, seeds=range(5))
+    write_pairs(folder, range(5))
     return folder
 
 

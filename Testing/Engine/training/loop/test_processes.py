@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from Engine.heads import write_pairs
 from Engine.training_runs import Onlooker, kept, tiny
 from upgan.errors import InputError
 from upgan.training.run.trainer import train
@@ -44,13 +43,6 @@ def toml(config) -> str:
         if isinstance(section, dict)
     ]
     return "\n".join([*single, *sections])
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    write_pairs(folder, [11, 12, 13, 14, 15])
-    return folder
 
 
 def test_two_processes_have_the_losses_and_errors_of_one_with_the_same_batch(pairs, tmp_path):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from Engine.heads import write_pairs
 from Engine.training_runs import train_beside
 from upgan.evaluation.report import evaluate
 from upgan.images.scope import scope_of
@@ -25,7 +24,7 @@ FORMS = ("generalized_gaussian", "published_product")
 
 
 @pytest.fixture(scope="module")
-def heads(tmp_path_factory):
+def heads(tmp_path_factory, write_pairs):
     folder = tmp_path_factory.mktemp("heads")
     write_pairs(folder, range(30, 31 + TRAINED + HELD_OUT))
     return folder

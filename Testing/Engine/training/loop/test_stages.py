@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from Engine.heads import write_pairs
 from Engine.training_runs import STEPS, Onlooker, all_same, kept, same, tiny, trained
 from upgan.bundles.bundle import Bundle, write_bundle
 from upgan.errors import BundleError, Cancelled, InputError
@@ -28,25 +27,15 @@ from upgan.training.run.trainer import resume, train
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """A folder with five small heads."""
-    folder = tmp_path_factory.mktemp("pairs")
-    write_pairs(folder, [11, 12, 13, 14, 15])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def onlooker():
-    """Who saw the run below."""
-    return Onlooker()
-
-
-@pytest.fixture(scope="module")
-def run(pairs, onlooker, tmp_path_factory):
+def run(whole):
     """A finished training."""
-    folder = tmp_path_factory.mktemp("training") / "run"
-    train(tiny(pairs), folder, onlooker)
-    return folder
+    return whole
+
+
+@pytest.fixture(scope="module")
+def onlooker(healthy):
+    """Who saw it."""
+    return healthy
 
 
 # What is written down
@@ -171,12 +160,12 @@ def judges(tensors, phase):
     return found
 
 
-def test_the_end_to_end_stage_goes_on_with_the_discriminators_of_the_phases(pairs, run, tmp_path):
+def test_the_end_to_end_stage_goes_on_with_the_discriminators_of_the_phases(start, run, tmp_path):
     first, second = kept(run, "phase_1"), kept(run, "phase_2")
     assert all_same(judges(second, 0), judges(first, 0))
     # At a rate of nearly nothing they stay what they were.
     schedule = {"epochs": [1, 1], "joint_epochs": 1, "joint_learning_rate": 1e-12, "early_stopping": 3}
-    train(tiny(pairs, schedule=schedule), tmp_path / "run", Onlooker())
+    train(start(tmp_path / "run", schedule=schedule), tmp_path / "run", Onlooker())
     phases, together = kept(tmp_path / "run", "phase_2"), kept(tmp_path / "run")
     for phase in (0, 1):
         for name, learned in judges(phases, phase).items():
@@ -195,9 +184,9 @@ def test_the_last_phase_ends_where_the_cascade_ends(run):
     )
 
 
-def test_frozen_statistics_stay_while_the_weights_move(pairs, tmp_path):
+def test_frozen_statistics_stay_while_the_weights_move(start, tmp_path):
     schedule = {"epochs": [1, 0], "joint_epochs": 1, "freeze_normalisation": True, "weight_averaging": None}
-    train(tiny(pairs, schedule=schedule), tmp_path / "run", Onlooker())
+    train(start(tmp_path / "run", schedule=schedule), tmp_path / "run", Onlooker())
     before, after = weights(tmp_path / "run", "phase_1"), weights(tmp_path / "run", "all_phases")
     statistics = [name for name in before if "running_" in name]
     assert statistics
@@ -205,11 +194,15 @@ def test_frozen_statistics_stay_while_the_weights_move(pairs, tmp_path):
     assert not same(before["generators.1.image_head.weight"], after["generators.1.image_head.weight"])
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(pairs, run, tmp_path):
-    again = trained(tiny(pairs), tmp_path / "again")
-    assert all_same(again, kept(run))
-    other = trained(tiny(pairs, seed=8), tmp_path / "other")
-    assert not same(other["cascade.generators.0.image_head.weight"], again["cascade.generators.0.image_head.weight"])
+def test_the_same_seed_gives_the_same_run_whatever_prepares_its_batches_and_another_seed_another(start, run, tmp_path):
+    again = start(tmp_path / "again", compute={"loaders": 2})
+    train(again, tmp_path / "again", Onlooker())
+    assert all_same(kept(tmp_path / "again"), kept(run))
+    other = start(tmp_path / "other", seed=8)
+    with pytest.raises(Cancelled):
+        train(other, tmp_path / "other", Onlooker(stop_after=10))  # in the second stage
+    first, others = weights(run, "phase_1"), weights(tmp_path / "other", "phase_1")
+    assert not same(others["generators.0.image_head.weight"], first["generators.0.image_head.weight"])
 
 
 def test_a_stage_without_epochs_is_left_out(pairs):
@@ -250,7 +243,7 @@ def test_the_defaults_are_the_papers(tmp_path):
     ],
     ids=str,
 )
-def test_every_option_trains(pairs, tmp_path, changes):
+def test_every_option_trains(begun, pairs, tmp_path, changes):
     config = tiny(pairs, schedule={"epochs": [1, 1], "joint_epochs": 1, "epoch_steps": 2}).model_dump(mode="json")
     for section, change in changes.items():
         merged = {**config[section], **change}
@@ -258,28 +251,25 @@ def test_every_option_trains(pairs, tmp_path, changes):
     if "chains" in config["architecture"]:
         config["architecture"] = {"name": "published-up-gan", "chains": [2, 1], "width": 4}
     onlooker = Onlooker()
-    train(tiny(pairs).model_validate(config), tmp_path / "run", onlooker)
+    write_run_config(tiny(pairs).model_validate(config), shutil.copytree(begun, tmp_path / "run"))
+    resume(tmp_path / "run", onlooker)
     assert onlooker.of("event")[-1]["code"] == "finished"
     assert all(np.isfinite(line["loss"]) for line in onlooker.of("steps"))
     judged = [line["discriminator"] for line in onlooker.of("steps")]
     assert all(judged) == bool(config["loss"]["adversarial"])
 
 
-def test_processes_that_prepare_batches_change_nothing(pairs, run, tmp_path):
-    assert all_same(trained(tiny(pairs, compute={"loaders": 2}), tmp_path / "run"), kept(run))
-
-
-def test_during_the_l1_warm_up_the_uncertainty_heads_do_not_move(pairs, tmp_path):
+def test_during_the_l1_warm_up_the_uncertainty_heads_do_not_move(pairs, start, tmp_path):
     loss = {"l1": 0.0, "l1_warm_up": 3}
     schedule = {"epochs": [1, 0], "joint_epochs": 0, "weight_averaging": None}
-    train(tiny(pairs, loss=loss, schedule=schedule), tmp_path / "run", Onlooker())
+    train(start(tmp_path / "run", loss=loss, schedule=schedule), tmp_path / "run", Onlooker())
     torch.manual_seed(7)
     before, after = Cascade(tiny(pairs).architecture).state_dict(), weights(tmp_path / "run", "phase_1")
     assert same(before["generators.0.scale_head.weight"], after["generators.0.scale_head.weight"])
     assert not same(before["generators.0.image_head.weight"], after["generators.0.image_head.weight"])
 
 
-def test_a_stage_ends_at_its_best_epoch_when_the_error_no_longer_falls(pairs, tmp_path):
+def test_a_stage_ends_at_its_best_epoch_when_the_error_no_longer_falls(start, tmp_path):
     # A rate at which nothing gets better for long.
     schedule = {
         "epochs": [40, 0],
@@ -292,7 +282,7 @@ def test_a_stage_ends_at_its_best_epoch_when_the_error_no_longer_falls(pairs, tm
         "warm_up": 0,
     }
     onlooker = Onlooker()
-    train(tiny(pairs, schedule=schedule), tmp_path / "run", onlooker)
+    train(start(tmp_path / "run", schedule=schedule), tmp_path / "run", onlooker)
     errors = [line["phases"]["1"]["mae"] for line in onlooker.of("validation")]
     assert len(errors) < 40
     assert "early_stopped" in [line["code"] for line in onlooker.of("event")]
@@ -324,8 +314,9 @@ def test_a_base_model_brings_its_weights_and_its_pixel_size_and_is_measured_firs
     assert data["spacing_mm"] == [6, 6]
     first = onlooker.of("validation")[0]
     assert (first["stage"], first["epoch"], sorted(first["phases"])) == (0, 0, ["1", "2"])
+    learned = weights(tmp_path / "run", "all_phases")
     for name, tensor in Bundle.open(base.folder).load_cascade().named_parameters():
-        torch.testing.assert_close(weights(tmp_path / "run", "all_phases")[name], tensor, rtol=0, atol=1e-6)
+        torch.testing.assert_close(learned[name], tensor, rtol=0, atol=1e-6)
 
 
 def test_where_nothing_beats_the_base_model_it_is_the_best_checkpoint(base, pairs, tmp_path):
@@ -373,12 +364,13 @@ def as_the_first_version_wrote_it(run):
     save_file(renamed, last, metadata={"state": json.dumps(state)})
 
 
-def test_a_run_of_the_first_version_goes_on_with_the_loss_that_it_began_with(pairs, tmp_path):
-    config = tiny(pairs, loss={"normalisation": "slice"}, schedule={"epochs": [2, 0], "joint_epochs": 0})
+def test_a_run_of_the_first_version_goes_on_with_the_loss_that_it_began_with(start, tmp_path):
+    schedule = {"epochs": [2, 0], "joint_epochs": 0}
+    config = start(tmp_path / "whole", loss={"normalisation": "slice"}, schedule=schedule)
     whole = trained(config, tmp_path / "whole")
     run = tmp_path / "run"
     with pytest.raises(Cancelled):
-        train(config, run, Onlooker(stop_after=4))
+        train(start(run, loss={"normalisation": "slice"}, schedule=schedule), run, Onlooker(stop_after=4))
     as_the_first_version_wrote_it(run)
     newer = config.model_copy(update={"loss": config.loss.model_copy(update={"normalisation": "body"})})
     train(newer, run, Onlooker())  # what its own configuration file says today
@@ -442,9 +434,8 @@ def test_a_run_written_before_configurations_had_a_format_is_read(pairs, tmp_pat
     assert read_run_config(tmp_path) == tiny(pairs)
 
 
-def test_the_remedy_for_a_damaged_configuration_works(pairs, run, tmp_path):
-    with pytest.raises(Cancelled):
-        train(tiny(pairs), tmp_path / "run", Onlooker(stop_after=5))
+def test_the_remedy_for_a_damaged_configuration_works(pairs, run, paused_after, tmp_path):
+    paused_after(5)
     (tmp_path / "run" / "config.json").write_text("{")
     with pytest.raises(InputError) as refusal:
         resume(tmp_path / "run", Onlooker())
@@ -479,7 +470,7 @@ def test_a_finished_run_is_left_as_it_is(run):
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_two_processes_do_not_train_the_same_run(pairs, tmp_path):
+def test_two_processes_do_not_train_the_same_run(start, tmp_path):
     class Second(Onlooker):
         def hear(self, text, fraction, remaining_s):
             if "epoch" in text:
@@ -489,4 +480,4 @@ def test_two_processes_do_not_train_the_same_run(pairs, tmp_path):
                 raise Cancelled
 
     with pytest.raises(Cancelled):
-        train(tiny(pairs), tmp_path / "run", Second())
+        train(start(tmp_path / "run"), tmp_path / "run", Second())

@@ -12,7 +12,7 @@ import torch
 from scipy import optimize, stats
 from torch import nn
 
-from Engine.heads import read_pairs, write_pairs
+from Engine.heads import read_pairs
 from upgan.bundles.bundle import Bundle, problems, software_versions, write_bundle
 from upgan.bundles.domain import Domain
 from upgan.bundles.library import find_bundle
@@ -39,7 +39,7 @@ STATEMENT = "Simulated data: no patient was imaged."
 
 
 @pytest.fixture(scope="module")
-def heads(tmp_path_factory) -> Path:
+def heads(tmp_path_factory, write_pairs) -> Path:
     """A folder with nine small heads."""
     folder = tmp_path_factory.mktemp("heads")
     write_pairs(folder, range(21, 30))

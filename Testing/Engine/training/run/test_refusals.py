@@ -7,7 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from Engine.heads import write_pairs
 from Engine.training_runs import Onlooker, tiny
 from upgan.errors import InputError
 from upgan.images.reading import read_volume
@@ -19,7 +18,7 @@ BAD = "sub-003"
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory):
+def good(tmp_path_factory, write_pairs):
     folder = tmp_path_factory.mktemp("good")
     write_pairs(folder, [11, 12, 13, 14, 15, 16])
     (folder / "manifest.json").unlink()
