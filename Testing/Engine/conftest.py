@@ -168,7 +168,8 @@ def start(begun, pairs):
 @pytest.fixture(scope="session")
 def uneventful(made_once, begun) -> Path:
     """A folder with a tiny ``run`` to which nothing happened until its end, and what an onlooker ``heard``."""
-    from Engine.training_runs import Onlooker, resume
+    from Engine.training_runs import Onlooker
+    from upgan.training.run.trainer import resume
 
     def make(folder: Path) -> None:
         onlooker = Onlooker()

@@ -147,7 +147,7 @@ def write_bundle(
         section = {
             **section,
             "architecture": cascade.architecture.model_dump(mode="json"),
-            "cost": counted_cost(cascade).model_dump(),
+            "cost": counted_cost(cascade.architecture).model_dump(),
             "sha256": {WEIGHTS.as_posix(): _sha256(content / WEIGHTS)},
         }
         # As ``read_metadata`` has it: a figure may be without value.
