@@ -59,6 +59,14 @@ def card_html(model) -> str:
     return cardHtml(model)
 
 
+def test_a_model_of_the_first_format_has_its_card(models, tmp_path):
+    from upgan.bundles.library import import_model
+
+    card = card_html(import_model(Path(__file__).parents[1] / "Fixtures" / "bundle-1.zip"))
+    for text in ("NAC-PET → pseudo-CT", "not for patients", "pixels of 2 mm", "80.0 ± 10.0"):
+        assert text in card
+
+
 @pytest.fixture
 def bundled(models):
     return models.installedModels()[0]

@@ -176,5 +176,5 @@ def stateOf(folder: str | None) -> State:
         folder: As ``read_run_state`` says it; None where there is no run.
     """
     states = {None: State.NONE, "stopped": State.OVER, "finished": State.OVER, "running": State.WATCHED}
-    # Just begun, paused, or damaged: resuming it says how.
+    # Just begun, paused, damaged, or of a newer version: resuming it says how.
     return states.get(folder, State.PAUSED)

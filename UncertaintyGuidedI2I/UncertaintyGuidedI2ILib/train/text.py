@@ -44,6 +44,7 @@ def runLabel(run: Run, state: str) -> str:
         "stopped": _("stopped early"),
         "finished": _("finished"),
         "damaged": _("damaged"),
+        "newer": _("of a newer version"),
     }
     return f"{run.folder.name} ({states[state]})"
 
@@ -57,6 +58,7 @@ def runText(run: Run) -> str:
         "stopped": _("Stopped in stage {stage} of {stages}."),
         "finished": _("Finished."),
         "damaged": _("Files of this run are damaged; resuming it says which, and what to do."),
+        "newer": _("A newer version of this software began this run; update the extension to go on with it."),
     }[run.state].format(stage=run.stage, stages=run.stages)
     if run.best is None:
         return text

@@ -54,12 +54,13 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
     from upgan.errors import BundleError
 
     try:
-        section = checked_metadata(model.metadata).upgan
+        metadata = checked_metadata(model.metadata)
     except BundleError as error:
         return [f"{error.sentence} {error.remedy}"]
-    found = misfits(section.task, section.domain, _volume(node), _plane(plane))
+    found = misfits(metadata.upgan.task, metadata.upgan.domain, _volume(node), _plane(plane))
     placement = placementOf(node)
-    return found if placement.is_certain else [placement.sentence, *found]
+    said = (metadata.newer_note, "" if placement.is_certain else placement.sentence, *found)
+    return [sentence for sentence in said if sentence]
 
 
 def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:

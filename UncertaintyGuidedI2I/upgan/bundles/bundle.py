@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 
 from upgan.bundles.layout import CARD, LICENCE, METADATA, WEIGHTS, files_of_model, read_metadata
 from upgan.bundles.layout import NAME as NAME
+from upgan.bundles.metadata import FORMAT, checked_metadata
 from upgan.bundles.metadata import BundleMetadata as BundleMetadata
 from upgan.bundles.metadata import ModelSection as ModelSection
-from upgan.bundles.metadata import checked_metadata
 from upgan.errors import BundleError, InputError, OutputError
 from upgan.files import draft, explained, open_plain
 from upgan.networks.architecture import Architecture as Architecture
@@ -126,7 +126,7 @@ def write_bundle(
         folder: The bundle's folder, which must not exist yet.
         cascade: The networks.
         metadata: MONAI's fields: name, version, description, authors, …
-        section: Fields of ``ModelSection`` but architecture, cost and checksums.
+        section: Fields of ``ModelSection`` but format, architecture, cost and checksums.
         card: Text of docs/README.md.
         licence: Text of LICENSE.
 
@@ -145,6 +145,7 @@ def write_bundle(
         save_file(state, content / WEIGHTS)
         (content / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
         section = {
+            "format": FORMAT,
             **section,
             "architecture": cascade.architecture.model_dump(mode="json"),
             "cost": counted_cost(cascade.architecture).model_dump(),

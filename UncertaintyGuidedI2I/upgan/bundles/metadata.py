@@ -2,18 +2,26 @@
 
 Every number is finite and lies where those of real models do: nothing here can make a result infinite, a matrix
 endless or a file's name another's.
+
+Models of every earlier version are read for ever. Of a newer one what this version does not know is said and ignored,
+but not within the architecture, the task or the calibration: a result could be another without it. So a version that
+changes what comes out of a model must say so there.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from upgan.bundles.domain import Domain
 from upgan.bundles.layout import AGAIN, NAME, WEIGHTS
 from upgan.bundles.strangers import check_names
 from upgan.errors import BundleError
+from upgan.foreign_text import escaped
 from upgan.images.orientation import Plane
 from upgan.images.volume import SPACING_LIMITS_MM
 from upgan.networks.architecture import Architecture, kind_of
@@ -21,6 +29,14 @@ from upgan.networks.cost import Cost
 from upgan.schema import Label
 from upgan.tasks import Task
 from upgan.uncertainty.calibration import Calibration
+
+# Of the section that is written. It goes up with every key that is added; sections without it are of the first.
+FORMAT = 1
+
+# Where an unknown key may change numbers.
+_DECISIVE = ("architecture", "task", "calibration")
+
+_MOST_NAMED = 5
 
 _LARGEST_FIGURE = 1e12
 
@@ -47,6 +63,7 @@ class ModelSection(BaseModel):
     """The section ``upgan`` of metadata.json: what the engine needs to know.
 
     Attributes:
+        format: Which keys there are; see ``FORMAT``.
         architecture: The networks.
         task: The translation, whole: a bundle may bring a task of its own.
         plane: The plane of the slices on which the networks were trained.
@@ -60,6 +77,7 @@ class ModelSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    format: int = Field(FORMAT, ge=1, strict=True)
     architecture: Architecture
     task: Task
     plane: Plane = "axial"
@@ -89,24 +107,77 @@ class BundleMetadata(BaseModel):
     description: str
     upgan: ModelSection
 
+    _ignored: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def newer_note(self) -> str:
+        """A sentence on what a newer version says of the model and this one does not know; else nothing."""
+        if not self._ignored:
+            return ""
+        named = ", ".join(self._ignored[:_MOST_NAMED])
+        more = f" and {len(self._ignored) - _MOST_NAMED} other places" if len(self._ignored) > _MOST_NAMED else ""
+        return (
+            f"The model was made by a newer version, and what it says at {named}{more} is not known to this one and "
+            "ignored; images and uncertainty are the same without it. Update the extension."
+        )
+
 
 def checked_metadata(content: dict[str, Any]) -> BundleMetadata:
     """Validate what ``library.read_metadata`` has read.
 
     Raises:
-        BundleError: ``unknown_architecture``, ``metadata_invalid``, ``bundle_unsafe`` for a name that some system
-            cannot store, or ``checksum_missing``.
+        BundleError: ``unknown_architecture``, ``bundle_newer`` where a newer version made it and results could be
+            others than its, ``metadata_invalid``, ``bundle_unsafe`` for a name that some system cannot store, or
+            ``checksum_missing``.
     """
     kind_of(content["upgan"].get("architecture"))
-    try:
-        metadata = BundleMetadata.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:200]
-        raise BundleError(
-            "metadata_invalid", f"The model's metadata is wrong at {where}: {first['msg']}.", AGAIN
-        ) from error
+    metadata = _validated(content)
     check_names([metadata.name])
     if WEIGHTS.as_posix() not in metadata.upgan.sha256:
         raise BundleError("checksum_missing", f"The metadata has no checksum of {WEIGHTS.as_posix()}.", AGAIN)
     return metadata
+
+
+def _validated(content: dict[str, Any]) -> BundleMetadata:
+    try:
+        return BundleMetadata.model_validate(content)
+    except ValidationError as error:
+        faults = error.errors()
+        version = content["upgan"].get("format")
+        if type(version) is not int or version <= FORMAT:
+            where = _place(faults[0])
+            raise BundleError(
+                "metadata_invalid", f"The model's metadata is wrong at {where}: {faults[0]['msg']}.", AGAIN
+            ) from error
+        for fault in faults:
+            if fault["type"] != "extra_forbidden" or fault["loc"][1] in _DECISIVE:
+                raise _newer(_place(fault)) from error
+    metadata = _validated(_without(content, faults))
+    metadata._ignored = tuple(map(_place, faults))
+    return metadata
+
+
+def _without(content: dict[str, Any], faults: Sequence[ErrorDetails]) -> dict[str, Any]:
+    """Return a copy that lacks what is not known."""
+    content = copy.deepcopy(content)
+    for fault in faults:
+        *sections, key = fault["loc"]
+        section: Any = content
+        for name in sections:
+            section = section[name]
+        del section[key]
+    return content
+
+
+def _place(fault: ErrorDetails) -> str:
+    """Name the key that is wrong, in at most 200 characters, none of them hidden."""
+    return escaped(".".join(map(str, fault["loc"])))[:200]
+
+
+def _newer(where: str) -> BundleError:
+    return BundleError(
+        "bundle_newer",
+        f"The model was made by a newer version: what it says at {where} is not known to this one, and its results "
+        "could be others without it.",
+        "Update the extension.",
+    )

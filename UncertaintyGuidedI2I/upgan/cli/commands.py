@@ -209,6 +209,8 @@ def bundle_verify(path: Annotated[Path, typer.Argument(help="A bundle's folder."
         raise typer.Exit(2)
     bundle = Bundle.open(path)
     bundle.load_cascade()
+    if bundle.metadata.newer_note:
+        warn(bundle.metadata.newer_note)
     echo(f"{bundle.metadata.name} {bundle.metadata.version}: complete, sha256 {bundle.sha256}")
 
 

@@ -148,10 +148,11 @@ class InferenceEngine:
         return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance, volume.placement)
 
     def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
-        """Sentences on what is odd: the device, the place of the volume and its looks (``bundles.domain``)."""
-        model = self.bundle.metadata.upgan
-        found = misfits(model.task, model.domain, volume, plane)
-        return [sentence for sentence in (self._device_warning, volume.placement.sentence, *found) if sentence]
+        """Sentences on what is odd: the device, the model, the volume's place and its looks (``bundles.domain``)."""
+        metadata = self.bundle.metadata
+        found = misfits(metadata.upgan.task, metadata.upgan.domain, volume, plane)
+        said = (self._device_warning, metadata.newer_note, volume.placement.sentence, *found)
+        return [sentence for sentence in said if sentence]
 
 
 class _SliceWork:

@@ -28,6 +28,9 @@ from upgan.scratch import Scratch
 
 PROVENANCE = "provenance.json"
 
+# Of that file. It goes up where a reader of before would take what is written for something else.
+_FORMAT = 1
+
 # Of a draft: a private folder with what is new, and with what was there while that takes its place.
 _PREFIX = ".upgan-"
 _NEW, _OLD = "new", "old"
@@ -157,7 +160,8 @@ class OutputFolder:
             os.chmod(self.path(name), _PRIVATE_FILE)
             _sync(self.path(name))
         provenance = _provenance_in(self._draft / _NEW) or {}
-        self.add_json(PROVENANCE, {**provenance, "sha256": {name: _sha256(self.path(name)) for name in names}})
+        hashes = {name: _sha256(self.path(name)) for name in names}
+        self.add_json(PROVENANCE, {"format": _FORMAT, **provenance, "sha256": hashes})
         os.chmod(self.path(PROVENANCE), _PRIVATE_FILE)
         _sync(self.path(PROVENANCE))
 

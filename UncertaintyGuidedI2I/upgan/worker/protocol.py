@@ -8,6 +8,9 @@ from typing import Any
 
 from upgan.progress import Progress
 
+# The number of the format of requests and events, which ``ready`` tells: the viewer talks to a worker of its own number
+# only. It goes up where one end would misunderstand the other. A field that is added to an event does not raise it, for
+# who does not know a field leaves it alone; an argument that is not known is refused, for work would differ without it.
 PROTOCOL = 1
 
 

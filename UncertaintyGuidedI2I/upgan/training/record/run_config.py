@@ -1,4 +1,9 @@
-"""The configuration that a run's folder keeps, or why it cannot be read, and what to do then."""
+"""The configuration that a run's folder keeps, or why it cannot be read, and what to do then.
+
+Runs of every earlier version are read for ever; what they could not say yet has the value that they went by
+(``TrainingConfig.of_run``). Of a newer version's nothing is ignored: a run goes on, and its model says that it was
+trained, with all that it began with.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,10 @@ from pydantic import ValidationError
 
 from upgan.errors import InputError
 from upgan.files import write_json
-from upgan.training.record.layout import CONFIG
-from upgan.training.record.runs import read_run_json, run_damaged
+from upgan.training.record.layout import CONFIG, FORMAT, FORMAT_KEY
+from upgan.training.record.runs import is_newer, read_run_json, run_damaged
 from upgan.training.settings.config import TrainingConfig
 
-# Of what is written; a reader of this version knows no higher one. Files without it are of the first.
-FORMAT = 1
-
-_FORMAT = "format"
 # What pydantic says of keys and choices that a newer version may have added.
 _UNKNOWN = {"extra_forbidden", "literal_error", "union_tag_invalid"}
 
@@ -26,7 +27,7 @@ def write_run_config(config: TrainingConfig, folder: Path) -> None:
     Raises:
         OutputError: ``disk_full`` or ``not_writable``.
     """
-    write_json(folder / CONFIG, {_FORMAT: FORMAT, **config.model_dump(mode="json")})
+    write_json(folder / CONFIG, {FORMAT_KEY: FORMAT, **config.model_dump(mode="json")})
 
 
 def read_run_config(folder: Path) -> TrainingConfig:
@@ -37,9 +38,9 @@ def read_run_config(folder: Path) -> TrainingConfig:
             ``run_damaged`` also for values that no run was begun with; ``run_newer`` where a newer version wrote it.
     """
     content = read_run_json(folder)
-    written = content.pop(_FORMAT, FORMAT)
-    if isinstance(written, int) and written > FORMAT:
-        raise _newer(folder, f"format {written}")
+    if is_newer(content):
+        raise _newer(folder, f"format {content[FORMAT_KEY]}")
+    content.pop(FORMAT_KEY, None)
     try:
         return TrainingConfig.of_run(content)
     except ValidationError as error:

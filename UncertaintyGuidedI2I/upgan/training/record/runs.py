@@ -16,15 +16,18 @@ from typing import Any, Literal
 
 from upgan.errors import InputError, OutputError
 from upgan.files import read_regular, refusal
-from upgan.training.record.journal_reader import is_count, is_finite, last_lines, parsed
-from upgan.training.record.layout import DATA, SPLIT
+from upgan.training.record.journal_reader import JOURNAL, is_count, is_finite, last_lines, parsed
+from upgan.training.record.layout import DATA, FORMAT, FORMAT_KEY, SPLIT
 
-State = Literal["new", "running", "paused", "stopped", "finished", "damaged"]
+State = Literal["new", "running", "paused", "stopped", "finished", "damaged", "newer"]
 
 _CONFIG = "config.json"
 _FINISHED = "finished.json"
 _LOCK = "run.lock"
 _CHECKPOINTS = "checkpoints"
+
+# What only a run's folder has, whichever version made it.
+_OF_A_RUN = (_CHECKPOINTS, JOURNAL, SPLIT)
 
 # In the order of use: what to go on with or publish comes first.
 _FIRST = ("best", "last")
@@ -45,7 +48,7 @@ class Run:
         created: When its configuration was written, seconds since 1970.
         state: ``new`` before its first checkpoint; ``running`` while a process trains; ``paused`` where it can go on;
             ``stopped`` where the user ended it early; ``finished``; ``damaged`` where a file that it needs is not what
-            a run writes, as far as a short look tells.
+            a run writes, as far as a short look tells; ``newer`` where a newer version began it, which alone can go on.
         best: The best epoch so far, as ``{"stage", "epoch", "mae"}`` with the error in output units; None before the
             first validation.
         stage: The number of the stage it is in, the first being 1; 0 before it has begun one.
@@ -112,7 +115,9 @@ def read_run(folder: Path) -> Run | None:
     state, name = _state(folder, finished), config.get("name")
     if not isinstance(name, str):
         state, name = "damaged", folder.name
-    if state != "running" and any(_is_damaged_list(folder / file) for file in (DATA, SPLIT)):
+    if state != "running" and is_newer(config):
+        state = "newer"
+    elif state != "running" and any(_is_damaged_list(folder / file) for file in (DATA, SPLIT)):
         state = "damaged"
     return Run(
         folder,
@@ -132,10 +137,17 @@ def read_run_state(folder: Path) -> State | None:
     A run whose ``data.json`` or ``split.json`` is damaged is not known by this.
     """
     try:
-        read_run_json(folder)
+        config = read_run_json(folder)
     except InputError as error:
         return None if error.code in ("run_not_found", "no_run") else "damaged"
-    return _state(folder, read_finished(folder))
+    state = _state(folder, read_finished(folder))
+    return "newer" if state != "running" and is_newer(config) else state
+
+
+def is_newer(config: Mapping[str, Any]) -> bool:
+    """Whether a newer version began the run of a configuration, as its file has it."""
+    written = config.get(FORMAT_KEY, FORMAT)
+    return isinstance(written, int) and written > FORMAT
 
 
 def read_run_json(folder: Path) -> dict[str, Any]:
@@ -186,6 +198,13 @@ def _not_found(folder: Path) -> InputError:
 
 
 def _no_run(folder: Path) -> InputError:
+    beside = [name for name in _OF_A_RUN if (folder / name).exists()]
+    if beside:
+        return InputError(
+            "no_run",
+            f"In {folder} lies {beside[0]} of a training, but no {_CONFIG} that this version could read it by.",
+            f"If another version of this software trained there, use that one; else put a copy of {_CONFIG} back.",
+        )
     return InputError(
         "no_run", f"{folder} holds no training.", f"Choose the folder of a run, in which there is a {_CONFIG}."
     )
