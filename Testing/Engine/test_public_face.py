@@ -34,7 +34,6 @@ PUBLISHED = {
     "upgan.evaluation.calibration": ["coverage"],
     "upgan.evaluation.scope": ["scope_of"],
     "upgan.losses": ["published_product_loss"],
-    "upgan.progress_bar": ["translation_bar"],
     "upgan.saving": ["OutputFolder", "read_result"],
     "upgan.training.config": ["DataConfig", "TrainingConfig"],
     "upgan.training.pairs": ["find_pairs"],
@@ -49,7 +48,7 @@ PUBLISHED = {
 # And what is still where it was.
 KEPT = {
     "upgan.cli": ["main"],
-    "upgan.evaluation.metrics": ["HU_RANGE", "SSIM_3D", "image_error"],
+    "upgan.evaluation.metrics": ["HU_RANGE", "SSIM_3D"],
     "upgan.inference": ["InferenceEngine"],
     "upgan.networks.cascade": ["Cascade", "CascadeArchitecture"],
     "upgan.networks.patchgan": ["PatchDiscriminator"],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from Engine.training_runs import Onlooker, write_site
 from upgan.bundles.bundle import Bundle
-from upgan.training.model.export import publish
+from upgan.training.model.export import export
 from upgan.training.run.trainer import train
 from upgan.training.settings.config import TrainingConfig
 from upgan.training.settings.presets import preset
@@ -37,7 +37,7 @@ def main(folder: Path, held_out: int) -> None:
     onlooker, started = Onlooker(), time.monotonic()
     train(config, folder / "run", onlooker)
     seconds = time.monotonic() - started
-    model = publish(folder / "run", folder / "model", "", "1")
+    model = export(folder / "run", folder / "model", "", "1")
     print_epochs(onlooker)
     print_comparison(model, seconds)
 

@@ -22,7 +22,6 @@ WHERE_NOW: dict[str, tuple[str, ...]] = {
     "upgan.evaluation.calibration": ("upgan.uncertainty.coverage",),
     "upgan.evaluation.scope": ("upgan.images.scope",),
     "upgan.losses": ("upgan.training.loop.losses",),
-    "upgan.progress_bar": ("upgan.cli.progress_bar",),
     "upgan.saving": ("upgan.inference.saving",),
     "upgan.training.config": ("upgan.training.settings.config",),
     "upgan.training.pairs": ("upgan.pairs.finding",),
@@ -34,6 +33,8 @@ WHERE_NOW: dict[str, tuple[str, ...]] = {
     "upgan.training.trainer": ("upgan.training.run.trainer",),
     "upgan.volume": ("upgan.images.volume", "upgan.images.reading", "upgan.images.writing"),
 }
+# What is called otherwise there.
+RENAMED = {"upgan.training.publish.publish": "export"}
 
 
 def offered(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -78,11 +79,12 @@ class FormerModules:
 
         def look_up(name: str) -> Any:
             if not name.startswith("__"):
+                called = RENAMED.get(f"{former}.{name}", name)
                 for home in map(importlib.import_module, WHERE_NOW[former]):
-                    if hasattr(home, name):
-                        sentence = f"{former}.{name} is {home.__name__}.{name} now."
+                    if hasattr(home, called):
+                        sentence = f"{former}.{name} is {home.__name__}.{called} now."
                         warnings.warn(sentence, DeprecationWarning, stacklevel=2)
-                        return getattr(home, name)
+                        return getattr(home, called)
             raise AttributeError(f"module {former!r} has no attribute {name!r}", name=name, obj=module)
 
         module.__getattr__ = look_up  # type: ignore[method-assign]

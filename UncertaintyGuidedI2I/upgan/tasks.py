@@ -113,7 +113,7 @@ class Task(_Frozen):
     output: OutputScale
     display: Display
 
-    def calibrate(self, volume: Volume) -> Intensities:
+    def measure(self, volume: Volume) -> Intensities:
         """Measure the volume's foreground and fix the mapping between its intensities and the network's.
 
         Raises:

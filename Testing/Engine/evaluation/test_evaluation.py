@@ -21,7 +21,7 @@ from upgan.evaluation.metrics import Metrics
 from upgan.evaluation.paired import compare_paired, conclusion
 from upgan.evaluation.report import evaluate
 from upgan.evaluation.ssim import WINDOW_2D, WINDOW_3D, similarity
-from upgan.images.patient import body_mask, body_mask_steps, foreground_mask, foreground_mask_steps
+from upgan.images.patient import body_mask, body_mask_stepwise, foreground_mask, foreground_mask_stepwise
 from upgan.images.reading import read_volume
 from upgan.images.scope import foreground_scope
 from upgan.images.volume import Volume
@@ -30,8 +30,8 @@ from upgan.networks.cascade import Cascade
 from upgan.pairs.preparation import Pair
 from upgan.progress import Progress
 from upgan.simulation.phantom import simulate_head
-from upgan.stepwise.components import component_steps
-from upgan.stepwise.percentile import percentile_steps
+from upgan.stepwise.components import component_stepwise
+from upgan.stepwise.percentile import percentile_stepwise
 from upgan.stepwise.steps import finish
 from upgan.tasks import PET_TO_CT
 from upgan.uncertainty.calibration import Calibration
@@ -286,7 +286,7 @@ def test_the_body_without_its_headrest_is_the_same_in_whatever_steps_it_is_found
     voxels[cradle(alone, 4) & ~alone] = 100
     expected = body_mask(voxels, SPARSE_MM)
     with mock.patch("upgan.stepwise.steps.STEP_VOXELS", 1):
-        np.testing.assert_array_equal(finish(body_mask_steps(voxels, SPARSE_MM)), expected)
+        np.testing.assert_array_equal(finish(body_mask_stepwise(voxels, SPARSE_MM)), expected)
 
 
 def test_the_body_of_finer_pixels_is_the_same_but_for_its_outline():
@@ -339,7 +339,7 @@ def test_the_body_is_the_same_in_whatever_steps_it_is_found(seed, shape, smoothn
     voxels = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 1, shape), smoothness)
     threshold = float(np.quantile(voxels, 0.5))
     with mock.patch("upgan.stepwise.steps.STEP_VOXELS", step):
-        found = finish(foreground_mask_steps(voxels, threshold))
+        found = finish(foreground_mask_stepwise(voxels, threshold))
     if (voxels > threshold).any():
         np.testing.assert_array_equal(found, body_in_one_go(voxels, threshold))
     else:
@@ -347,7 +347,7 @@ def test_the_body_is_the_same_in_whatever_steps_it_is_found(seed, shape, smoothn
 
 
 def test_the_body_is_found_with_a_pause_after_every_plane():
-    for steps in (lambda ct: body_mask_steps(ct, (3.0, 0.5, 0.5)), lambda ct: foreground_mask_steps(ct, -500)):
+    for steps in (lambda ct: body_mask_stepwise(ct, (3.0, 0.5, 0.5)), lambda ct: foreground_mask_stepwise(ct, -500)):
         assert sum(1 for _ in steps(np.full((5, 512, 512), -1000.0))) >= 5
         # Of a body: also between closing and filling each plane.
         assert sum(1 for _ in steps(np.ones((5, 512, 512)))) >= 4 * 5
@@ -358,7 +358,7 @@ def test_the_body_is_found_with_a_pause_after_every_plane():
 def test_components_are_numbered_and_counted_as_scipy_does_in_whatever_slabs(seed, shape, share, step):
     mask = np.random.default_rng(seed).random(shape) < share
     with mock.patch("upgan.stepwise.steps.STEP_VOXELS", step):
-        found = finish(component_steps(shape, lambda slab: mask[slab]))
+        found = finish(component_stepwise(shape, lambda slab: mask[slab]))
     labels, count = ndimage.label(mask)
     np.testing.assert_array_equal(found.of(slice(None)), labels)
     np.testing.assert_array_equal(found.sizes, [0, *(np.count_nonzero(labels == i + 1) for i in range(count))])
@@ -373,7 +373,7 @@ def test_a_spiral_through_all_slabs_is_one_component(turns):
     for axis, turn in enumerate(turns):
         mask = np.flip(mask, axis) if turn else mask
     with mock.patch("upgan.stepwise.steps.STEP_VOXELS", 1):
-        found = finish(component_steps(mask.shape, lambda slab: mask[slab]))
+        found = finish(component_stepwise(mask.shape, lambda slab: mask[slab]))
     np.testing.assert_array_equal(found.sizes, [0, mask.sum()])
 
 
@@ -396,13 +396,13 @@ def test_a_percentile_in_steps_is_that_of_numpy(values, seed, size, percent, kin
         mock.patch("upgan.stepwise.percentile.STEP_VOXELS", 50),
         mock.patch("upgan.stepwise.percentile._SAMPLE", 20),
     ):
-        found = finish(percentile_steps(drawn, percent))
+        found = finish(percentile_stepwise(drawn, percent))
     # Of float64: numpy's releases differ in how precisely they find the rank in float32.
     assert found == pytest.approx(np.percentile(drawn.astype(float), percent), rel=1e-6, abs=1e-12)
 
 
 def test_the_percentile_of_values_one_of_which_is_no_number_is_none():
-    assert np.isnan(finish(percentile_steps(np.array([1, np.nan, 3, 4]), 0)))
+    assert np.isnan(finish(percentile_stepwise(np.array([1, np.nan, 3, 4]), 0)))
 
 
 @pytest.fixture

@@ -218,7 +218,7 @@ def test_every_phase_computes_in_the_precision_asked_for(tiny_bundle):
 def test_outputs_are_those_of_the_cascade_in_hounsfield_units(tiny_bundle):
     volume = Volume(blob((3, 32, 32)), np.diag([-2.0, -2.0, 2.0, 1.0]))
     translation = translate(tiny_bundle, volume, phases="all")
-    reference = PET_TO_CT.calibrate(volume).reference
+    reference = PET_TO_CT.measure(volume).reference
     a = torch.from_numpy(np.sqrt(volume.voxels / reference))[:, None]
     with torch.inference_mode():
         expected = tiny_bundle.load_cascade()(a)

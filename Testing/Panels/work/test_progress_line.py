@@ -68,7 +68,7 @@ def checking(host, module_widget, monkeypatch):
     panel = module_widget.checkPanel
     monkeypatch.setattr(check_panel, "CheckJob", FakeJob)
     monkeypatch.setattr(panel, "_whyNot", lambda: "")
-    monkeypatch.setattr(panel, "_result", lambda: SimpleNamespace(nodes={}, runID="", phase=1))
+    monkeypatch.setattr(panel, "_result", lambda: SimpleNamespace(nodes={}, translationID="", phase=1))
     module_widget.ui.panels.currentIndex = 2
     panel.onCompare()
     return panel.ui, FakeJob.last.tell, panel.ui.compareButton.click

@@ -15,7 +15,7 @@ from UncertaintyGuidedI2ILib.inspection import overlays  # noqa: E402
 from UncertaintyGuidedI2ILib.inspection.overlays import (  # noqa: E402
     Overlay,
     derivedNode,
-    overlaySteps,
+    overlayStepwise,
     rememberLayers,
     restoreLayers,
 )
@@ -65,13 +65,13 @@ def voxels(node):
 
 @pytest.mark.parametrize("above", [True, False])
 def test_the_probability_is_that_of_the_distribution(above, result, maps):
-    node = finish(overlaySteps(result, Overlay("probability", threshold=150, above=above)))
+    node = finish(overlayStepwise(result, Overlay("probability", threshold=150, above=above)))
     truth = stats.gennorm(maps["beta"].astype(float), maps["image"], maps["alpha"])
     np.testing.assert_allclose(voxels(node), truth.sf(150) if above else truth.cdf(150), atol=1e-5)
 
 
 def test_the_interval_width_holds_its_level(result, maps):
-    node = finish(overlaySteps(result, Overlay("interval_width", level=0.8)))
+    node = finish(overlayStepwise(result, Overlay("interval_width", level=0.8)))
     low, high = stats.gennorm.interval(0.8, maps["beta"].astype(float), scale=maps["alpha"])
     np.testing.assert_allclose(voxels(node), high - low, rtol=1e-4)
 
@@ -79,7 +79,7 @@ def test_the_interval_width_holds_its_level(result, maps):
 @pytest.mark.parametrize("quantity", ["image", "sigma", "alpha", "beta"])
 def test_a_runs_own_maps_are_shown_as_they_are(quantity, result, mrml_scene):
     count = mrml_scene.GetNumberOfNodes()
-    assert finish(overlaySteps(result, Overlay(quantity))) is result.nodes[quantity]
+    assert finish(overlayStepwise(result, Overlay(quantity))) is result.nodes[quantity]
     assert mrml_scene.GetNumberOfNodes() == count
 
 
@@ -87,7 +87,7 @@ def test_a_derived_volume_lies_on_the_grid_and_under_the_transform_of_its_run(re
     transform = mrml_scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     for node in result.nodes.values():
         node.SetAndObserveTransformNodeID(transform.GetID())
-    node = finish(overlaySteps(result, Overlay("probability")))
+    node = finish(overlayStepwise(result, Overlay("probability")))
     np.testing.assert_array_equal(
         slicer.util.arrayFromVTKMatrix(_matrix(node)), slicer.util.arrayFromVTKMatrix(_matrix(pet))
     )
@@ -105,28 +105,28 @@ def _matrix(node):
 
 
 def test_there_is_one_volume_a_run_and_quantity_whatever_the_user_calls_it(result, pet, rng, mrml_scene):
-    node = finish(overlaySteps(result, Overlay("probability", threshold=300)))
+    node = finish(overlayStepwise(result, Overlay("probability", threshold=300)))
     first = voxels(node).copy()
     node.SetName("my bone map")
-    again = finish(overlaySteps(result, Overlay("probability", threshold=-200)))
+    again = finish(overlayStepwise(result, Overlay("probability", threshold=-200)))
     assert again is node
     assert node.GetName() == "my bone map"
     assert (voxels(node) >= first).all()
     other = add_result(pet, random_phases(rng, 1)[1])
     assert derivedNode(other, "probability") is None
-    assert finish(overlaySteps(other, Overlay("probability"))) is not node
+    assert finish(overlayStepwise(other, Overlay("probability"))) is not node
 
 
 def test_a_derived_volume_that_the_user_deleted_is_made_again(result, mrml_scene):
-    mrml_scene.RemoveNode(finish(overlaySteps(result, Overlay("probability"))))
-    assert finish(overlaySteps(result, Overlay("probability"))).GetScene() is mrml_scene
+    mrml_scene.RemoveNode(finish(overlayStepwise(result, Overlay("probability"))))
+    assert finish(overlayStepwise(result, Overlay("probability"))).GetScene() is mrml_scene
 
 
 def test_work_that_is_stopped_changes_nothing(result, mrml_scene, monkeypatch):
     monkeypatch.setattr(overlays, "STEP_VOXELS", 10)
-    node = finish(overlaySteps(result, Overlay("probability", threshold=300)))
+    node = finish(overlayStepwise(result, Overlay("probability", threshold=300)))
     before, nodes = voxels(node).copy(), mrml_scene.GetNumberOfNodes()
-    steps = overlaySteps(result, Overlay("probability", threshold=-500))
+    steps = overlayStepwise(result, Overlay("probability", threshold=-500))
     for _ in range(5):
         next(steps)
     steps.close()
@@ -140,7 +140,7 @@ def test_no_step_keeps_the_viewer_waiting(quantity, rng, mrml_scene):
     image, alpha, beta = (rng.uniform(0.5, 2, shape) for _ in range(3))
     maps = {"image": 600 * image, "alpha": 100 * alpha, "beta": beta}
     result = add_result(add_input(mrml_scene, SHEARED, shape), maps)
-    steps, times = overlaySteps(result, Overlay(quantity)), []
+    steps, times = overlayStepwise(result, Overlay(quantity)), []
     # Of this thread alone: other work on the machine does not count.
     begun = time.thread_time()
     for _ in steps:
@@ -152,7 +152,7 @@ def test_no_step_keeps_the_viewer_waiting(quantity, rng, mrml_scene):
 
 def test_nodes_deleted_during_the_work_do_no_harm(result, mrml_scene, monkeypatch):
     monkeypatch.setattr(overlays, "STEP_VOXELS", 10)
-    steps = overlaySteps(result, Overlay("probability"))
+    steps = overlayStepwise(result, Overlay("probability"))
     next(steps)
     for node in result.nodes.values():
         mrml_scene.RemoveNode(node)
@@ -199,30 +199,30 @@ def test_a_title_without_a_unit_names_none(result):
 
 
 def test_a_probability_is_coloured_from_zero_to_one_and_clear_where_it_is_low(result):
-    node = finish(overlaySteps(result, Overlay("probability")))
+    node = finish(overlayStepwise(result, Overlay("probability")))
     display = node.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
     assert display.GetApplyThreshold()
     assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == (0.05, 1)
     assert display.GetColorNode().GetName() == "Uncertainty Lagoon"
     display.SetWindowLevelMinMax(0.2, 0.8)
-    finish(overlaySteps(result, Overlay("probability", threshold=0)))
+    finish(overlayStepwise(result, Overlay("probability", threshold=0)))
     assert display.GetWindowLevelMin() == pytest.approx(0.2)
 
 
 def test_the_range_of_widths_follows_sigmas_range_and_the_level(result):
-    display = finish(overlaySteps(result, Overlay("interval_width", level=0.9))).GetDisplayNode()
+    display = finish(overlayStepwise(result, Overlay("interval_width", level=0.9))).GetDisplayNode()
     # 500 HU of sigma are 1645 HU of a Gaussian's 90 % interval, and 100 HU are 329.
     assert display.GetWindowLevelMax() == 1600
     assert display.GetLowerThreshold() == 330
     assert display.GetUpperThreshold() >= voxels(derivedNode(result, "interval_width")).max()
-    finish(overlaySteps(result, Overlay("interval_width", level=0.5)))
+    finish(overlayStepwise(result, Overlay("interval_width", level=0.5)))
     assert display.GetWindowLevelMax() == 670
 
 
 def test_a_map_that_lost_its_colours_is_coloured_again(result):
     result.nodes["sigma"].GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    finish(overlaySteps(result, Overlay("sigma")))
+    finish(overlayStepwise(result, Overlay("sigma")))
     assert result.nodes["sigma"].GetDisplayNode().GetColorNode().GetName() == "Uncertainty Inferno"
 
 
@@ -261,7 +261,7 @@ def test_a_view_that_is_younger_than_the_overlay_loses_the_overlay_only(result, 
 
 
 def test_an_overlay_and_its_rule_come_back_from_a_saved_scene(app, result, pet, composites, tmp_path):
-    node = finish(overlaySteps(result, Overlay("probability", threshold=250)))
+    node = finish(overlayStepwise(result, Overlay("probability", threshold=250)))
     showOverlay(pet, node, 0.4)
     assert app.io_manager.write_scene(tmp_path / "scene.mrb")
 

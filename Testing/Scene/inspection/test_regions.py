@@ -15,7 +15,7 @@ from UncertaintyGuidedI2ILib.inspection.regions import (  # noqa: E402
     bodyMask,
     segmentationOf,
     segmentUncertainRegions,
-    segmentUncertainRegionsSteps,
+    segmentUncertainRegionsStepwise,
     uncertainRegions,
     voxelVolume,
 )
@@ -166,10 +166,10 @@ def test_where_nothing_is_uncertain_no_segmentation_is_made(result, body, mrml_s
 
 
 def test_regions_given_up_before_their_end_leave_the_scene_as_it_was(result, body, mrml_scene):
-    total = sum(1 for _ in segmentUncertainRegionsSteps(result, Rule(180), body))
+    total = sum(1 for _ in segmentUncertainRegionsStepwise(result, Rule(180), body))
     mrml_scene.RemoveNode(segmentationOf(result))
     before = mrml_scene.GetNumberOfNodes()
-    steps = segmentUncertainRegionsSteps(result, Rule(180), body)
+    steps = segmentUncertainRegionsStepwise(result, Rule(180), body)
     for _ in range(total):
         next(steps)
     steps.close()
@@ -179,7 +179,7 @@ def test_regions_given_up_before_their_end_leave_the_scene_as_it_was(result, bod
 
 @pytest.mark.parametrize("event", ["deleted", "another phase"])
 def test_regions_of_maps_that_are_gone_do_not_come_into_the_scene(event, result, body, mrml_scene):
-    steps = segmentUncertainRegionsSteps(result, Rule(180), body)
+    steps = segmentUncertainRegionsStepwise(result, Rule(180), body)
     next(steps)
     if event == "deleted":
         mrml_scene.RemoveNode(result.nodes["sigma"])

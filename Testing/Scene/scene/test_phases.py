@@ -163,7 +163,7 @@ def test_phases_come_back_from_a_saved_scene(saved, app, result, phases, tmp_pat
     assert again.io_manager.load_scene(tmp_path / "scene.mrb")
     assert logic.GetMRMLScene() is again.scene
     (loaded,) = results(again.scene)
-    assert loaded.runID == result.runID
+    assert loaded.translationID == result.translationID
     assert loaded.phase == saved
     assert loaded.inputNode.GetName() == "PET"
     assert list(phaseNodes(loaded)) == [1, 2, 3]

@@ -7,7 +7,7 @@ from Scene.conftest import SHEARED, SLICER_IS_ABSENT
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 
 from Scene.inspected import add_input, add_result, add_run, random_phases  # noqa: E402
-from UncertaintyGuidedI2ILib.scene.results import PHASE, QUANTITY, RUN, resultOf, results  # noqa: E402
+from UncertaintyGuidedI2ILib.scene.results import PHASE, QUANTITY, TRANSLATION, resultOf, results  # noqa: E402
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_scene_loaded_twice_gives_each_node_its_own_siblings(pet, rng, mrml_sc
 def test_what_is_derived_from_a_result_leads_to_it_but_is_no_part_of_it(pet, rng, mrml_scene):
     result = add_result(pet, random_phases(rng, 1)[1])
     derived = mrml_scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "probability")
-    derived.SetAttribute(RUN, result.runID)
+    derived.SetAttribute(TRANSLATION, result.translationID)
     derived.SetAttribute(QUANTITY, "probability")
     assert resultOf(derived) == result
     assert results(mrml_scene) == [result]

@@ -15,7 +15,7 @@ import vtk
 from UncertaintyGuidedI2ILib.check.curves import Curve, Line, curvesOf, figureRows, roundUp
 from UncertaintyGuidedI2ILib.scene import nodes as mrml
 from UncertaintyGuidedI2ILib.scene.colors import colorNode
-from UncertaintyGuidedI2ILib.scene.results import PHASE, RUN, UNIT
+from UncertaintyGuidedI2ILib.scene.results import PHASE, TRANSLATION, UNIT
 
 # What part of a check a node is: "figures", "error", "coverage chart", "coverage curve" and so on.
 PART = mrml.attributeName("check")
@@ -79,7 +79,7 @@ def addCheck(
             parts[f"{key} chart"] = _addChart(scene, f"{name} {key}", curve, lines)
         for part, node in parts.items():
             node.SetAttribute(PART, part)
-            node.SetAttribute(RUN, image.GetAttribute(RUN))
+            node.SetAttribute(TRANSLATION, image.GetAttribute(TRANSLATION))
             node.SetAttribute(PHASE, str(phase))
             node.SetNodeReferenceID(CHECKED, image.GetID())
             node.SetNodeReferenceID(REFERENCE, reference.GetID())
@@ -149,7 +149,7 @@ def _addError(
     output = mrml.OutputName("error", "error", phase, unit)
     node = mrml.addOutput(image, output, errorImage, "", mrml.provenanceOf(image))
     node.SetName(f"{name} error ({unit})" if unit else f"{name} error")
-    # The input of the run, not the image it became.
+    # The input of the translation, not the image it became.
     node.SetNodeReferenceID(mrml.INPUT_REFERENCE, image.GetNodeReferenceID(mrml.INPUT_REFERENCE))
     # Not by CreateDefaultDisplayNodes, which goes through all voxels to guess a window.
     display = slicer.vtkMRMLScalarVolumeDisplayNode()

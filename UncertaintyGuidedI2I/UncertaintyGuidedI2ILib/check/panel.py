@@ -166,7 +166,7 @@ class CheckPanel:
     def _onResultChanged(self, caller: Any = None, event: Any = None) -> None:
         """Other volumes or another phase may be chosen now: then their own comparison counts."""
         result, reference = self._result(), self._reference()
-        chosen = (result.runID, result.phase) if result else None, reference.GetID() if reference else None
+        chosen = (result.translationID, result.phase) if result else None, reference.GetID() if reference else None
         if chosen == self._chosen and result is not None:
             return
         self._chosen = chosen
@@ -235,7 +235,7 @@ class CheckPanel:
         if reference is None:
             return _("Choose the real image to compare with, e.g. a CT.")
         other = resultOf(reference)
-        if other is not None and other.runID == result.runID:
+        if other is not None and other.translationID == result.translationID:
             return _("A result cannot be its own reference: choose the real image.")
         isBusy = _("The engine is at work for something else.") if self._client.isBusy else ""
         return self._packages.whyNot() or isBusy

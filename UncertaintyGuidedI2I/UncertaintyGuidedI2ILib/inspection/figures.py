@@ -15,19 +15,19 @@ from UncertaintyGuidedI2ILib.inspection.overlays import ResultGoneError
 from UncertaintyGuidedI2ILib.inspection.regions import (
     Regions,
     Rule,
-    bodyMaskSteps,
-    lowestSigmaSteps,
-    segmentUncertainRegionsSteps,
+    bodyMaskStepwise,
+    lowestSigmaStepwise,
+    segmentUncertainRegionsStepwise,
 )
 from UncertaintyGuidedI2ILib.inspection.statistics import (
     RankedSlice,
     Statistics,
     addTable,
     jumpTo,
-    rankSlicesSteps,
-    segmentMasksSteps,
-    statisticsSteps,
-    tissueClassesSteps,
+    rankSlicesStepwise,
+    segmentMasksStepwise,
+    statisticsStepwise,
+    tissueClassesStepwise,
 )
 from UncertaintyGuidedI2ILib.inspection.tables import clearTable, fillSlices, fillStatistics
 from UncertaintyGuidedI2ILib.inspection.text import say
@@ -85,11 +85,11 @@ class FigureSections:
         return self._work is not None
 
     def onSegment(self, checked: bool = False) -> None:
-        """Add the uncertain regions to the run's segmentation, or cancel that."""
+        """Add the uncertain regions to the translation's segmentation, or cancel that."""
         self._toggle(
             self.ui.segmentButton,
             self.ui.regionsInfoLabel,
-            self._segmentSteps,
+            self._segmentStepwise,
             self._showRegions,
             _("The regions could not be segmented."),
         )
@@ -99,7 +99,7 @@ class FigureSections:
         self._toggle(
             self.ui.computeStatisticsButton,
             self.ui.statisticsInfoLabel,
-            self._statisticsSteps,
+            self._statisticsStepwise,
             self._showStatistics,
             _("The statistics failed."),
         )
@@ -116,7 +116,7 @@ class FigureSections:
         self._toggle(
             self.ui.rankButton,
             self.ui.slicesInfoLabel,
-            self._rankSteps,
+            self._rankStepwise,
             self._showSlices,
             _("The slices could not be ranked."),
         )
@@ -133,7 +133,7 @@ class FigureSections:
         """
         if self._work is not None and _sourceOf(result) != self._source:
             self._cancel()
-        shown = (result.runID, result.phase) if result else None
+        shown = (result.translationID, result.phase) if result else None
         if shown != self._shown or result is None:
             self._shown = shown
             self._statistics, self._slices = None, []
@@ -231,11 +231,11 @@ class FigureSections:
         say(self._label, text)
         self.showState(self._why)
 
-    def _segmentSteps(self, result: Result) -> Generator[None, None, Regions]:
+    def _segmentStepwise(self, result: Result) -> Generator[None, None, Regions]:
         rule = self._rule()
-        body = yield from self._bodySteps(result)
+        body = yield from self._bodyStepwise(result)
         say(self.ui.regionsInfoLabel, _("Finding the uncertain regions…"))
-        return (yield from segmentUncertainRegionsSteps(result, rule, body))
+        return (yield from segmentUncertainRegionsStepwise(result, rule, body))
 
     def _showRegions(self, result: Result, regions: Regions) -> None:
         if regions.segmentation is None:
@@ -249,16 +249,16 @@ class FigureSections:
             )
         say(self.ui.regionsInfoLabel, text)
 
-    def _statisticsSteps(self, result: Result) -> Generator[None, None, tuple[list[Statistics], float]]:
+    def _statisticsStepwise(self, result: Result) -> Generator[None, None, tuple[list[Statistics], float]]:
         choices = self._choices()
         level, segmentation = choices.level / 100, choices.segmentation
-        body = yield from self._bodySteps(result)
+        body = yield from self._bodyStepwise(result)
         say(self.ui.statisticsInfoLabel, _("Computing the statistics…"))
-        masks = yield from tissueClassesSteps(result, body)
+        masks = yield from tissueClassesStepwise(result, body)
         if segmentation is not None:
-            segments = yield from segmentMasksSteps(segmentation, result.nodes["sigma"])
+            segments = yield from segmentMasksStepwise(segmentation, result.nodes["sigma"])
             masks.update({_("segment {name}").format(name=name): mask for name, mask in segments.items()})
-        return (yield from statisticsSteps(result, masks, level)), level
+        return (yield from statisticsStepwise(result, masks, level)), level
 
     def _showStatistics(self, result: Result, statistics: tuple[list[Statistics], float]) -> None:
         self._statistics = rows, level = statistics
@@ -268,13 +268,13 @@ class FigureSections:
         ).format(unit=f" ({result.unit})" if result.unit else "", phase=result.phase, level=100 * level)
         say(self.ui.statisticsInfoLabel, text)
 
-    def _rankSteps(self, result: Result) -> Generator[None, None, tuple[list[RankedSlice], float]]:
+    def _rankStepwise(self, result: Result) -> Generator[None, None, tuple[list[RankedSlice], float]]:
         rule = self._rule()
-        body = yield from self._bodySteps(result)
+        body = yield from self._bodyStepwise(result)
         say(self.ui.slicesInfoLabel, _("Ranking the slices…"))
         sigma = slicer.util.arrayFromVolume(result.nodes["sigma"])
-        threshold = yield from lowestSigmaSteps(sigma, body, rule)
-        return (yield from rankSlicesSteps(result, body, threshold)), threshold
+        threshold = yield from lowestSigmaStepwise(sigma, body, rule)
+        return (yield from rankSlicesStepwise(result, body, threshold)), threshold
 
     def _showSlices(self, result: Result, ranked: tuple[list[RankedSlice], float]) -> None:
         self._slices, threshold = ranked
@@ -284,13 +284,13 @@ class FigureSections:
         )
         say(self.ui.slicesInfoLabel, text if self._slices else _("There is no body in the translated image."))
 
-    def _bodySteps(self, result: Result) -> Generator[None, None, np.ndarray]:
+    def _bodyStepwise(self, result: Result) -> Generator[None, None, np.ndarray]:
         """Return the body's mask, computed once for an image."""
         node = result.nodes.get("image") or result.nodes["sigma"]
-        key = (result.runID, result.phase, node.GetID(), node.GetImageData().GetMTime())
+        key = (result.translationID, result.phase, node.GetID(), node.GetImageData().GetMTime())
         if self._body is None or self._body[0] != key:
             say(self._label, _("Finding the body…"))
-            self._body = key, (yield from bodyMaskSteps(result))
+            self._body = key, (yield from bodyMaskStepwise(result))
         return self._body[1]
 
 
@@ -299,4 +299,4 @@ def _sourceOf(result: Result | None) -> tuple[Any, ...]:
     if result is None:
         return ()
     maps = ((quantity, node.GetID(), node.GetImageData()) for quantity, node in result.nodes.items())
-    return (result.runID, result.phase, *maps)
+    return (result.translationID, result.phase, *maps)

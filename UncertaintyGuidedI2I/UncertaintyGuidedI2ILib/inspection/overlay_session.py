@@ -13,7 +13,7 @@ from UncertaintyGuidedI2ILib.inspection.overlays import (
     Overlay,
     ResultGoneError,
     hideLegends,
-    overlaySteps,
+    overlayStepwise,
     restoreLayers,
 )
 from UncertaintyGuidedI2ILib.scene.display import showOverlay, sliceComposites
@@ -46,7 +46,7 @@ class OverlaySession:
 
     def want(self, result: Result, overlays: list[Overlay]) -> None:
         """Begin with the first map that is not up to date; nothing happens where all of them are."""
-        keys = [(result.runID, result.phase, overlay) for overlay in overlays]
+        keys = [(result.translationID, result.phase, overlay) for overlay in overlays]
         if self._work is not None:
             if self._working in keys:
                 return
@@ -55,7 +55,7 @@ class OverlaySession:
             if self.volume(result, overlay) is None and key not in self._failed:
                 self._working = key
                 self._work = Cooperative(
-                    overlaySteps(result, overlay), partial(self._finish, key), partial(self._fail, key)
+                    overlayStepwise(result, overlay), partial(self._finish, key), partial(self._fail, key)
                 )
                 return
 
@@ -73,12 +73,12 @@ class OverlaySession:
     def volume(self, result: Result, overlay: Overlay) -> slicer.vtkMRMLScalarVolumeNode | None:
         """Return the volume that shows a map, where it is finished and still there."""
         key, nodeID = self._made.get(overlay.quantity, (None, ""))
-        return result.scene.GetNodeByID(nodeID) if key == (result.runID, result.phase, overlay) else None
+        return result.scene.GetNodeByID(nodeID) if key == (result.translationID, result.phase, overlay) else None
 
     def isDeleted(self, result: Result, overlay: Overlay) -> bool:
         """Whether somebody deleted the volume of a map after it was finished."""
         key, nodeID = self._made.get(overlay.quantity, (None, ""))
-        return key is not None and key[0] == result.runID and result.scene.GetNodeByID(nodeID) is None
+        return key is not None and key[0] == result.translationID and result.scene.GetNodeByID(nodeID) is None
 
     def isReplaced(self, scene: slicer.vtkMRMLScene) -> bool:
         """Whether the map that was shown lies in no slice view any more: something else was shown there."""

@@ -1,4 +1,4 @@
-"""What can lie on the anatomy: a run's own maps, and those derived from alpha and beta a little at a time."""
+"""What can lie on the anatomy: a translation's own maps, and those derived from alpha and beta a little at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from UncertaintyGuidedI2ILib.scene import display
 from UncertaintyGuidedI2ILib.scene.display import sliceComposites
 from UncertaintyGuidedI2ILib.scene.legends import legends, refreshLegends
 from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, isInScene, placeBeside
-from UncertaintyGuidedI2ILib.scene.results import PHASE, QUANTITY, RUN, UNIT, Result, nodesOfRun
+from UncertaintyGuidedI2ILib.scene.results import PHASE, QUANTITY, TRANSLATION, UNIT, Result, nodesOfTranslation
 from UncertaintyGuidedI2ILib.scene.voxels import emptyLike
 
 # Of one step: about ten milliseconds of incomplete gamma functions.
@@ -70,10 +70,10 @@ class Overlay:
         return f"{text} ({unit})" if unit and self.quantity != "beta" else text
 
 
-def overlaySteps(result: Result, overlay: Overlay) -> Generator[None, None, slicer.vtkMRMLScalarVolumeNode]:
+def overlayStepwise(result: Result, overlay: Overlay) -> Generator[None, None, slicer.vtkMRMLScalarVolumeNode]:
     """Return the volume that shows an overlay, made or brought up to date in small steps where it is derived.
 
-    There is one volume for each run and derived quantity. Until the end it keeps its last complete map, so that the
+    Each translation has one volume for each derived quantity. Until the end it keeps its last complete map, so that the
     map and its legend always agree; stopped before its end, nothing has changed.
 
     Args:
@@ -118,8 +118,8 @@ RULE = "UncertaintyGuidedI2I.Rule"
 
 
 def derivedNode(result: Result, quantity: str) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """Return the run's derived volume where there is one."""
-    nodes = nodesOfRun(result.scene, result.runID)
+    """Return the translation's derived volume where there is one."""
+    nodes = nodesOfTranslation(result.scene, result.translationID)
     return next((node for node in nodes if node.GetAttribute(QUANTITY) == quantity), None)
 
 
@@ -140,7 +140,7 @@ def _addDerived(
     if overlay.quantity == "interval_width" and result.unit:
         name += f" ({result.unit})"
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
-    node.SetAttribute(RUN, result.runID)
+    node.SetAttribute(TRANSLATION, result.translationID)
     node.SetAttribute(QUANTITY, overlay.quantity)
     node.SetAttribute(UNIT, "1" if overlay.quantity == "probability" else result.unit)
     if inputNode is not None:
@@ -245,4 +245,4 @@ def _exists(scene: slicer.vtkMRMLScene, nodeID: str | None) -> bool:
 
 
 def _isOverlay(node: slicer.vtkMRMLNode | None) -> bool:
-    return node is not None and bool(node.GetAttribute(RUN)) and node.GetAttribute(QUANTITY) in NEEDS
+    return node is not None and bool(node.GetAttribute(TRANSLATION)) and node.GetAttribute(QUANTITY) in NEEDS

@@ -1,4 +1,4 @@
-"""What a run says at one point: its values, and those derived from them, phase by phase."""
+"""What a translation says at one point: its values, and those derived from them, phase by phase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from UncertaintyGuidedI2ILib.scene.results import Result
 
 @dataclass(frozen=True)
 class Reading:
-    """One phase at one voxel; NaN for what the run has no map of.
+    """One phase at one voxel; NaN for what the translation has no map of.
 
     Attributes:
         phase: The first being 1.

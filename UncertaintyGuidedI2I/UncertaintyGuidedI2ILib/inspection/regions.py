@@ -1,4 +1,4 @@
-"""Where a run is uncertain, as segments of one segmentation."""
+"""Where a translation is uncertain, as segments of one segmentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib.inspection.overlays import ResultGoneError
 from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, ijkToRAS, isInScene, placeBeside
-from UncertaintyGuidedI2ILib.scene.results import RUN, Result
+from UncertaintyGuidedI2ILib.scene.results import TRANSLATION, Result
 
 # Cold colours, so that the outline is seen on sigma's warm ones; one a rule.
 COLORS = ((0.0, 0.9, 0.9), (0.3, 1.0, 0.3), (0.4, 0.6, 1.0), (1.0, 0.5, 1.0))
@@ -38,7 +38,7 @@ class Regions:
     """The segment that a rule made.
 
     Attributes:
-        segmentation: The run's segmentation; None where no region was found.
+        segmentation: The translation's segmentation; None where no region was found.
         segmentID: In it.
         name: The rule in words.
         count: Number of regions, connected by faces.
@@ -60,13 +60,13 @@ def bodyMask(result: Result) -> np.ndarray:
     """
     from upgan.stepwise.steps import finish
 
-    return finish(bodyMaskSteps(result))
+    return finish(bodyMaskStepwise(result))
 
 
-def bodyMaskSteps(result: Result) -> Generator[None, None, np.ndarray]:
+def bodyMaskStepwise(result: Result) -> Generator[None, None, np.ndarray]:
     """Do what ``bodyMask`` does, in steps of a few milliseconds."""
     from upgan.images.orientation import Reorientation
-    from upgan.images.patient import body_mask_steps, foreground_mask_steps
+    from upgan.images.patient import body_mask_stepwise, foreground_mask_stepwise
     from upgan.stepwise.steps import slabs
 
     if "image" not in result.nodes:
@@ -75,7 +75,7 @@ def bodyMaskSteps(result: Result) -> Generator[None, None, np.ndarray]:
     axial = Reorientation.of(ijkToRAS(result.nodes["image"]), "axial")
     upright = axial.apply(image)
     if result.unit == "HU":
-        return axial.undo((yield from body_mask_steps(upright, axial.spacing[::-1])))
+        return axial.undo((yield from body_mask_stepwise(upright, axial.spacing[::-1])))
     positive, count = np.empty(image.size, dtype=image.dtype), 0
     for slab in slabs(image.shape):
         bright = image[slab][image[slab] > 0]
@@ -83,7 +83,7 @@ def bodyMaskSteps(result: Result) -> Generator[None, None, np.ndarray]:
         count += bright.size
         yield
     threshold = float(positive[:count].mean()) / 2 if count else 0.0
-    return axial.undo((yield from foreground_mask_steps(upright, threshold)))
+    return axial.undo((yield from foreground_mask_stepwise(upright, threshold)))
 
 
 def uncertainRegions(sigma: np.ndarray, body: np.ndarray, rule: Rule, voxelVolume: float) -> tuple[np.ndarray, int]:
@@ -101,19 +101,19 @@ def uncertainRegions(sigma: np.ndarray, body: np.ndarray, rule: Rule, voxelVolum
     from upgan.stepwise.steps import finish
 
     lowest = lowestSigma(sigma, body, rule)
-    return finish(_largePiecesSteps(sigma, body if rule.percentile else None, lowest, rule.minimumSize, voxelVolume))
+    return finish(_largePiecesStepwise(sigma, body if rule.percentile else None, lowest, rule.minimumSize, voxelVolume))
 
 
 def lowestSigma(sigma: np.ndarray, body: np.ndarray, rule: Rule) -> float:
     """Return the sigma from which on a voxel is uncertain; infinite where there is no body to take a percentile of."""
     from upgan.stepwise.steps import finish
 
-    return finish(lowestSigmaSteps(sigma, body, rule))
+    return finish(lowestSigmaStepwise(sigma, body, rule))
 
 
-def lowestSigmaSteps(sigma: np.ndarray, body: np.ndarray, rule: Rule) -> Generator[None, None, float]:
+def lowestSigmaStepwise(sigma: np.ndarray, body: np.ndarray, rule: Rule) -> Generator[None, None, float]:
     """Do what ``lowestSigma`` does, in steps of a few milliseconds; the percentile is that of all voxels."""
-    from upgan.stepwise.percentile import percentile_steps
+    from upgan.stepwise.percentile import percentile_stepwise
     from upgan.stepwise.steps import slabs
 
     if not rule.percentile:
@@ -126,19 +126,19 @@ def lowestSigmaSteps(sigma: np.ndarray, body: np.ndarray, rule: Rule) -> Generat
         inside[count : count + found.size] = found
         count += found.size
         yield
-    return (yield from percentile_steps(inside, rule.value))
+    return (yield from percentile_stepwise(inside, rule.value))
 
 
-def _largePiecesSteps(
+def _largePiecesStepwise(
     sigma: np.ndarray, body: np.ndarray | None, lowest: float, minimumSize: float, voxelVolume: float
 ) -> Generator[None, None, tuple[np.ndarray, int]]:
-    from upgan.stepwise.components import component_steps
+    from upgan.stepwise.components import component_stepwise
     from upgan.stepwise.steps import slabs
 
     def high(slab: slice) -> np.ndarray:
         return sigma[slab] >= lowest if body is None else (sigma[slab] >= lowest) & body[slab]
 
-    pieces = yield from component_steps(sigma.shape, high)
+    pieces = yield from component_stepwise(sigma.shape, high)
     # A little less, so that 0.5 mL of voxels of 0.1 mL are five and not six for a rounding error.
     large = pieces.sizes * voxelVolume >= minimumSize * (1 - 1e-9)
     large[0] = False
@@ -150,7 +150,7 @@ def _largePiecesSteps(
 
 
 def segmentUncertainRegions(result: Result, rule: Rule, body: np.ndarray) -> Regions:
-    """Add a segment of the uncertain regions to the run's segmentation; the same rule's former segment is replaced.
+    """Add a segment of uncertain regions to the translation's segmentation; the same rule's former one is replaced.
 
     It takes about 50 ms for a million voxels.
 
@@ -161,10 +161,10 @@ def segmentUncertainRegions(result: Result, rule: Rule, body: np.ndarray) -> Reg
     """
     from upgan.stepwise.steps import finish
 
-    return finish(segmentUncertainRegionsSteps(result, rule, body))
+    return finish(segmentUncertainRegionsStepwise(result, rule, body))
 
 
-def segmentUncertainRegionsSteps(result: Result, rule: Rule, body: np.ndarray) -> Generator[None, None, Regions]:
+def segmentUncertainRegionsStepwise(result: Result, rule: Rule, body: np.ndarray) -> Generator[None, None, Regions]:
     """Do what ``segmentUncertainRegions`` does, in steps of a few milliseconds; the scene changes in the last one.
 
     Raises:
@@ -174,10 +174,10 @@ def segmentUncertainRegionsSteps(result: Result, rule: Rule, body: np.ndarray) -
     scene, image = node.GetScene(), node.GetImageData()
     sigma = slicer.util.arrayFromVolume(node)
     volume = voxelVolume(node)
-    lowest = yield from lowestSigmaSteps(sigma, body, rule)
+    lowest = yield from lowestSigmaStepwise(sigma, body, rule)
     counted = body if rule.percentile else None
-    mask, count = yield from _largePiecesSteps(sigma, counted, lowest, rule.minimumSize, volume)
-    labelmap = (yield from _labelmapSteps(node, mask)) if count else None
+    mask, count = yield from _largePiecesStepwise(sigma, counted, lowest, rule.minimumSize, volume)
+    labelmap = (yield from _labelmapStepwise(node, mask)) if count else None
     if not isInScene(node, scene) or node.GetImageData() is not image:
         raise ResultGoneError
     name = ruleName(rule, lowest, result.unit)
@@ -196,11 +196,11 @@ def segmentUncertainRegionsSteps(result: Result, rule: Rule, body: np.ndarray) -
 
 
 def segmentationOf(result: Result) -> slicer.vtkMRMLSegmentationNode | None:
-    """Return the segmentation of the run's uncertain regions where there is one."""
+    """Return the segmentation of the translation's uncertain regions where there is one."""
     scene = result.scene
     for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
         node = scene.GetNthNodeByClass(i, "vtkMRMLSegmentationNode")
-        if node.GetAttribute(RUN) == result.runID:
+        if node.GetAttribute(TRANSLATION) == result.translationID:
             return node
     return None
 
@@ -224,7 +224,7 @@ def _addSegmentation(result: Result, node: slicer.vtkMRMLScalarVolumeNode) -> sl
     scene = result.scene
     name = f"{(result.inputNode or node).GetName()} uncertain regions"
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
-    segmentation.SetAttribute(RUN, result.runID)
+    segmentation.SetAttribute(TRANSLATION, result.translationID)
     if result.inputNode is not None:
         segmentation.SetNodeReferenceID(INPUT_REFERENCE, result.inputNode.GetID())
     segmentation.CreateDefaultDisplayNodes()
@@ -260,7 +260,7 @@ def orientedLike(node: slicer.vtkMRMLScalarVolumeNode, planes: slice | None = No
     return image
 
 
-def _labelmapSteps(
+def _labelmapStepwise(
     node: slicer.vtkMRMLScalarVolumeNode, mask: np.ndarray
 ) -> Generator[None, None, slicer.vtkOrientedImageData]:
     """Return a mask [K, J, I] as a label map on a volume's grid."""

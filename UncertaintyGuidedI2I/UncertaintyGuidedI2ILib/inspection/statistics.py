@@ -53,10 +53,10 @@ def tissueClasses(result: Result, body: np.ndarray) -> dict[str, np.ndarray]:
     """Return masks [K, J, I] by name: the body, and in HU the tissues that the translated image shows in it."""
     from upgan.stepwise.steps import finish
 
-    return finish(tissueClassesSteps(result, body))
+    return finish(tissueClassesStepwise(result, body))
 
 
-def tissueClassesSteps(result: Result, body: np.ndarray) -> Generator[None, None, dict[str, np.ndarray]]:
+def tissueClassesStepwise(result: Result, body: np.ndarray) -> Generator[None, None, dict[str, np.ndarray]]:
     """Do what ``tissueClasses`` does, in steps of a few milliseconds."""
     from upgan.stepwise.steps import slabs
 
@@ -84,10 +84,10 @@ def segmentMasks(
     """Return the segments on a volume's grid, boolean [K, J, I] by name; grids and parent transforms may differ."""
     from upgan.stepwise.steps import finish
 
-    return finish(segmentMasksSteps(segmentation, reference))
+    return finish(segmentMasksStepwise(segmentation, reference))
 
 
-def segmentMasksSteps(
+def segmentMasksStepwise(
     segmentation: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode
 ) -> Generator[None, None, dict[str, np.ndarray]]:
     """Do what ``segmentMasks`` does, in steps of a few milliseconds; a segment without label map takes one long one."""
@@ -98,7 +98,7 @@ def segmentMasksSteps(
     for i, (segmentID, name) in enumerate(zip(segmentIDs, names, strict=True)):
         # Two segments may share a name; both are shown.
         key = name if name not in masks else f"{name} ({i + 1})"
-        masks[key] = yield from _segmentMaskSteps(segmentation, segmentID, reference)
+        masks[key] = yield from _segmentMaskStepwise(segmentation, segmentID, reference)
     return masks
 
 
@@ -107,7 +107,7 @@ def _limit(value: float) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def _segmentMaskSteps(
+def _segmentMaskStepwise(
     segmentation: slicer.vtkMRMLSegmentationNode, segmentID: str, reference: slicer.vtkMRMLScalarVolumeNode
 ) -> Generator[None, None, np.ndarray]:
     # Not by slicer.util.arrayFromSegmentBinaryLabelmap, which adds a volume to the scene for each segment.
@@ -144,10 +144,10 @@ def statisticsOf(result: Result, masks: Mapping[str, np.ndarray], level: float) 
     """
     from upgan.stepwise.steps import finish
 
-    return finish(statisticsSteps(result, masks, level))
+    return finish(statisticsStepwise(result, masks, level))
 
 
-def statisticsSteps(
+def statisticsStepwise(
     result: Result, masks: Mapping[str, np.ndarray], level: float
 ) -> Generator[None, None, list[Statistics]]:
     """Do what ``statisticsOf`` does, in steps of a few milliseconds, or some tens for percentiles."""
@@ -155,13 +155,13 @@ def statisticsSteps(
     voxels = {quantity: slicer.util.arrayFromVolume(node).reshape(-1) for quantity, node in result.nodes.items()}
     rows = []
     for region, mask in masks.items():
-        inside, sample = yield from _insideSteps(voxels["sigma"], mask.reshape(-1))
+        inside, sample = yield from _insideStepwise(voxels["sigma"], mask.reshape(-1))
         if inside.size == 0:
             rows.append(Statistics(region, 0, 0.0, math.nan, math.nan, math.nan, math.nan))
             continue
         width = math.nan
         if "alpha" in voxels and "beta" in voxels:
-            width = yield from _meanWidthSteps(voxels["alpha"], voxels["beta"], sample, level)
+            width = yield from _meanWidthStepwise(voxels["alpha"], voxels["beta"], sample, level)
         median, high = np.percentile(voxels["sigma"][sample], (50, 95))
         yield
         mean = float(inside.mean(dtype=np.float64))
@@ -170,7 +170,7 @@ def statisticsSteps(
     return rows
 
 
-def _insideSteps(values: np.ndarray, mask: np.ndarray) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
+def _insideStepwise(values: np.ndarray, mask: np.ndarray) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
     """Return the values in a mask, and the indices of an even sample of at most ``SAMPLE`` of its voxels."""
     from upgan.stepwise.steps import spans
 
@@ -186,7 +186,7 @@ def _insideSteps(values: np.ndarray, mask: np.ndarray) -> Generator[None, None, 
     return inside, np.concatenate(sample)
 
 
-def _meanWidthSteps(
+def _meanWidthStepwise(
     alpha: np.ndarray, beta: np.ndarray, sample: np.ndarray, level: float
 ) -> Generator[None, None, float]:
     from upgan.stepwise.steps import spans
@@ -265,10 +265,10 @@ def rankSlices(result: Result, body: np.ndarray, threshold: float, count: int = 
     """
     from upgan.stepwise.steps import finish
 
-    return finish(rankSlicesSteps(result, body, threshold, count))
+    return finish(rankSlicesStepwise(result, body, threshold, count))
 
 
-def rankSlicesSteps(
+def rankSlicesStepwise(
     result: Result, body: np.ndarray, threshold: float, count: int = 10
 ) -> Generator[None, None, list[RankedSlice]]:
     """Do what ``rankSlices`` does, in steps of one slice."""

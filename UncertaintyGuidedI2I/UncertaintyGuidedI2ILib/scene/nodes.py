@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ATTRIBUTE_PREFIX = "UncertaintyGuidedI2I."
 INPUT_REFERENCE = "UncertaintyGuidedI2I.Input"
 
-# What an output node says of itself beside the provenance that all outputs of a run share.
+# What an output node says of itself beside the provenance that all outputs of a translation share.
 NODE_KEYS = {"quantity", "unit", "phase", "place", "place_at"}
 # Names and identifiers stay text even where they look like JSON: a digest of digits only, a volume called "12".
 TEXT_KEYS = {
@@ -56,7 +56,7 @@ REFUSED_CLASSES = {
 
 
 class OutputName(NamedTuple):
-    """Which output of a run a volume is.
+    """Which output of a translation a volume is.
 
     Attributes:
         name: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
@@ -220,7 +220,7 @@ def attributeName(key: str) -> str:
 
 
 def provenanceOf(node: slicer.vtkMRMLNode) -> dict[str, Any]:
-    """Return the provenance of the run that made an output node, as it was given to ``addOutput``."""
+    """Return the provenance of the translation that made an output node, as it was given to ``addOutput``."""
     names = {_provenanceKey(name): name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)}
     return {key: _provenanceValue(key, node.GetAttribute(name)) for key, name in names.items() if key not in NODE_KEYS}
 

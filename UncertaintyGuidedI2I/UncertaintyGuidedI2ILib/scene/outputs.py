@@ -1,4 +1,4 @@
-"""What a run adds to the scene: all of its outputs, shown as they should be, or none."""
+"""What a translation adds to the scene: all of its outputs, shown as they should be, or none."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from UncertaintyGuidedI2ILib.scene.nodes import OutputName
 
 
 class Output(NamedTuple):
-    """One volume of a run on its way into the scene.
+    """One volume of a translation on its way into the scene.
 
     Attributes:
-        what: Which of the run's outputs it is.
+        what: Which of the translation's outputs it is.
         image: Its voxels on the input's grid.
         maximum: Largest voxel.
     """
@@ -34,14 +34,14 @@ def addOutputs(
     hints: display.DisplayHints,
     provenance: Mapping[str, Any],
 ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-    """Add a run's outputs beside its input; if any of it fails, nothing stays.
+    """Add a translation's outputs beside its input; if any of it fails, nothing stays.
 
     Args:
         inputNode: The translated volume.
         outputs: May be made one by one as they are asked for.
         imageName: What people call the translated image, e.g. "pseudo-CT".
         hints: How to show them.
-        provenance: What made them, the run's identifier ``run`` among it.
+        provenance: What made them, the translation's identifier ``run`` among it.
 
     Returns:
         New volume nodes by output name.

@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from UncertaintyGuidedI2ILib.scene import nodes as mrml
-from UncertaintyGuidedI2ILib.scene.results import QUANTITY, RUN, Result
+from UncertaintyGuidedI2ILib.scene.results import QUANTITY, TRANSLATION, Result
 
 Nodes = Mapping[str, slicer.vtkMRMLScalarVolumeNode]
 
@@ -19,7 +19,7 @@ def collectPhases(nodes: Mapping[int, Nodes]) -> slicer.vtkMRMLSequenceBrowserNo
     The earlier phases' nodes leave the scene: their voxels live on in the sequences, without a copy.
 
     Args:
-        nodes: A run's volumes by phase (the first being 1) and quantity, all in one scene.
+        nodes: A translation's volumes by phase (the first being 1) and quantity, all in one scene.
 
     Returns:
         The browser of all the sequences, with the last phase selected.
@@ -30,7 +30,7 @@ def collectPhases(nodes: Mapping[int, Nodes]) -> slicer.vtkMRMLSequenceBrowserNo
     scene = first.GetScene()
     name = f"{inputNode.GetName() if inputNode else first.GetName()} phases"
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(name))
-    browser.SetAttribute(RUN, first.GetAttribute(RUN))
+    browser.SetAttribute(TRANSLATION, first.GetAttribute(TRANSLATION))
     # In one go: a sequence that a browser has without proxy node is given a new one by Slicer at once.
     with slicer.util.NodeModify(browser):
         for quantity, node in last.items():
@@ -58,7 +58,9 @@ def browserOf(result: Result) -> slicer.vtkMRMLSequenceBrowserNode | None:
     for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
         browser = scene.GetNthNodeByClass(i, "vtkMRMLSequenceBrowserNode")
         proxies = (browser.GetProxyNode(sequence) for sequence in _sequences(browser))
-        if browser.GetAttribute(RUN) == result.runID and any(node in result.nodes.values() for node in proxies):
+        if browser.GetAttribute(TRANSLATION) == result.translationID and any(
+            node in result.nodes.values() for node in proxies
+        ):
             return browser
     return None
 
@@ -94,7 +96,7 @@ def _sequence(quantity: str, phases: Mapping[int, slicer.vtkMRMLScalarVolumeNode
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{last.GetName()} phases"))
     sequence.SetIndexName("phase")
     sequence.SetIndexUnit("")
-    sequence.SetAttribute(RUN, last.GetAttribute(RUN))
+    sequence.SetAttribute(TRANSLATION, last.GetAttribute(TRANSLATION))
     sequence.SetAttribute(QUANTITY, quantity)
     # Adding a node copies its voxels, updating one need not: add an empty one first.
     empty = slicer.vtkMRMLScalarVolumeNode()

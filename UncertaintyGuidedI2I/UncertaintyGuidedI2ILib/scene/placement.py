@@ -52,7 +52,7 @@ def _shape(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, ...]:
 
 
 def _ofResult(node: slicer.vtkMRMLScalarVolumeNode) -> Placement | None:
-    """Return what a run knew of its input, until the result is moved; None for volumes that no run made."""
+    """Return what a translation knew of its input, until the result is moved; None for any other volume."""
     from upgan.images.placement import CERTAIN, PLACE_AT_KEY, PLACE_KEY, Placement, remarked
 
     certainty = node.GetAttribute(attributeName("placement"))

@@ -9,10 +9,11 @@ import slicer
 
 from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, attributeName
 
-# What a run puts into the scene; whatever is derived from it later carries other quantities.
+# What a translation puts into the scene; whatever is derived from it later carries other quantities.
 QUANTITIES = ("image", "alpha", "beta", "sigma")
 
-RUN = attributeName("run")
+# Called so since the first scenes that were saved.
+TRANSLATION = attributeName("run")
 QUANTITY = attributeName("quantity")
 PHASE = attributeName("phase")
 UNIT = attributeName("unit")
@@ -23,11 +24,11 @@ class Result:
     """What is in the scene of one translation.
 
     Attributes:
-        runID: The same for all nodes of the run, and for no others.
+        translationID: The same for all nodes of the translation, and for no others.
         nodes: By quantity ("image", "alpha", "beta", "sigma"), as far as they exist; of the phase that is shown.
     """
 
-    runID: str
+    translationID: str
     nodes: dict[str, slicer.vtkMRMLScalarVolumeNode]
 
     @property
@@ -53,28 +54,28 @@ class Result:
 
 
 def resultOf(node: slicer.vtkMRMLNode | None) -> Result | None:
-    """Return the result that a node belongs to; any node of the run will do, also one derived from it.
+    """Return the result that a node belongs to; any node of the translation will do, also one derived from it.
 
     Returns:
-        None for a node that no run made, and where nothing of the run is left.
+        None for a node that no translation made, and where nothing of the translation is left.
     """
     if node is None or node.GetScene() is None:
         return None
-    runID = node.GetAttribute(RUN)
-    return _result(runID, node) if runID else None
+    translationID = node.GetAttribute(TRANSLATION)
+    return _result(translationID, node) if translationID else None
 
 
 def results(scene: slicer.vtkMRMLScene) -> list[Result]:
     """Return all results, the newest last."""
-    runs = dict.fromkeys(node.GetAttribute(RUN) for node in _volumes(scene) if node.GetAttribute(RUN))
-    first = {runID: next(nodesOfRun(scene, runID)) for runID in runs}
-    found = (_result(runID, node) for runID, node in first.items())
+    known = dict.fromkeys(node.GetAttribute(TRANSLATION) for node in _volumes(scene) if node.GetAttribute(TRANSLATION))
+    first = {translationID: next(nodesOfTranslation(scene, translationID)) for translationID in known}
+    found = (_result(translationID, node) for translationID, node in first.items())
     return [result for result in found if result is not None]
 
 
-def nodesOfRun(scene: slicer.vtkMRMLScene, runID: str) -> Iterator[slicer.vtkMRMLScalarVolumeNode]:
-    """Yield the volumes of a run, derived ones included, in the order in which they came into the scene."""
-    return (node for node in _volumes(scene) if node.GetAttribute(RUN) == runID)
+def nodesOfTranslation(scene: slicer.vtkMRMLScene, translationID: str) -> Iterator[slicer.vtkMRMLScalarVolumeNode]:
+    """Yield the volumes of a translation, derived ones included, in the order in which they came into the scene."""
+    return (node for node in _volumes(scene) if node.GetAttribute(TRANSLATION) == translationID)
 
 
 def phaseOf(node: slicer.vtkMRMLNode) -> int:
@@ -83,10 +84,10 @@ def phaseOf(node: slicer.vtkMRMLNode) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _result(runID: str, node: slicer.vtkMRMLNode) -> Result | None:
+def _result(translationID: str, node: slicer.vtkMRMLNode) -> Result | None:
     nodes: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}
     ranks: dict[str, tuple[bool, bool, int]] = {}
-    for candidate in nodesOfRun(node.GetScene(), runID):
+    for candidate in nodesOfTranslation(node.GetScene(), translationID):
         quantity = candidate.GetAttribute(QUANTITY)
         if quantity not in QUANTITIES:
             continue
@@ -96,7 +97,11 @@ def _result(runID: str, node: slicer.vtkMRMLNode) -> Result | None:
         rank = (candidate is node, sameInput, phaseOf(candidate))
         if quantity not in ranks or rank > ranks[quantity]:
             nodes[quantity], ranks[quantity] = candidate, rank
-    return Result(runID, {quantity: nodes[quantity] for quantity in QUANTITIES if quantity in nodes}) if nodes else None
+    return (
+        Result(translationID, {quantity: nodes[quantity] for quantity in QUANTITIES if quantity in nodes})
+        if nodes
+        else None
+    )
 
 
 def _volumes(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLScalarVolumeNode]:

@@ -33,7 +33,7 @@ QUANTITIES = ("image", "alpha", "beta", "sigma")
 
 
 class TranslatePanel:
-    """Choices, warnings and estimate before the run; progress, log and Cancel during it; the result after it.
+    """Choices, warnings and estimate before the translation; progress, log and Cancel during it; the result after it.
 
     Args:
         ui: Widgets of TranslatePanel.ui.
@@ -71,7 +71,7 @@ class TranslatePanel:
         )
         needed = _("The engine needs packages that are not installed yet: {names}.")
         self._packages = InstallFrame(ui, needed, (), client.stop, self._showError, self.enter)
-        # Of what is chosen, and of the run that is under way.
+        # Of what is chosen, and of the translation that is under way.
         self._expected: preflight.Expectation | None = None
         self._expectedOfRun: preflight.Expectation | None = None
         self._refusal = ""
@@ -89,7 +89,7 @@ class TranslatePanel:
 
     @property
     def isBusy(self) -> bool:
-        """Whether a run is under way, or being cancelled."""
+        """Whether a translation is under way, or being cancelled."""
         return not self._action.isIdle
 
     def setParameterNode(self, parameterNode: Any) -> None:
@@ -128,7 +128,7 @@ class TranslatePanel:
             self._action.toggle(self._whyNot())
 
     def onCancel(self, checked: bool = False) -> None:
-        """Stop the run; the panel is idle again in less than a second."""
+        """Stop the translation; the panel is idle again in less than a second."""
         self._action.cancel()
 
     def onShowResult(self, checked: bool = False) -> None:

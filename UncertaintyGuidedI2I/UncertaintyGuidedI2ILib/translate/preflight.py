@@ -1,4 +1,4 @@
-"""What to expect of a run before it starts: where the image is not what the model knows, and what the run will cost."""
+"""What to expect of a translation before it starts: images unlike those that the model knows, and the cost."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
 
 
 class Expectation(NamedTuple):
-    """What a run will cost, and how that is known.
+    """What a translation will cost, and how that is known.
 
     Attributes:
         cost: In arithmetic, memory and time.
         kind: Of the device that it will probably run on.
         isLearned: Whether the time comes from runs of this model here, and not from a guess.
-        keys: Under which the run is to be remembered: with this model, and with any.
+        keys: Under which the translation is to be remembered: with this model, and with any.
     """
 
     cost: Estimate
@@ -94,7 +94,7 @@ class Expectation(NamedTuple):
 def estimate(
     model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, choices: TranslateChoices, outputs: int
 ) -> Expectation | None:
-    """Return what a run will cost, or nothing where model or volume cannot be used.
+    """Return what a translation will cost, or nothing where model or volume cannot be used.
 
     The time is that of the earlier run whose size is nearest, in proportion: the same image again takes as long as it
     took. Where this model has not run yet, others' runs on the device give a rough idea.
@@ -128,7 +128,7 @@ def estimate(
             precision="float32" if choices.precision == "auto" else choices.precision,
         )
     except UpganError:
-        # The warnings and the run itself say why.
+        # The warnings and the translation itself say why.
         return None
     known = runs[0] or runs[1]
     if known:
@@ -153,7 +153,7 @@ def estimateText(expected: Expectation) -> str:
 
 
 def remember(expected: Expectation, device: str, seconds: float) -> None:
-    """Remember how long a run took, for the next estimate.
+    """Remember how long a translation took, for the next estimate.
 
     Args:
         expected: What was expected of it.
@@ -171,7 +171,7 @@ def remember(expected: Expectation, device: str, seconds: float) -> None:
 
 
 class _PastRun(NamedTuple):
-    """A run that is over: its arithmetic, and the seconds it took."""
+    """A translation that is over: its arithmetic, and the seconds it took."""
 
     multiplyAdds: int
     seconds: float

@@ -138,11 +138,11 @@ def bundle_create(
 ) -> None:
     """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
     from upgan.bundles.bundle import read_licence
-    from upgan.training.model.export import publish
+    from upgan.training.model.export import export
 
     text = read_licence(licence)
     with progress_bar(_messages, "starting") as progress:
-        bundle = publish(run, output, text, version, checkpoint, name, progress)
+        bundle = export(run, output, text, version, checkpoint, name, progress)
     echo(bundle.folder)
 
 

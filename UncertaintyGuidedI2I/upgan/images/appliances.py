@@ -12,7 +12,7 @@ from collections.abc import Generator
 import numpy as np
 from scipy import ndimage
 
-from upgan.stepwise.components import Components, component_steps
+from upgan.stepwise.components import Components, component_stepwise
 
 # Pixels on which is looked, at least.
 _PIXEL_MM = 2.0
@@ -33,7 +33,7 @@ _TIP_ML = 2.0
 _GAP_MM2 = 200.0
 
 
-def appliance_steps(
+def appliance_stepwise(
     ct: np.ndarray, spacing_mm: tuple[float, float, float], parts: Components
 ) -> Generator[None, None, np.ndarray | None]:
     """Find what of the largest part above −500 HU is no patient, in steps.
@@ -59,8 +59,8 @@ def appliance_steps(
         filled[k] = ndimage.binary_fill_holes(solid[k])
         gaps[k] = grid.gaps(filled[k] & ~solid[k], ct[k])
         yield
-    thick = yield from _thick_steps(filled, grid)
-    found = yield from _far_steps(filled, thick, grid, None)
+    thick = yield from _thick_stepwise(filled, grid)
+    found = yield from _far_stepwise(filled, thick, grid, None)
     if found is None:
         return None
     # What such a part encloses with the patient was filled, and looked thick: now without.
@@ -76,8 +76,8 @@ def appliance_steps(
             opened = True
         yield
     if opened:
-        thick = yield from _thick_steps(filled, grid)
-        again = yield from _far_steps(filled, thick, grid, found)
+        thick = yield from _thick_stepwise(filled, grid)
+        again = yield from _far_stepwise(filled, thick, grid, found)
         found = found if again is None else again
     appliances = np.empty(ct.shape, dtype=bool)
     for k in range(len(ct)):
@@ -137,7 +137,7 @@ class _Coarse:
         return plane.repeat(rows, axis=0)[: self._fine[0]].repeat(columns, axis=1)[:, : self._fine[1]]
 
 
-def _thick_steps(body: np.ndarray, grid: _Coarse) -> Generator[None, None, np.ndarray]:
+def _thick_stepwise(body: np.ndarray, grid: _Coarse) -> Generator[None, None, np.ndarray]:
     """Open each plane by a disc, which leaves what is thicker than its diameter; then the largest part of it."""
     opened = np.empty_like(body)
     margin = int(np.ceil(2 * _THIN_MM / min(grid.pixel_mm)))
@@ -149,7 +149,7 @@ def _thick_steps(body: np.ndarray, grid: _Coarse) -> Generator[None, None, np.nd
         near = ndimage.distance_transform_edt(~eroded, grid.pixel_mm) <= _THIN_MM if eroded.any() else eroded
         opened[k] = near[margin:-margin, margin:-margin] & body[k]
         yield
-    parts = yield from component_steps(body.shape, lambda slab: opened[slab])
+    parts = yield from component_stepwise(body.shape, lambda slab: opened[slab])
     if parts.sizes.any():
         largest = parts.sizes.argmax()
         for k in range(len(body)):
@@ -158,15 +158,15 @@ def _thick_steps(body: np.ndarray, grid: _Coarse) -> Generator[None, None, np.nd
     return opened
 
 
-def _far_steps(
+def _far_stepwise(
     body: np.ndarray, thick: np.ndarray, grid: _Coarse, known: np.ndarray | None
 ) -> Generator[None, None, np.ndarray | None]:
     """Of what is not thick, the connected parts that reach far from it, or hold something known already."""
     if not thick.any():
         return None
-    rest = yield from component_steps(body.shape, lambda slab: body[slab] & ~thick[slab])
+    rest = yield from component_stepwise(body.shape, lambda slab: body[slab] & ~thick[slab])
     beyond = np.zeros(rest.sizes.size)
-    unreached = yield from _unreached_steps(body, thick, grid)
+    unreached = yield from _unreached_stepwise(body, thick, grid)
     for k in range(len(body)):
         beyond += np.bincount(rest.of(k)[unreached[k]], minlength=beyond.size)
         yield
@@ -185,7 +185,7 @@ def _far_steps(
     return found
 
 
-def _unreached_steps(body: np.ndarray, thick: np.ndarray, grid: _Coarse) -> Generator[None, None, np.ndarray]:
+def _unreached_stepwise(body: np.ndarray, thick: np.ndarray, grid: _Coarse) -> Generator[None, None, np.ndarray]:
     """Of what is not thick, the voxels to which no way of ``_REACH_MM`` along the axes leads from what is."""
     # With a rim, so that a neighbour's index never leaves the volume on the other side.
     ahead, start = (np.zeros([size + 2 for size in body.shape], dtype=bool) for _ in range(2))

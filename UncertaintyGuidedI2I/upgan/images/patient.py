@@ -7,8 +7,8 @@ from collections.abc import Generator
 import numpy as np
 from scipy import ndimage
 
-from upgan.images.appliances import appliance_steps
-from upgan.stepwise.components import Components, component_steps
+from upgan.images.appliances import appliance_stepwise
+from upgan.stepwise.components import Components, component_stepwise
 from upgan.stepwise.steps import finish
 
 # HU limits (exclusive, inclusive) of the classes in which the error is also given.
@@ -32,14 +32,14 @@ def body_mask(ct: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndar
     Returns:
         Boolean array of the same shape; sinuses and airways count as body.
     """
-    return finish(body_mask_steps(ct, spacing_mm))
+    return finish(body_mask_stepwise(ct, spacing_mm))
 
 
-def body_mask_steps(ct: np.ndarray, spacing_mm: tuple[float, float, float]) -> Generator[None, None, np.ndarray]:
+def body_mask_stepwise(ct: np.ndarray, spacing_mm: tuple[float, float, float]) -> Generator[None, None, np.ndarray]:
     """Do what ``body_mask`` does, in steps of a few planes or less."""
-    parts = yield from component_steps(ct.shape, lambda slab: ct[slab] > BODY_HU)
-    appliances = yield from appliance_steps(ct, spacing_mm, parts)
-    return (yield from _filled_steps(parts, appliances))
+    parts = yield from component_stepwise(ct.shape, lambda slab: ct[slab] > BODY_HU)
+    appliances = yield from appliance_stepwise(ct, spacing_mm, parts)
+    return (yield from _filled_stepwise(parts, appliances))
 
 
 def foreground_mask(image: np.ndarray, threshold: float) -> np.ndarray:
@@ -54,16 +54,16 @@ def foreground_mask(image: np.ndarray, threshold: float) -> np.ndarray:
     Returns:
         Boolean array of the same shape.
     """
-    return finish(foreground_mask_steps(image, threshold))
+    return finish(foreground_mask_stepwise(image, threshold))
 
 
-def foreground_mask_steps(image: np.ndarray, threshold: float) -> Generator[None, None, np.ndarray]:
+def foreground_mask_stepwise(image: np.ndarray, threshold: float) -> Generator[None, None, np.ndarray]:
     """Do what ``foreground_mask`` does, in steps of a few planes or less."""
-    parts = yield from component_steps(image.shape, lambda slab: image[slab] > threshold)
-    return (yield from _filled_steps(parts, None))
+    parts = yield from component_stepwise(image.shape, lambda slab: image[slab] > threshold)
+    return (yield from _filled_stepwise(parts, None))
 
 
-def _filled_steps(parts: Components, without: np.ndarray | None) -> Generator[None, None, np.ndarray]:
+def _filled_stepwise(parts: Components, without: np.ndarray | None) -> Generator[None, None, np.ndarray]:
     """Close and fill the largest part plane by plane."""
     body = np.zeros(parts.pieces.shape, dtype=bool)
     if not parts.sizes.any():

@@ -119,7 +119,7 @@ class InferenceEngine:
         volume = _finite(volume, replace_nonfinite)
         plane = plane or metadata.plane
         task = metadata.task
-        intensities = task.calibrate(volume)
+        intensities = task.measure(volume)
         work = _SliceWork(self, volume, plane, intensities, keep_all=phases == "all")
         maps = work.run(progress, started)
         provenance = {

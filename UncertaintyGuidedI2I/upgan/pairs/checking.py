@@ -323,7 +323,7 @@ class _Check:
             write_thumbnail(shown, self.thumbnails["input"])
 
     def _look_at_target(self, target: Volume) -> None:
-        self.figures["reference"] = self.task.calibrate(target).reference
+        self.figures["reference"] = self.task.measure(target).reference
         self._look_for_negative(target)
         coarse = _coarse(target)
         self.figures["body_ml"] = _millilitres(patient_mask(coarse, self.task), coarse)
@@ -338,7 +338,7 @@ class _Check:
             if padding.any():
                 imaged = Volume(np.where(padding, np.float32(np.nan), target.voxels), target.ijk_to_ras)
             target = in_target_values(target, self.task)
-        intensities = self.task.calibrate(source)
+        intensities = self.task.measure(source)
         self.figures["reference"] = intensities.reference
         self._look_for_negative(source)
         if np.array_equal(source.voxels, target.voxels):

@@ -32,7 +32,7 @@ class Components:
         return self.numbers[self.pieces[slab]]
 
 
-def component_steps(
+def component_stepwise(
     shape: tuple[int, int, int], mask: Callable[[slice], np.ndarray]
 ) -> Generator[None, None, Components]:
     """Find the connected components of a mask, in steps.

@@ -13,7 +13,7 @@ _SAMPLE = 20_000
 _MARGIN = 4.0
 
 
-def percentile_steps(values: np.ndarray, percent: float) -> Generator[None, None, float]:
+def percentile_stepwise(values: np.ndarray, percent: float) -> Generator[None, None, float]:
     """Return ``numpy.percentile(values, percent)``, linear between neighbouring ranks, in steps.
 
     Args:
@@ -27,16 +27,16 @@ def percentile_steps(values: np.ndarray, percent: float) -> Generator[None, None
     last = values.size - 1
     rank = last * (percent / 100)
     if rank >= last:
-        return float((yield from _ranked_steps(values, last)))
+        return float((yield from _ranked_stepwise(values, last)))
     below = int(rank)
-    low = yield from _ranked_steps(values, below)
-    high = yield from _ranked_steps(values, below + 1)
+    low = yield from _ranked_stepwise(values, below)
+    high = yield from _ranked_stepwise(values, below + 1)
     # In the values' own precision; from the nearer end, as numpy does.
     share, difference = rank - below, high - low
     return float(low + difference * share if share < 0.5 else high - difference * (1 - share))
 
 
-def _ranked_steps(values: np.ndarray, rank: int) -> Generator[None, None, np.number]:
+def _ranked_stepwise(values: np.ndarray, rank: int) -> Generator[None, None, np.number]:
     """Return the value of a rank, the lowest having rank 0.
 
     Two values close to the rank, found in a sample, part the others; what lies on the wrong side is left out, until

@@ -121,7 +121,7 @@ def _finish_training(request: RunArguments, progress: Progress) -> dict[str, Any
 
 def _create_model(request: CreateModelArguments, progress: Progress) -> dict[str, Any]:
     from upgan.bundles.library import add_trained
-    from upgan.training.model.export import publish
+    from upgan.training.model.export import export
 
     def make(folder: Path) -> None:
         if request.data is not None:
@@ -129,7 +129,7 @@ def _create_model(request: CreateModelArguments, progress: Progress) -> dict[str
 
             tell_place(request.run, request.data, progress)
         licence = request.licence or _LICENCE
-        publish(request.run, folder, licence, _VERSION, request.checkpoint, request.name, progress)
+        export(request.run, folder, licence, _VERSION, request.checkpoint, request.name, progress)
 
     return dict(add_trained(request.name, make).to_json())
 

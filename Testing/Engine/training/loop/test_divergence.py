@@ -68,7 +68,7 @@ def test_a_discriminator_that_is_lost_in_an_epochs_last_step_is_not_kept(start, 
     def spoiling(self, number, *parts):
         losses = original(self, number, *parts)
         if number == 5 and left.pop() if left else False:
-            next(self.judges[0].parameters()).data.fill_(float("nan"))
+            next(self.discriminators[0].parameters()).data.fill_(float("nan"))
         return losses
 
     monkeypatch.setattr(Stage, "step", spoiling)

@@ -12,7 +12,7 @@ from upgan.inference.engine import InferenceEngine
 from upgan.pairs.finding import find_pairs
 from upgan.pairs.preparation import prepare_pair
 from upgan.tasks import PET_TO_CT
-from upgan.training.model.export import publish
+from upgan.training.model.export import export
 from upgan.training.settings.config import TrainingConfig
 from upgan.uncertainty.coverage import LEVELS
 
@@ -74,7 +74,7 @@ def split(runs):
 
 
 def model(runs, name, checkpoint, folder):
-    return InferenceEngine(publish(runs / name, folder / f"{name}-{checkpoint}", "x", "1", checkpoint), "cpu")
+    return InferenceEngine(export(runs / name, folder / f"{name}-{checkpoint}", "x", "1", checkpoint), "cpu")
 
 
 def beta_of(engine, pairs):

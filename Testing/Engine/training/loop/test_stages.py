@@ -154,7 +154,7 @@ def test_in_the_joint_stage_everything_moves(run):
     assert [name for name in before if same(before[name], after[name])] == []
 
 
-def judges(tensors, phase):
+def discriminators(tensors, phase):
     found = {name: tensor for name, tensor in tensors.items() if name.startswith(f"judges.{phase}.")}
     assert found
     return found
@@ -162,13 +162,13 @@ def judges(tensors, phase):
 
 def test_the_end_to_end_stage_goes_on_with_the_discriminators_of_the_phases(start, run, tmp_path):
     first, second = kept(run, "phase_1"), kept(run, "phase_2")
-    assert all_same(judges(second, 0), judges(first, 0))
+    assert all_same(discriminators(second, 0), discriminators(first, 0))
     # At a rate of nearly nothing they stay what they were.
     schedule = {"epochs": [1, 1], "joint_epochs": 1, "joint_learning_rate": 1e-12, "early_stopping": 3}
     train(start(tmp_path / "run", schedule=schedule), tmp_path / "run", Onlooker())
     phases, together = kept(tmp_path / "run", "phase_2"), kept(tmp_path / "run")
     for phase in (0, 1):
-        for name, learned in judges(phases, phase).items():
+        for name, learned in discriminators(phases, phase).items():
             if name.endswith("weight"):
                 torch.testing.assert_close(together[name], learned, rtol=0, atol=1e-7)
 
@@ -360,7 +360,7 @@ def as_the_first_version_wrote_it(run):
     path.write_text(json.dumps(content), encoding="utf-8")
     last = checkpoint.path_of(run, "last")
     tensors, state = checkpoint.load(last)
-    renamed = {re.sub(r"^judges\.\d", "judge.0", name): tensor for name, tensor in tensors.items()}
+    renamed = {re.sub(r"^discriminators\.\d", "judge.0", name): tensor for name, tensor in tensors.items()}
     save_file(renamed, last, metadata={"state": json.dumps(state)})
 
 

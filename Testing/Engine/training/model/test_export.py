@@ -29,7 +29,7 @@ from upgan.pairs.finding import PairFiles
 from upgan.pairs.preparation import combined_sha256, image_sha256
 from upgan.progress import Progress
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
-from upgan.training.model.export import publish
+from upgan.training.model.export import export
 from upgan.training.record import checkpoint
 from upgan.training.record.state import Best, RunState
 
@@ -134,7 +134,7 @@ def published(heads, tmp_path_factory):
     cascade, heard = network(), []
     run = write_run(folder, heads, cascade)
     progress = Progress(lambda what, fraction, remaining_s: heard.append((what, fraction)))
-    bundle = publish(run, folder / "tiny", "for tests", "0.3.1", progress=progress)
+    bundle = export(run, folder / "tiny", "for tests", "0.3.1", progress=progress)
     return SimpleNamespace(run=run, cascade=cascade, heard=heard, bundle=bundle)
 
 
@@ -250,13 +250,13 @@ def test_publishing_can_be_cancelled_and_leaves_nothing(published, tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        publish(published.run, tmp_path / "model", "", "1", progress=Progress(stop))
+        export(published.run, tmp_path / "model", "", "1", progress=Progress(stop))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_the_checkpoint_is_not_published(published, tmp_path):
     with pytest.raises(InputError, match="phase_1") as refusal:
-        publish(published.run, tmp_path / "model", "", "1", checkpoint="phase_1")
+        export(published.run, tmp_path / "model", "", "1", checkpoint="phase_1")
     assert refusal.value.code == "run_unfinished"
     assert list(tmp_path.iterdir()) == []
 
@@ -264,7 +264,7 @@ def test_a_run_without_the_checkpoint_is_not_published(published, tmp_path):
 def test_a_run_that_has_taken_no_step_is_not_published(heads, tmp_path):
     run = write_run(tmp_path, heads, network(), state={"phases_trained": 0})
     with pytest.raises(InputError) as refusal:
-        publish(run, tmp_path / "model", "", "1")
+        export(run, tmp_path / "model", "", "1")
     assert refusal.value.code == "run_unfinished"
 
 
@@ -274,17 +274,17 @@ def test_images_that_are_not_those_of_the_run_are_not_measured_on(heads, tmp_pat
     content["pairs"][-1]["sha256"] = "of another image"
     (run / "data.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match=content["pairs"][-1]["subject"]) as refusal:
-        publish(run, tmp_path / "model", "", "1")
+        export(run, tmp_path / "model", "", "1")
     assert refusal.value.code == "images_changed"
     assert not (tmp_path / "model").exists()
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(published, tmp_path):
     with pytest.raises(OutputError) as refusal:
-        publish(published.run, tmp_path, "", "1", progress=Progress(pytest.fail))
+        export(published.run, tmp_path, "", "1", progress=Progress(pytest.fail))
     assert refusal.value.code == "exists"
     with pytest.raises(InputError) as named:
-        publish(published.run, tmp_path / "model", "", "1", name="../up", progress=Progress(pytest.fail))
+        export(published.run, tmp_path / "model", "", "1", name="../up", progress=Progress(pytest.fail))
     assert named.value.code == "bad_name"
 
 
@@ -292,7 +292,7 @@ def test_a_damaged_run_is_refused(published, heads, tmp_path):
     run = write_run(tmp_path, heads, network())
     (run / "data.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError) as refusal:
-        publish(run, tmp_path / "model", "", "1")
+        export(run, tmp_path / "model", "", "1")
     assert refusal.value.code == "run_damaged"
 
 
@@ -302,7 +302,7 @@ FEW = {"train": SUBJECTS[:1], "validation": SUBJECTS[1:2], "test": SUBJECTS[2:3]
 def test_phases_that_were_not_trained_yet_are_left_out(heads, tmp_path):
     cascade = network(phases=3)
     run = write_run(tmp_path, heads, cascade, split=FEW, state={"phases_trained": 1}, name="last")
-    bundle = publish(run, tmp_path / "model", "", "1", checkpoint="last", name="first-phase")
+    bundle = export(run, tmp_path / "model", "", "1", checkpoint="last", name="first-phase")
     assert bundle.metadata.name == "first-phase"
     assert bundle.metadata.upgan.architecture.phases == 1
     assert len(bundle.metadata.upgan.calibration.scale) == 1
@@ -332,7 +332,7 @@ def test_the_statement_knows_whether_the_validation_patients_chose_the_weights(h
 def test_a_better_model_than_its_base_is_said_to_be_better_patient_by_patient(heads, tmp_path):
     base = write_base(tmp_path, network(offset=-1.0))
     run = write_run(tmp_path, heads, network(), base=str(base.folder))
-    bundle = publish(run, tmp_path / "model", "", "1")
+    bundle = export(run, tmp_path / "model", "", "1")
     ours, theirs = (
         evaluate(InferenceEngine(model), read_pairs(heads, *SPLIT["test"]), 6)["rows"]["2"] for model in (bundle, base)
     )
@@ -357,7 +357,7 @@ def test_a_better_model_than_its_base_is_said_to_be_better_patient_by_patient(he
 def test_a_model_that_its_base_equals_is_said_not_to_be_better(heads, tmp_path):
     base = write_base(tmp_path, network())
     run = write_run(tmp_path, heads, network(), base=str(base.folder))
-    card = in_one_line(card_of(publish(run, tmp_path / "model", "", "1")))
+    card = in_one_line(card_of(export(run, tmp_path / "model", "", "1")))
     assert "**This model is not better than older" in card
 
 
@@ -368,7 +368,7 @@ def test_a_restoration_has_its_figures_in_the_inputs_unit(heads, tmp_path):
         )
     data = {"task": "mri_undersampled", "degradation": "central_lines"}
     run = write_run(tmp_path, tmp_path, network(), split=FEW, data=data, task=MRI_UNDERSAMPLED)
-    bundle = publish(run, tmp_path / "model", "", "1")
+    bundle = export(run, tmp_path / "model", "", "1")
     test = bundle.metadata.upgan.figures["test"]
     assert test["unit"] == ""
     card = in_one_line(card_of(bundle))
@@ -381,7 +381,7 @@ def test_a_restoration_has_its_figures_in_the_inputs_unit(heads, tmp_path):
 def test_from_nine_validation_patients_on_the_card_has_the_conformal_table(heads, tmp_path):
     nine = [f"{subject}a" for subject in SUBJECTS]  # patients of their own with the same images
     split = {"train": SUBJECTS[:1], "validation": nine, "test": SUBJECTS[1:2]}
-    bundle = publish(write_run(tmp_path, heads, network(), split=split), tmp_path / "model", "", "1")
+    bundle = export(write_run(tmp_path, heads, network(), split=split), tmp_path / "model", "", "1")
     calibration = bundle.metadata.upgan.calibration
     # Of nine patients the largest: what each needs of the network's own intervals, before the scale.
     engine = InferenceEngine(write_base(tmp_path, network()), "cpu")
@@ -407,7 +407,7 @@ def test_several_sessions_of_a_patient_are_one_patient(heads, tmp_path):
         "validation": ["sub-002_ses-1", "sub-002_ses-2"],
         "test": ["sub-003_ses-1", "sub-003_ses-2", "sub-004"],
     }
-    bundle = publish(write_run(tmp_path, heads, network(), split=split), tmp_path / "model", "", "1")
+    bundle = export(write_run(tmp_path, heads, network(), split=split), tmp_path / "model", "", "1")
     assert bundle.metadata.upgan.calibration.patients == 1
     assert bundle.metadata.upgan.figures["test"]["subjects"] == 2
     card = in_one_line(card_of(bundle))
@@ -420,7 +420,7 @@ def test_a_model_with_the_authors_wiring_and_loss_says_so(heads, tmp_path):
     torch.manual_seed(2)
     cascade = PublishedCascade(PublishedArchitecture(chains=(2, 1), width=2)).eval()
     run = write_run(tmp_path, heads, cascade, split=FEW, loss={"form": "published_product"})
-    bundle = publish(run, tmp_path / "model", "", "1")
+    bundle = export(run, tmp_path / "model", "", "1")
     assert bundle.metadata.upgan.architecture == cascade.architecture
     card = in_one_line(card_of(bundle))
     assert "the networks and wiring of the authors' code (2 and 1 U-Nets in the phases" in card
@@ -431,5 +431,5 @@ def test_a_model_without_guidance_is_called_the_ablation(heads, tmp_path):
     cascade = Cascade(CascadeArchitecture(phases=2, width=4, deepest=2, attention=False)).eval()
     run = write_run(tmp_path, heads, cascade, split=FEW)
     assert "σ guidance off, which is the paper's ablation" in in_one_line(
-        card_of(publish(run, tmp_path / "model", "", "1"))
+        card_of(export(run, tmp_path / "model", "", "1"))
     )

@@ -22,7 +22,7 @@ from upgan.networks.published import PublishedCascade
 from upgan.progress import Progress
 from upgan.training.loop.pace import Pace
 from upgan.training.loop.recovery import Recovered, recover
-from upgan.training.loop.stage import JUDGES, Stage, StagePlan, StepLosses, plan_stages
+from upgan.training.loop.stage import DISCRIMINATORS, Stage, StagePlan, StepLosses, plan_stages
 from upgan.training.loop.validation import preview, validate
 from upgan.training.record import checkpoint
 from upgan.training.record.journal import Journal
@@ -94,7 +94,7 @@ class ProgressiveTraining:
         self._window: list[_Step] = []
         self._journal: Journal | None = None
         # What the discriminators of phases knew when their stage was over: the end-to-end stage goes on with them.
-        self._judges: dict[str, Tensor] = {}
+        self._discriminators: dict[str, Tensor] = {}
         # Whether a whole file may be moved aside for the next one, or must not be by a damaged one.
         self._is_last_whole = True
         now = time.monotonic()
@@ -136,7 +136,7 @@ class ProgressiveTraining:
         """Go where a checkpoint is; returns what the stage in which it lies needs."""
         self.state = found.state
         self._is_last_whole = not found.told
-        self._judges = checkpoint.named(found.tensors, JUDGES)
+        self._discriminators = checkpoint.named(found.tensors, DISCRIMINATORS)
         if not found.is_between:
             return found.tensors
         checkpoint.load_cascade(self.cascade, checkpoint.weights_among(found.tensors), self._last)
@@ -155,7 +155,7 @@ class ProgressiveTraining:
         steps = plan.epochs * batches.epoch_steps
         self._pace = Pace(self._plans, batches.epoch_steps)
         try:
-            self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps, self._judges)
+            self._stage = Stage(self.fabric, self.cascade, self.config, plan, steps, self._discriminators)
         except ValueError as error:
             raise checkpoint.weights_mismatch(self._last) from error
         if tensors:
@@ -309,7 +309,7 @@ class ProgressiveTraining:
         if self.state.stage_best is None or here.mae < self.state.stage_best.mae:
             self.state.stage_best = here
             if self.config.schedule.early_stopping and stage:
-                self._keep(self._stage.plan.name, weights, self._judges | self._stage.judge_tensors())
+                self._keep(self._stage.plan.name, weights, self._discriminators | self._stage.discriminator_tensors())
         return True
 
     def _measure_kept(self) -> None:
@@ -364,16 +364,16 @@ class ProgressiveTraining:
     def _end_stage(self, plan: StagePlan) -> None:
         """Hand the stage's outcome on: its averaged weights, or its best epoch's where it may end early."""
         kept = checkpoint.path_of(self.folder, plan.name)
-        self._judges |= self._stage.judge_tensors()
+        self._discriminators |= self._stage.discriminator_tensors()
         if self.config.schedule.early_stopping:
             self.fabric.barrier()
             tensors = self._outcome(kept)
             checkpoint.load_cascade(self.cascade, checkpoint.weights_among(tensors), kept)
             # The discriminators' own epoch; the first version did not keep them.
-            self._judges |= checkpoint.named(tensors, JUDGES)
+            self._discriminators |= checkpoint.named(tensors, DISCRIMINATORS)
         else:
             self.cascade.load_state_dict(self._stage.weights.state_dict())
-            self._keep(plan.name, self.cascade, self._judges)
+            self._keep(plan.name, self.cascade, self._discriminators)
 
     def _outcome(self, kept: Path) -> dict[str, Tensor]:
         """Read what a stage that ends at its best epoch hands on.
@@ -441,7 +441,7 @@ class ProgressiveTraining:
         if self.fabric.is_global_zero:
             assert self._journal is not None
             self.state.journal = self._journal.brought_to_the_disk()
-            tensors = checkpoint.weights(self.cascade) | self._judges | self._stage.tensors()
+            tensors = checkpoint.weights(self.cascade) | self._discriminators | self._stage.tensors()
             state, is_whole = self.state.to_json(), self._is_last_whole
             checkpoint.save(self._last, tensors, state, keep=is_whole, begun=self.data.begun)
             self._is_last_whole = True

@@ -1,4 +1,4 @@
-"""One stage of the progressive training: the phases it trains, their judges and optimisers, and a step."""
+"""One stage of the progressive training: the phases it trains, their discriminators and optimisers, and a step."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _BETAS = (0.9, 0.999)
 _TOGETHER = "all_phases"
 
 # Of each phase's discriminator, whose number follows.
-JUDGES = "judges."
+DISCRIMINATORS = "judges."
 # As the first version called them, by their place among those of the stage.
-_JUDGES_OF_STAGE = "judge."
+_DISCRIMINATORS_OF_STAGE = "judge."
 
 
 class StagePlan(NamedTuple):
@@ -105,8 +105,8 @@ class Stage:
         config: The run.
         plan: What this stage trains, and for how long.
         steps: The number of steps of the whole stage.
-        known: Tensors of discriminators that earlier stages have taught, as ``judge_tensors`` gave them: those of the
-            trained phases go on with what they know.
+        known: Tensors of discriminators that earlier stages have taught, as ``discriminator_tensors`` gave them: those
+            of the trained phases go on with what they know.
 
     Raises:
         ValueError: ``known`` are others than the configuration describes.
@@ -125,25 +125,25 @@ class Stage:
         self.rate_factor = 1.0
         for phase, generator in enumerate(cascade.generators):
             generator.requires_grad_(phase in plan.trained)
-        # Seeded by the stage, so that its judges are the same whatever was done before.
+        # Seeded by the stage, so that its discriminators are the same whatever was done before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 1000 + plan.number)
             wanted = config.discriminator
-            judges: list[nn.Module] = [
+            discriminators: list[nn.Module] = [
                 PatchDiscriminator(2 if wanted.conditional else 1, wanted.width, wanted.layers)
                 for _ in (plan.trained if config.loss.adversarial else ())
             ]
-        for phase, judge in zip(plan.trained, judges, strict=False):
-            learned = _under(f"{JUDGES}{phase}.", known or {})
+        for phase, discriminator in zip(plan.trained, discriminators, strict=False):
+            learned = _under(f"{DISCRIMINATORS}{phase}.", known or {})
             if learned:
-                _take_up(judge, learned)
-        self.judges = [share_batch_norm(judge, fabric) for judge in judges]
+                _take_up(discriminator, learned)
+        self.discriminators = [share_batch_norm(discriminator, fabric) for discriminator in discriminators]
         # Only what is called through Fabric's wrapper is averaged over the processes.
         self._cascade = fabric.setup_module(share_batch_norm(cascade, fabric))
-        self._judges = [fabric.setup_module(judge) for judge in self.judges]
+        self._discriminators = [fabric.setup_module(discriminator) for discriminator in self.discriminators]
         self._optimizers = {
             name: fabric.setup_optimizers(torch.optim.Adam(_trainable(modules), lr=plan.rate, betas=_BETAS))
-            for name, modules in (("generators", [cascade]), ("discriminators", self.judges))
+            for name, modules in (("generators", [cascade]), ("discriminators", self.discriminators))
             if _trainable(modules)
         }
         decay = config.schedule.weight_averaging
@@ -170,7 +170,7 @@ class Stage:
         self._set_modes()
         weights = self._weights(body, torch.ones_like(body) if imaged is None else imaged)
         generated, losses = self._generators_step(number, a, b, weights)
-        judged = self._discriminators_step(generated, a, b) if self._judges else b.new_zeros(())
+        judged = self._discriminators_step(generated, a, b) if self._discriminators else b.new_zeros(())
         if self._averaged is not None:
             self._averaged.update_parameters(self.cascade)
         return losses._replace(discriminator=judged)
@@ -189,17 +189,17 @@ class Stage:
         found: dict[str, Tensor] = {}
         for name, optimizer in self._optimizers.items():
             found |= optimizer_tensors(name, optimizer)
-        found |= self.judge_tensors()
+        found |= self.discriminator_tensors()
         if self._averaged is not None:
             found |= {f"averaged.{name}": tensor for name, tensor in self._averaged.state_dict().items()}
         return found
 
-    def judge_tensors(self) -> dict[str, Tensor]:
+    def discriminator_tensors(self) -> dict[str, Tensor]:
         """What the discriminators have learned, by phase, the first being 0."""
         return {
-            f"{JUDGES}{phase}.{name}": tensor
-            for phase, judge in zip(self.plan.trained, self.judges, strict=False)
-            for name, tensor in judge.state_dict().items()
+            f"{DISCRIMINATORS}{phase}.{name}": tensor
+            for phase, discriminator in zip(self.plan.trained, self.discriminators, strict=False)
+            for name, tensor in discriminator.state_dict().items()
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -210,9 +210,9 @@ class Stage:
         """
         for name, optimizer in self._optimizers.items():
             restore_optimizer(name, optimizer, tensors)
-        for index, (phase, judge) in enumerate(zip(self.plan.trained, self.judges, strict=False)):
-            before = _under(f"{_JUDGES_OF_STAGE}{index}.", tensors)
-            _take_up(judge, before or _under(f"{JUDGES}{phase}.", tensors))
+        for index, (phase, discriminator) in enumerate(zip(self.plan.trained, self.discriminators, strict=False)):
+            before = _under(f"{_DISCRIMINATORS_OF_STAGE}{index}.", tensors)
+            _take_up(discriminator, before or _under(f"{DISCRIMINATORS}{phase}.", tensors))
         if self._averaged is not None:
             _take_up(self._averaged, _under("averaged.", tensors))
 
@@ -240,8 +240,8 @@ class Stage:
             # Times zero and not left out, so that every weight has a gradient in every process.
             loss = loss + fit * (0.0 if warming_up else config.likelihood) + error * (config.l1 or float(warming_up))
             likelihood = likelihood + fit.detach()
-            if self._judges:
-                fooled = generator_adversarial_loss(self._score(self.judges[index], prediction.loc, a))
+            if self._discriminators:
+                fooled = generator_adversarial_loss(self._score(self.discriminators[index], prediction.loc, a))
                 loss = loss + config.adversarial * fooled
                 adversarial = adversarial + fooled.detach()
         optimizer: Any = self._optimizers["generators"]
@@ -256,20 +256,20 @@ class Stage:
 
     def _discriminators_step(self, generated: list[Tensor], a: Tensor, b: Tensor) -> Tensor:
         loss = b.new_zeros(())
-        for judge, image in zip(self._judges, generated, strict=True):
-            loss = loss + discriminator_loss(judge(self._shown(b, a)), judge(self._shown(image, a)))
+        for discriminator, image in zip(self._discriminators, generated, strict=True):
+            loss = loss + discriminator_loss(discriminator(self._shown(b, a)), discriminator(self._shown(image, a)))
         optimizer: Any = self._optimizers["discriminators"]
         optimizer.zero_grad()
         self.fabric.backward(loss)
         optimizer.step()
         return loss.detach()
 
-    def _score(self, judge: nn.Module, image: Tensor, a: Tensor) -> Tensor:
-        """Judge an image without teaching the judge: past the wrapper, whose processes would wait for gradients."""
-        judge.requires_grad_(False)
+    def _score(self, discriminator: nn.Module, image: Tensor, a: Tensor) -> Tensor:
+        """Score an image without teaching the discriminator: past the wrapper, whose processes would await gradients."""
+        discriminator.requires_grad_(False)
         with self.fabric.autocast():
-            scores: Tensor = judge(self._shown(image, a))
-        judge.requires_grad_(True)
+            scores: Tensor = discriminator(self._shown(image, a))
+        discriminator.requires_grad_(True)
         return scores.float()
 
     def _shown(self, image: Tensor, a: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ _OWN_DATA = "The site's own data."
 _COMPARED = {"mae": False, "psnr": True, "ssim_3d": True}
 
 
-def publish(
+def export(
     run: Path,
     folder: Path,
     licence: str,

@@ -100,7 +100,7 @@ class _Probe:
         cascade = build(architecture)
         cascade.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._stage = Stage(fabric, cascade, config, plan, steps=1)
-        networks = [cascade, *self._stage.judges]
+        networks = [cascade, *self._stage.discriminators]
         trained = sum(w.numel() for network in networks for w in network.parameters() if w.requires_grad)
         copies = 2 if config.schedule.weight_averaging else 1
         everything = sum(w.numel() for w in cascade.parameters())

@@ -193,7 +193,7 @@ def build_cache(
             anew of the images.
 
     Raises:
-        InputError: What ``preparation.prepare_pair`` and ``Task.calibrate`` refuse, with the subject named.
+        InputError: What ``preparation.prepare_pair`` and ``Task.measure`` refuse, with the subject named.
         OutputError: ``disk_full`` or ``not_writable``.
     """
     with _explained():
@@ -238,7 +238,7 @@ def _build(
     size = inner_size(stored[1:], layout.in_plane_spacing, spacing_mm)
     # Both ways from the same targets would be two definitions of what a degradation does: it acts on acquired pixels.
     clean_shape = (stored[1], stored[2]) if data.degradation != "none" and stored[1:] != size else None
-    intensities = task.calibrate(pair.source)
+    intensities = task.measure(pair.source)
     _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
     reference_path = _reference_path(folder, files.subject)
     if measured:
