@@ -1,11 +1,13 @@
 """What tests of several rooms need."""
 
+import importlib.util
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,3 +103,25 @@ def models_home(tmp_path_factory, monkeypatch) -> Path:
     home = tmp_path_factory.mktemp("models")
     monkeypatch.setenv("UPGAN_MODELS", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def started_host() -> Iterator[Any]:
+    """The process's only test host for panels, not installed between tests."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
+    pytest.importorskip("trame_slicer.core", reason="trame-slicer is not installed: pip install '.[slicer]'")
+    # Not imported here: the host says how before PySide6 is imported.
+    if importlib.util.find_spec("PySide6") is None:
+        pytest.skip("PySide6 is not installed: pip install '.[gui-test]'")
+    from Host.host import start
+
+    try:
+        host = start()
+    except ImportError as error:
+        if "shared object" not in str(error):
+            raise
+        pytest.skip(f"PySide6 lacks a library of the system: {error}")
+    host.reset()
+    host.uninstall()
+    yield host
+    host.quit()

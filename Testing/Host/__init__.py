@@ -2,8 +2,9 @@
 """The test host: PySide6 with the manners of Slicer's PythonQt on the real MRML scene of slicer-core.
 
 It stands where the Slicer application stands, so that panels can be opened, used and photographed in tests.
-No product code imports it. Everything named below behaves as measured or documented for Slicer 5.10; where PythonQt
-would raise, it raises (``spin.value()``, ``qt.Qt.AlignmentFlag``, ``label.txt = ""``, unknown signals and properties).
+No product code imports it. It has what the panels and their .ui files use and nothing else, and behaves as measured or
+documented for Slicer 5.10: ``Testing/Contract`` says how, in claims that run inside a real Slicer too. It is stricter
+where Slicer only warns (unknown signals, unknown widgets and properties of .ui files) or would wait (modal dialogs).
 
 In a test of ``Testing/Panels`` (fixtures of its conftest)::
 

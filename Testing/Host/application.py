@@ -1,7 +1,7 @@
 """``slicer.app`` and ``slicer.modules``: what scripts ask of the running application."""
 
 # Slicer's own names.
-# ruff: noqa: N802, N815
+# ruff: noqa: N802
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import slicer
-from PySide6.QtCore import QCoreApplication, QSettings, Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QCoreApplication
 
-APPLICATION_SIGNALS = (
-    "startupCompleted()",
-    "aboutToQuit()",
-    "mrmlSceneChanged(vtkMRMLScene*)",
-)
+APPLICATION_SIGNALS = ("startupCompleted()", "aboutToQuit()")
 
 
 class Emitter:
@@ -46,36 +41,49 @@ class Emitter:
 
 
 class ModuleManager(Emitter):
-    """Knows the modules by name."""
+    """Knows the modules by name, and loads others while the application runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Any) -> None:
         super().__init__("moduleAboutToBeUnloaded(QString)")
+        self._factory = ModuleFactory(host)
+
+    def factoryManager(self) -> ModuleFactory:
+        return self._factory
 
     def module(self, name: str) -> Any:
         return getattr(slicer.modules, name.lower(), None)
 
-    def modulesNames(self) -> list[str]:
-        return [module.name for module in vars(slicer.modules).values() if isinstance(module, SimpleNamespace)]
+
+class ModuleFactory:
+    """Loads scripted modules, as a script has Slicer load one of a folder that it does not look into."""
+
+    def __init__(self, host: Any) -> None:
+        self._host, self._registered = host, {}
+
+    def registerModule(self, file: Any) -> None:
+        self._registered[file.baseName()] = file.filePath()
+
+    def loadModules(self, names: list[str]) -> bool:
+        for name in names:
+            self._host.load_module(self._registered[name])
+        return True
+
+    def isLoaded(self, name: str) -> bool:
+        return name in self._host._modules
 
 
 class Application(Emitter):
     """The running application."""
 
-    applicationName = "Slicer"
-    majorVersion, minorVersion = 5, 10
-    revision = "host"
-
-    def __init__(self, core: Any, layout_manager: Any) -> None:
+    def __init__(self, core: Any, layout_manager: Any, host: Any) -> None:
         super().__init__(*APPLICATION_SIGNALS)
         self._core = core
         self._layout_manager = layout_manager
-        self._module_manager = ModuleManager()
+        self._module_manager = ModuleManager(host)
         self._folder = tempfile.TemporaryDirectory(prefix="host-")
         self.temporaryPath = str(Path(self._folder.name) / "temporary")
         Path(self.temporaryPath).mkdir()
         core.app_logic.SetTemporaryPath(self.temporaryPath)
-        self.slicerUserSettingsFilePath = str(Path(self._folder.name) / "Slicer.ini")
-        self._paused = 0
 
     def processEvents(self, *flags: Any) -> None:
         QCoreApplication.processEvents(*flags)
@@ -89,34 +97,8 @@ class Application(Emitter):
     def moduleManager(self) -> ModuleManager:
         return self._module_manager
 
-    def mrmlScene(self) -> Any:
-        return self._core.scene
-
-    def settings(self) -> QSettings:
-        return QSettings(self.slicerUserSettingsFilePath, QSettings.IniFormat)
-
-    userSettings = settings
-
-    def commandOptions(self) -> SimpleNamespace:
-        return SimpleNamespace(testingEnabled=False, noMainWindow=False)
-
     def testingEnabled(self) -> bool:
         return False
-
-    def setOverrideCursor(self, cursor: Any) -> None:
-        QApplication.setOverrideCursor(cursor if cursor is not None else Qt.WaitCursor)
-
-    def restoreOverrideCursor(self) -> None:
-        QApplication.restoreOverrideCursor()
-
-    def pauseRender(self) -> None:
-        self._paused += 1
-
-    def resumeRender(self) -> None:
-        self._paused -= 1
-
-    def clipboard(self) -> Any:
-        return QApplication.clipboard()
 
 
 def core_modules(core: Any) -> SimpleNamespace:

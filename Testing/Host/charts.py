@@ -25,7 +25,6 @@ class Series:
     is_line: bool
     is_dashed: bool
     has_marker: bool
-    is_bar: bool
 
 
 def series_of(chart: Any) -> list[Series]:
@@ -42,7 +41,6 @@ def series_of(chart: Any) -> list[Series]:
         across = table.GetColumnByName(node.GetXColumnName() or "")
         x = vtk_to_numpy(across).astype(float) if across is not None else np.arange(len(y), dtype=float)
         finite = np.isfinite(x) & np.isfinite(y)
-        is_bar = node.GetPlotType() in (kind.PlotTypeBar, kind.PlotTypeScatterBar)
         style = node.GetLineStyle()
         found.append(
             Series(
@@ -50,10 +48,9 @@ def series_of(chart: Any) -> list[Series]:
                 x[finite],
                 y[finite],
                 QColor.fromRgbF(*node.GetColor()),
-                not is_bar and style != kind.LineStyleNone,
-                style in (kind.LineStyleDash, kind.LineStyleDot, kind.LineStyleDashDot, kind.LineStyleDashDotDot),
-                not is_bar and node.GetMarkerStyle() != kind.MarkerStyleNone,
-                is_bar,
+                style != kind.LineStyleNone,
+                style == kind.LineStyleDash,
+                node.GetMarkerStyle() != kind.MarkerStyleNone,
             )
         )
     return [series for series in found if len(series.x)]
@@ -70,13 +67,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(float(value) / step) * step + 0.0 for value in np.arange(first, high + step * 1e-6, step)]
 
 
-def _limits(values: list[np.ndarray], wanted: tuple[float, float] | None, from_zero: bool) -> tuple[float, float]:
+def _limits(values: list[np.ndarray], wanted: tuple[float, float] | None) -> tuple[float, float]:
     if wanted is not None:
         return wanted
     joined = np.concatenate(values)
     low, high = float(joined.min()), float(joined.max())
-    if from_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
     if high <= low:
         return low - 0.5, high + 0.5
     return low, high + 0.04 * (high - low)
@@ -97,7 +92,7 @@ def draw_chart(painter: QPainter, place: Any, chart: Any, font: QFont) -> None:
     for axis, values in (("X", [one.x for one in series]), ("Y", [one.y for one in series])):
         is_set = not getattr(chart, f"Get{axis}AxisRangeAuto")()
         wanted = tuple(getattr(chart, f"Get{axis}AxisRange")()) if is_set else None
-        ranges.append(_limits(values, wanted, axis == "Y" and any(one.is_bar for one in series)))
+        ranges.append(_limits(values, wanted))
     (x0, x1), (y0, y1) = ranges
     title_height = 26 if chart.GetTitleVisibility() and chart.GetTitle() else 8
     box = QRectF(place.adjusted(66, title_height, -16, -44))
@@ -150,13 +145,6 @@ def _draw_axes(painter: QPainter, box: QRectF, chart: Any, xs: tuple, ys: tuple,
 
 def _draw_series(painter: QPainter, one: Series, at: Any) -> None:
     points = [at(x, y) for x, y in zip(one.x, one.y, strict=True)]
-    if one.is_bar:
-        painter.setPen(Qt.NoPen)
-        painter.setBrush(one.color)
-        step = float(np.median(np.diff(np.sort(one.x)))) if len(one.x) > 1 else 1.0
-        for x, y in zip(one.x, one.y, strict=True):
-            painter.drawRect(QRectF(at(x - 0.4 * step, y), at(x + 0.4 * step, 0.0)))
-        return
     if one.is_line:
         painter.setBrush(Qt.NoBrush)
         painter.setPen(QPen(one.color, 1.8, Qt.DashLine if one.is_dashed else Qt.SolidLine))

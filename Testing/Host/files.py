@@ -11,8 +11,6 @@ from typing import Any
 
 import slicer
 
-LOADERS = ("VolumeFile", "SegmentationFile", "ColorTableFile", "SceneFile")
-
 
 class Files:
     """Reads and writes the files of one scene."""
@@ -20,7 +18,7 @@ class Files:
     def __init__(self, core: Any) -> None:
         self._core = core
 
-    def load(self, filename: Any, filetype: str | None = None, properties: dict | None = None) -> Any:
+    def load(self, filename: Any, filetype: str, properties: dict | None = None) -> Any:
         """Load one node, as ``slicer.util.loadNodeFromFile`` does.
 
         Raises:
@@ -32,12 +30,8 @@ class Files:
             raise RuntimeError(f"Failed to load node from file: {path}")
         if filetype == "SceneFile":
             return self.load_scene(path, properties)
-        if filetype == "SegmentationFile":
-            return self._core.io_manager.load_segmentation(path)
-        if filetype == "ColorTableFile":
-            return slicer.modules.colors.logic().LoadColorFile(str(path), path.stem)
-        if filetype not in (None, "VolumeFile"):
-            raise RuntimeError(f"The host loads {', '.join(LOADERS)}, not {filetype}")
+        if filetype != "VolumeFile":
+            raise RuntimeError(f"The host loads volumes and scenes, not {filetype}")
         nodes = self._core.io_manager.load_volumes(str(path))
         if not nodes:
             raise RuntimeError(f"Failed to load node from file: {path}")
@@ -60,19 +54,14 @@ class Files:
     def save_scene(self, filename: Any, properties: dict | None = None) -> bool:
         return bool(self._core.io_manager.save_scene(filename))
 
-    def save_node(self, node: Any, filename: Any, properties: dict | None = None) -> bool:
-        self._core.io_manager.write_volume(node, filename)
-        return Path(filename).is_file()
-
     def functions(self) -> dict[str, Callable]:
         """Return the functions of ``slicer.util`` that load and save."""
 
-        def load_node(filename: Any, filetype: Any = None, properties: Any = None, returnNode: bool = False) -> Any:
+        def load_node(filename: Any, filetype: str, properties: Any = None, returnNode: bool = False) -> Any:
             return self.load(filename, filetype, properties)
 
         return {
             "loadNodeFromFile": load_node,
             "loadScene": self.load_scene,
             "saveScene": self.save_scene,
-            "saveNode": self.save_node,
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 import slicer
 
-from Host.parameter_types import Choice, Decimals, Maximum, Minimum, SingleStep, WithinRange, annotation, unannotated
+from Host.parameter_types import Choice, WithinRange, annotation, unannotated
 
 
 class Connector:
@@ -39,15 +39,13 @@ def connector(widget: Any, datatype: Any) -> Connector:
 
     kind, annotations = unannotated(datatype)
     cls = type(widget)
-    if kind is bool and cls in (qt.QCheckBox, qt.QPushButton):
-        if cls is qt.QPushButton:
-            widget.checkable = True
-        return _attribute(widget, "checked", "toggled" if cls is qt.QPushButton else "stateChanged")
-    if kind is int and cls in (qt.QSlider, qt.QSpinBox):
-        _limit(widget, annotations, cls is qt.QSlider, (-(2**31), 2**31 - 1))
+    if kind is bool and cls is qt.QCheckBox:
+        return _attribute(widget, "checked", "stateChanged")
+    if kind is int and cls is qt.QSpinBox:
+        _limit(widget, annotations, (-(2**31), 2**31 - 1))
         return _attribute(widget, "value", "valueChanged")
     if kind is float and cls in (qt.QDoubleSpinBox, ctk.ctkSliderWidget):
-        _limit(widget, annotations, cls is ctk.ctkSliderWidget, (float("-inf"), float("inf")))
+        _limit(widget, annotations, (float("-inf"), float("inf")))
         return _attribute(widget, "value", "valueChanged")
     if cls is qt.QComboBox and kind in (int, float, str, bool):
         choice = annotation(annotations, Choice)
@@ -59,11 +57,8 @@ def connector(widget: Any, datatype: Any) -> Connector:
         return _choices(widget, [(label(value), value) for value in kind])
     if cls is qt.QLineEdit and kind is str:
         return _attribute(widget, "text", "textChanged")
-    if cls is qt.QTextEdit and kind is str:
-        return Connector(widget, "textChanged", widget.toPlainText, widget.setPlainText)
-    for button, name in ((ctk.ctkPathLineEdit, "currentPath"), (ctk.ctkDirectoryButton, "directory")):
-        if cls is button and kind is pathlib.Path:
-            return _path(widget, name)
+    if cls is ctk.ctkPathLineEdit and kind is pathlib.Path:
+        return _path(widget)
     if cls is slicer.qMRMLNodeComboBox and isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
         widget.nodeTypes = [kind.__name__]
         return Connector(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)
@@ -74,13 +69,11 @@ def _attribute(widget: Any, name: str, signal: str) -> Connector:
     return Connector(widget, signal, lambda: getattr(widget, name), lambda value: setattr(widget, name, value))
 
 
-def _path(widget: Any, name: str) -> Connector:
-    return Connector(
-        widget,
-        f"{name}Changed",
-        lambda: pathlib.Path(getattr(widget, name)),
-        lambda value: setattr(widget, name, str(value)),
-    )
+def _path(widget: Any) -> Connector:
+    def write(path: pathlib.Path) -> None:
+        widget.currentPath = str(path)
+
+    return Connector(widget, "currentPathChanged", lambda: pathlib.Path(widget.currentPath), write)
 
 
 def _choices(widget: Any, labelled: list[tuple[str, Any]]) -> Connector:
@@ -95,15 +88,8 @@ def _choices(widget: Any, labelled: list[tuple[str, Any]]) -> Connector:
     return Connector(widget, "currentIndexChanged", lambda: values[widget.currentIndex], write)
 
 
-def _limit(widget: Any, annotations: list, must_be_bounded: bool, widest: tuple) -> None:
-    decimals, step = annotation(annotations, Decimals), annotation(annotations, SingleStep)
-    if decimals:
-        widget.decimals = decimals.value
-    if step:
-        widget.singleStep = step.value
-    both = annotation(annotations, WithinRange)
-    low, high = both or annotation(annotations, Minimum), both or annotation(annotations, Maximum)
-    if must_be_bounded and not (low and high):
+def _limit(widget: Any, annotations: list, widest: tuple) -> None:
+    within = annotation(annotations, WithinRange)
+    if within is None and type(widget).__name__ == "ctkSliderWidget":
         raise RuntimeError(f"A slider needs a range: {widget.name}")
-    widget.minimum = low.minimum if low else widest[0]
-    widget.maximum = high.maximum if high else widest[1]
+    widget.minimum, widget.maximum = (within.minimum, within.maximum) if within else widest

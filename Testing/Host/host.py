@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 MISSING = object()
 SETTINGS_ORGANIZATION = "UncertaintyGuidedI2I-Host"
@@ -67,7 +67,7 @@ class Host:
         self._files = Files(self.core)
         self.scene = self.core.scene
         self.layout_manager = LayoutManager(self.core)
-        self.app = Application(self.core, self.layout_manager)
+        self.app = Application(self.core, self.layout_manager, self)
         self._core_modules = core_modules
         self.uncaught: list[str] = []
         self._undo: list[Callable[[], None]] = []
@@ -107,13 +107,6 @@ class Host:
         self.core.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
 
     # Installing and uninstalling
-
-    def __enter__(self) -> Self:
-        self.install()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.uninstall()
 
     def install(self) -> None:
         """Put ``qt``, ``ctk``, ``slicer.app`` and the like where scripts look for them."""
@@ -195,10 +188,10 @@ class Host:
 
     def widget_classes(self) -> dict[str, type]:
         """Return the widgets that .ui files may name besides Qt's own."""
-        from Host import qmrml_base, qmrml_nodes, qmrml_others, qmrml_plots, views
+        from Host import qmrml_base, qmrml_nodes, qmrml_plots, views
         from Host.progress import ProgressBar
 
-        parts = (self._ctk, qmrml_base, qmrml_nodes, qmrml_others, qmrml_plots, views)
+        parts = (self._ctk, qmrml_base, qmrml_nodes, qmrml_plots, views)
         named = {
             name: value
             for part in parts
@@ -216,19 +209,27 @@ class Host:
             "loadUI": lambda path: load_ui(path, self.widget_classes()),
             "mainWindow": lambda: self.main_window,
             "selectModule": self.select_module,
-            "selectedModule": lambda: self._entered or "",
-            "forceRenderAllViews": self._force_render,
             "pip_install": _install_nothing,
         }
-
-    def _force_render(self) -> None:
-        for name in self.layout_manager.sliceViewNames():
-            self.layout_manager.sliceWidget(name).sliceView().forceRender()
 
     # Modules
 
     def open_module(self, path: str | Path) -> Any:
-        """Load a scripted module's main file as Slicer does, open its panel and return its widget object."""
+        """Load a scripted module's main file as Slicer does at its start, open its panel and return its widget."""
+        self.load_module(path)
+        self.complete_startup()
+        self.select_module(Path(path).stem)
+        return self._modules[Path(path).stem].widget
+
+    def complete_startup(self) -> None:
+        """Tell the modules that are loaded that all are, once, as the application does when it has started."""
+        self.app._emit("startupCompleted()")
+        self.app._slots["startupCompleted()"].clear()
+
+    def load_module(self, path: str | Path) -> None:
+        """Load a scripted module's main file; its panel is made when it is asked for first."""
+        import slicer
+
         path = Path(path).resolve()
         name = path.stem
         self.expose_library(path.parent, name)
@@ -236,14 +237,12 @@ class Host:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-
-        info = SimpleNamespace(path=str(path), name=name)
-        opened = SimpleNamespace(name=name, path=str(path), info=info, python=module)
-        opened.module = getattr(module, name)(info)
-        self.app._emit("startupCompleted()")
-        self.app._slots["startupCompleted()"].clear()
-        self._open_panel(opened)
-        return opened.widget
+        opened = SimpleNamespace(name=name, python=module, panel=None, widget=None)
+        opened.module = getattr(module, name)(SimpleNamespace(path=str(path), name=name))
+        self._modules[name] = opened
+        proxy = SimpleNamespace(name=name, path=str(path), widgetRepresentation=lambda: self._panel(opened))
+        proxy.logic = lambda: self._panel(opened).self().logic
+        setattr(slicer.modules, name.lower(), proxy)
 
     def module(self, name: str) -> Any:
         """Return the object of a module's first class, of an opened module."""
@@ -292,24 +291,19 @@ class Host:
 
         self._undo.append(forget)
 
-    def _open_panel(self, opened: SimpleNamespace) -> None:
+    def _panel(self, opened: SimpleNamespace) -> Any:
         import slicer
 
         from Host.panel import ModulePanel
 
-        name = opened.name
-        opened.panel = ModulePanel()
-        opened.panel.setMRMLScene(self.scene)
-        self._modules[name] = opened
-        proxy = SimpleNamespace(name=name, path=opened.path, widgetRepresentation=lambda: opened.panel)
-        proxy.logic = lambda: opened.widget.logic
-        setattr(slicer.modules, name.lower(), proxy)
-        opened.widget = getattr(opened.python, f"{name}Widget")(opened.panel)
-        setattr(slicer.modules, f"{name}Widget", opened.widget)
-        opened.panel._set_widget(opened.widget)
-        opened.widget.setup()
-        self.main_window.show_panel(opened.panel)
-        self.select_module(name)
+        if opened.panel is None:
+            opened.panel = ModulePanel()
+            opened.panel.setMRMLScene(self.scene)
+            opened.widget = getattr(opened.python, f"{opened.name}Widget")(opened.panel)
+            setattr(slicer.modules, f"{opened.name}Widget", opened.widget)
+            opened.panel._set_widget(opened.widget)
+            opened.widget.setup()
+        return opened.panel
 
     def select_module(self, module: str) -> None:
         """Leave the module that is open and enter another; any name that the host does not know is Slicer's own."""
@@ -323,6 +317,8 @@ class Host:
             self._enter(self._modules[name], True)
 
     def _enter(self, opened: SimpleNamespace, entered: bool) -> None:
+        if entered:
+            self.main_window.show_panel(self._panel(opened))
         opened.panel._set_entered(entered)
         hook = getattr(opened.widget, "enter" if entered else "exit", None)
         if hook:
@@ -332,6 +328,8 @@ class Host:
         """Leave and clean up every module, as at the end of the application."""
         self.select_module("")
         for name, opened in self._modules.items():
+            if opened.panel is None:
+                continue
             self.app.moduleManager()._emit("moduleAboutToBeUnloaded(QString)", name)
             opened.widget.cleanup()
             self.main_window.take_panel()
@@ -401,7 +399,6 @@ class Host:
         """Forget the last test: modules, nodes, messages, settings."""
         import slicer
         from PySide6.QtCore import QSettings
-        from PySide6.QtWidgets import QApplication
 
         from Host.progress import ProgressBar
 
@@ -421,9 +418,6 @@ class Host:
         self.conversation.answer, self.conversation.file_answer = True, ""
         self.uncaught.clear()
         QSettings().clear()
-        self.app.settings().clear()
-        while QApplication.overrideCursor() is not None:
-            QApplication.restoreOverrideCursor()
         self.process_events()
 
     def quit(self) -> None:

@@ -63,8 +63,6 @@ class LayoutManager(QObject):
     def mrmlSliceLogics(self) -> Any:
         return self._app_logic.GetSliceLogics()
 
-    threeDViewCount = property(lambda self: 0)
-    tableViewCount = property(lambda self: 0)
     plotViewCount = property(lambda self: len(self._plots))
 
     def plotWidget(self, index: int) -> qMRMLPlotWidget:
@@ -73,9 +71,6 @@ class LayoutManager(QObject):
     def resetSliceViews(self) -> None:
         for widget in self._slices.values():
             widget.sliceLogic().FitSliceToAll()
-
-    def resetThreeDViews(self) -> None:
-        """Do nothing: the host has no 3D views."""
 
     def _reset(self) -> None:
         """Go back to the four-up layout and forget the views of others, which no later test shall meet."""

@@ -72,12 +72,12 @@ class ViewLegends:
         if not factory.IsDisplayableManagerRegistered(MANAGER):
             factory.RegisterDisplayableManager(MANAGER)
         group = slicer.vtkMRMLDisplayableManagerGroup
-        self._manager = group.InstantiateDisplayableManager(MANAGER)
+        self.manager = group.InstantiateDisplayableManager(MANAGER)
         # Without it the manager does not find the view's layers, and never shows a legend.
-        self._manager.SetMRMLApplicationLogic(app_logic)
+        self.manager.SetMRMLApplicationLogic(app_logic)
         self._group = group()
         self._group.SetRenderer(renderer)
-        self._group.AddDisplayableManager(self._manager)
+        self._group.AddDisplayableManager(self.manager)
         self._group.SetMRMLDisplayableNode(node)
 
     def actors(self) -> list[Any]:
@@ -87,7 +87,7 @@ class ViewLegends:
             return []
         count = scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")
         nodes = [scene.GetNthNodeByClass(index, "vtkMRMLColorLegendDisplayNode") for index in range(count)]
-        actors = [self._manager.GetColorLegendActor(node) for node in nodes]
+        actors = [self.manager.GetColorLegendActor(node) for node in nodes]
         return [actor for actor in actors if actor is not None and actor.GetVisibility() and actor.GetLookupTable()]
 
     def shown(self) -> list[Legend]:

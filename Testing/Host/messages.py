@@ -12,7 +12,7 @@ class Message:
     """One message.
 
     Attributes:
-        kind: "info", "warning", "error", "ok-cancel", "yes-no", "retry-close", "status", "delay", "file" or "dialog".
+        kind: "error", "ok-cancel", "delay" or "file".
         text: What was said.
         details: What "Show details" would show.
     """
@@ -27,16 +27,15 @@ def show(message: Message) -> bool:
     import slicer
     from PySide6.QtWidgets import QMessageBox
 
-    if message.kind in ("status", "delay"):
+    if message.kind == "delay":
         slicer.util.mainWindow().statusBar().showMessage(message.text, 5000)
         return True
-    icons = {"info": QMessageBox.Information, "warning": QMessageBox.Warning, "error": QMessageBox.Critical}
-    buttons = {"ok-cancel": QMessageBox.Ok | QMessageBox.Cancel, "yes-no": QMessageBox.Yes | QMessageBox.No}
+    asks = message.kind == "ok-cancel"
     box = QMessageBox(slicer.util.mainWindow())
-    box.icon = icons.get(message.kind, QMessageBox.Question)
+    box.icon = QMessageBox.Question if asks else QMessageBox.Critical
     box.text, box.detailedText = message.text, message.details
-    box.standardButtons = buttons.get(message.kind, QMessageBox.Ok)
-    return box.exec() in (QMessageBox.Ok, QMessageBox.Yes)
+    box.standardButtons = QMessageBox.Ok | QMessageBox.Cancel if asks else QMessageBox.Ok
+    return box.exec() == QMessageBox.Ok
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Conversation:
 
     Attributes:
         messages: In order.
-        answer: To every question: True for OK, Yes and Retry; or a function of the message that says so.
+        answer: To every question: True for OK; or a function of the message that says so.
         file_answer: The path that file dialogs return.
         interactive: Whether a person sees the messages and answers.
     """
@@ -66,26 +65,16 @@ class Conversation:
     def functions(self) -> dict[str, Callable]:
         """Return the functions of ``slicer.util`` that talk to the user."""
 
-        def tell(kind: str) -> Callable:
-            def show(text: str, windowTitle: str | None = None, parent: Any = None, **options: Any) -> None:  # noqa: N803
-                self.say(kind, text, options.get("detailedText", ""))
+        def error(text: str, **options: Any) -> None:
+            self.say("error", text, options.get("detailedText", ""))
 
-            return show
+        def confirm(text: str, **options: Any) -> bool:
+            return bool(self.say("ok-cancel", text, options.get("detailedText", "")))
 
-        def ask(kind: str) -> Callable:
-            def show(text: str, windowTitle: str | None = None, parent: Any = None, **options: Any) -> bool:  # noqa: N803
-                return bool(self.say(kind, text, options.get("detailedText", "")))
-
-            return show
-
-        def status(message: str, duration: int = 0) -> bool:
-            self.say("status", message)
-            return True
-
-        def delay(message: str, autoCloseMsec: int = 1000, parent: Any = None, **options: Any) -> None:  # noqa: N803
+        def delay(message: str, autoCloseMsec: int = 1000) -> None:  # noqa: N803
             self.say("delay", message)
 
-        def open_dialog() -> bool:
+        def open_volume() -> bool:
             import slicer
             from PySide6.QtWidgets import QFileDialog
 
@@ -95,14 +84,8 @@ class Conversation:
             return bool(path)
 
         return {
-            "infoDisplay": tell("info"),
-            "warningDisplay": tell("warning"),
-            "errorDisplay": tell("error"),
-            "confirmOkCancelDisplay": ask("ok-cancel"),
-            "confirmYesNoDisplay": ask("yes-no"),
-            "confirmRetryCloseDisplay": ask("retry-close"),
-            "showStatusMessage": status,
+            "errorDisplay": error,
+            "confirmOkCancelDisplay": confirm,
             "delayDisplay": delay,
-            "openAddVolumeDialog": open_dialog,
-            "openAddDataDialog": open_dialog,
+            "openAddVolumeDialog": open_volume,
         }

@@ -59,8 +59,10 @@ class MainWindow(QMainWindow):
         self.statusBar()
 
     def show_panel(self, panel: Any) -> None:
-        """Put a module's panel into the scroll area."""
-        self._scroll.setWidget(panel)
+        """Put a module's panel into the scroll area, in the place of another's."""
+        if self._scroll.widget() is not panel:
+            self.take_panel()
+            self._scroll.setWidget(panel)
         panel.show()
 
     def take_panel(self) -> None:

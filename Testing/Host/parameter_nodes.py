@@ -79,16 +79,9 @@ class WrapperMethods:
             for name, parameter in self.allParameters.items()
         }
 
-    def default(self, name: str) -> parameter_types.Default:
-        return parameter_types.Default(self.allParameters[name].default)
-
     @classmethod
     def dataType(cls, name: str) -> Any:
         return member(cls.allParameters, name)
-
-    def isCached(self, name: str) -> bool:
-        member(self.allParameters, name)
-        return True
 
     def StartModify(self) -> int:
         return self.parameterNode.StartModify()
@@ -104,18 +97,6 @@ class WrapperMethods:
 
     def RemoveObserver(self, tag: int) -> None:
         self.parameterNode.RemoveObserver(tag)
-
-    def connectGui(self, gui: Any) -> None:
-        """Connect every widget that names a parameter in its property SlicerParameterName.
-
-        As in Slicer up to 5.10 the tag that disconnectGui needs is lost (issue 7547).
-        """
-        import qt
-
-        is_widget = getattr(gui, "isWidgetType", lambda: False)()
-        widgets = gui.findChildren(qt.QWidget) if is_widget else gui.__dict__.values()
-        named = {widget.property("SlicerParameterName"): widget for widget in widgets}
-        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         """Connect widgets by dotted parameter name and return the tag for disconnectGui."""
@@ -177,23 +158,10 @@ def parameterNodeWrapper(cls: type) -> type:
     return type(cls.__name__, (WrapperMethods,), members | {"allParameters": parameters})
 
 
-def isParameterNodeWrapper(classOrObject: Any) -> bool:
-    """Whether it is a wrapper or its class."""
-    return isinstance(classOrObject, WrapperMethods) or (
-        isinstance(classOrObject, type) and issubclass(classOrObject, WrapperMethods)
-    )
-
-
 def parameter_node_module() -> ModuleType:
     """Return ``slicer.parameterNodeWrapper``."""
     module = ModuleType("slicer.parameterNodeWrapper")
-    public = (
-        parameterNodeWrapper,
-        isParameterNodeWrapper,
-        parameter_packs.parameterPack,
-        parameter_packs.isParameterPack,
-    )
-    kinds = (*parameter_types.VALIDATORS, parameter_types.Default, parameter_types.Decimals, parameter_types.SingleStep)
-    for item in (*public, *kinds):
+    decorators = (parameterNodeWrapper, parameter_packs.parameterPack)
+    for item in (*decorators, *parameter_types.VALIDATORS, parameter_types.Default):
         setattr(module, item.__name__, item)
     return module

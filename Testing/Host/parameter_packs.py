@@ -5,7 +5,7 @@ is set. A copy that is kept while others write takes back what they wrote.
 """
 
 # Slicer's own names.
-# ruff: noqa: N802, N803
+# ruff: noqa: N802
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from typing import Any
 import slicer
 
 from Host.parameter_types import Parameter, parameters_of
-
-
-def isParameterPack(classOrObject: Any) -> bool:
-    """Whether it is a pack or its class."""
-    return getattr(classOrObject, "_is_parameterPack", False)
 
 
 def dotted(name: str) -> tuple[str, str]:
@@ -88,16 +83,6 @@ def _initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         setattr(self, name, value)
 
 
-def _equal(self: Any, other: Any) -> bool:
-    if not isParameterPack(other) or set(self.allParameters) != set(other.allParameters):
-        return False
-    return all(getattr(self, name) == getattr(other, name) for name in self.allParameters)
-
-
-def _show(self: Any) -> str:
-    return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.allParameters)})"
-
-
 def parameterPack(cls: type) -> type:
     """Make a class of annotated names a pack."""
     parameters = parameters_of(cls)
@@ -106,7 +91,7 @@ def parameterPack(cls: type) -> type:
         setattr(cls, parameter.basename, _local_property(parameter))
     cls.allParameters = parameters
     cls._is_parameterPack = True
-    cls.__init__, cls.__eq__, cls.__hash__, cls.__repr__ = _initialize, _equal, None, _show
+    cls.__init__ = _initialize
     cls.getValue, cls.setValue = get_value, set_value
     cls.dataType = staticmethod(lambda name: member(parameters, name))
 

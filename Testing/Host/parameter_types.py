@@ -24,28 +24,6 @@ class WithinRange:
 
 
 @dataclass
-class Minimum:
-    """An inclusive lower bound."""
-
-    minimum: float
-
-    def validate(self, value: Any) -> None:
-        if value < self.minimum:
-            raise ValueError(f"{value} is below {self.minimum}")
-
-
-@dataclass
-class Maximum:
-    """An inclusive upper bound."""
-
-    maximum: float
-
-    def validate(self, value: Any) -> None:
-        if value > self.maximum:
-            raise ValueError(f"{value} is above {self.maximum}")
-
-
-@dataclass
 class Choice:
     """One of some values."""
 
@@ -63,21 +41,7 @@ class Default:
     value: Any
 
 
-@dataclass
-class Decimals:
-    """Decimals of the widget."""
-
-    value: int
-
-
-@dataclass
-class SingleStep:
-    """Step of the widget."""
-
-    value: float
-
-
-VALIDATORS = (WithinRange, Minimum, Maximum, Choice)
+VALIDATORS = (WithinRange, Choice)
 
 
 def unannotated(datatype: Any) -> tuple[Any, list]:

@@ -18,29 +18,20 @@ from Host.qmrml_base import Observers
 @cpp_class
 @hold(
     nodeTypes=[],
-    showHidden=False,
     showChildNodeTypes=True,
     noneEnabled=False,
     noneDisplay="None",
     addEnabled=True,
     removeEnabled=True,
-    editEnabled=False,
-    renameEnabled=False,
-    baseName="",
-    selectNodeUponCreation=True,
 )
 class qMRMLNodeComboBox(QWidget):
     """A combo box of the scene's nodes; Qt's own rules say what is current after a node has come or gone."""
 
     currentNodeChanged = Signal(object)
-    currentNodeIDChanged = Signal(str)
-    nodeAddedByUser = Signal(object)
     _current_is_valid = Signal(bool)
     SIGNALS = {
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
         "currentNodeChanged(bool)": "_current_is_valid",
-        "currentNodeIDChanged(QString)": "currentNodeIDChanged",
-        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
     }
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -95,31 +86,14 @@ class qMRMLNodeComboBox(QWidget):
         self._wanted.setdefault(nodeType, []).append((name, value))
         self._changed()
 
-    def removeAttribute(self, nodeType: str, name: str) -> None:
-        self._wanted[nodeType] = [wanted for wanted in self._wanted.get(nodeType, []) if wanted[0] != name]
-        self._changed()
-
     def nodeCount(self) -> int:
         return self._box.count - int(self.noneEnabled)
 
     def nodeFromIndex(self, index: int) -> Any:
         return self._scene.GetNodeByID(self._box.itemData(index + int(self.noneEnabled)))
 
-    def addNode(self, nodeType: str | None = None) -> Any:
-        """Create a node as "Create new" in the list does."""
-        kind = nodeType or self.nodeTypes[0]
-        plain = kind.removeprefix("vtkMRML").removesuffix("Node")
-        name = self._scene.GenerateUniqueName(self.baseName or plain)
-        node = self._scene.AddNewNodeByClass(kind, name)
-        self.setCurrentNode(node)
-        self.nodeAddedByUser.emit(node)
-        return node
-
-    def removeCurrentNode(self) -> None:
-        self._scene.RemoveNode(self.currentNode())
-
     def _shows(self, node: Any) -> bool:
-        if node.GetHideFromEditors() and not self.showHidden:
+        if node.GetHideFromEditors():
             return False
         for kind in self.nodeTypes:
             if node.GetClassName() == kind or (self.showChildNodeTypes and node.IsA(kind)):
@@ -189,4 +163,3 @@ class qMRMLNodeComboBox(QWidget):
         node = self.currentNode()
         self.currentNodeChanged.emit(node)
         self._current_is_valid.emit(node is not None)
-        self.currentNodeIDChanged.emit(identifier)

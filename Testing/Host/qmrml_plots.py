@@ -1,14 +1,14 @@
 """qMRMLPlotWidget and qMRMLPlotView: draw a vtkMRMLPlotChartNode."""
 
 # Slicer's own names.
-# ruff: noqa: N801, N802, N815, RUF012
+# ruff: noqa: N801, N802
 
 from __future__ import annotations
 
 from typing import Any
 
 import vtk
-from PySide6.QtCore import QSize, Signal
+from PySide6.QtCore import QSize
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from Host.pythonqt import cpp_class
@@ -52,9 +52,6 @@ class qMRMLPlotView(QWidget):
         self._node = node
         self._observe()
 
-    def fitToContent(self) -> None:
-        self.update()
-
     def chart(self) -> Chart:
         return self._chart
 
@@ -92,9 +89,6 @@ class qMRMLPlotView(QWidget):
 class qMRMLPlotWidget(QWidget):
     """A plot view in its frame."""
 
-    mrmlSceneChanged = Signal(object)
-    SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
-
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._view = qMRMLPlotView(self)
@@ -107,7 +101,6 @@ class qMRMLPlotWidget(QWidget):
 
     def setMRMLScene(self, scene: Any) -> None:
         self._view.setMRMLScene(scene)
-        self.mrmlSceneChanged.emit(scene)
 
     def mrmlPlotViewNode(self) -> Any:
         return self._view._node

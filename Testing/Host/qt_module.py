@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from Host import ctk_choices, ctk_numbers, ctk_sections
+from Host import ctk_numbers, ctk_paths, ctk_sections
 from Host.pythonqt import QT_MODULES
 
 
@@ -28,7 +28,7 @@ def qt_module() -> ModuleType:
 def ctk_module() -> ModuleType:
     """Return ``ctk``."""
     module = ModuleType("ctk")
-    for part in (ctk_sections, ctk_numbers, ctk_choices):
+    for part in (ctk_sections, ctk_numbers, ctk_paths):
         for name, cls in vars(part).items():
             if name.startswith("ctk"):
                 setattr(module, name, cls)

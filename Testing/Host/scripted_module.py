@@ -40,7 +40,6 @@ class ScriptedLoadableModuleWidget:
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.developerMode = False
         if parent is None:
             raise TypeError("The host gives each widget its parent: open the module with host.open_module")
         self.parent, self.layout = parent, parent.layout()
@@ -61,31 +60,19 @@ class ScriptedLoadableModuleLogic:
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
-        self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> Any:
         """Return the module's parameter node, a new one if there is none."""
-        scene = slicer.mrmlScene
-        if self.isSingletonParameterNode:
-            node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-            if node is not None:
-                node.SetAttribute(MODULE_NAME_ATTRIBUTE, self.moduleName)
-                return node
-        elif self.getAllParameterNodes():
-            return self.getAllParameterNodes()[0]
-        return scene.AddNode(self.createParameterNode())
-
-    def getAllParameterNodes(self) -> list[Any]:
-        scene = slicer.mrmlScene
-        count = scene.GetNumberOfNodesByClass("vtkMRMLScriptedModuleNode")
-        nodes = [scene.GetNthNodeByClass(index, "vtkMRMLScriptedModuleNode") for index in range(count)]
-        return [node for node in nodes if node.GetAttribute(MODULE_NAME_ATTRIBUTE) == self.moduleName]
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        node.SetAttribute(MODULE_NAME_ATTRIBUTE, self.moduleName)
+        return node
 
     def createParameterNode(self) -> Any:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
-        if self.isSingletonParameterNode:
-            node.SetSingletonTag(self.moduleName)
+        node.SetSingletonTag(self.moduleName)
         node.SetModuleName(self.moduleName)
         node.SetAttribute(MODULE_NAME_ATTRIBUTE, self.moduleName)
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))

@@ -9,44 +9,30 @@ from __future__ import annotations
 
 VIEW = {"scheduleRender", "forceRender", "renderWindow", "interactor", "interactorStyle", "cornerAnnotation"}
 WIDGET = {"mrmlScene", "setMRMLScene", "mrmlSceneChanged"}
-SLIDER = {
-    *("decimals", "singleStep", "pageStep", "minimum", "maximum", "value", "prefix", "suffix", "tickInterval"),
-    *("tickPosition", "spinBoxAlignment", "tracking", "spinBoxVisible", "popupSlider"),
-    *("reset", "setValue", "setSpinBoxVisible", "setDecimals", "valueChanged", "valueIsChanging", "decimalsChanged"),
-}
-SPIN_BOX = {
-    *("alignment", "frame", "readOnly", "prefix", "suffix", "cleanText", "decimals", "minimum", "maximum"),
-    *("singleStep", "value", "setMode", "sizeHintPolicy"),
-    *("setValue", "setValueIfDifferent", "setValueAlways", "stepUp", "stepDown", "setDecimals", "setReadOnly"),
-    *("valueChanged", "editingFinished", "decimalsChanged"),
-}
-RANGE = {
-    *("minimum", "maximum", "singleStep", "minimumValue", "maximumValue", "tracking", "tickInterval"),
-    *("setMinimumValue", "setMaximumValue", "setValues"),
-    *("minimumValueChanged", "maximumValueChanged", "valuesChanged", "rangeChanged"),
-}
 OBJECT = {"connect", "disconnect"}
 
 OFFERED: dict[str, set[str]] = {
-    "ctkCheckableComboBox": {
-        *("checkableModel", "setCheckableModel", "checkedIndexes", "allChecked", "noneChecked", "setCheckState"),
-        *("checkState", "checkableModelHelper", "checkedIndexesChanged"),
-    },
     "ctkCollapsibleButton": {"collapsed", "collapsedHeight", "flat", "contentsCollapsed"},
     "ctkCollapsibleGroupBox": {"collapsed", "collapsedHeight"},
-    "ctkDirectoryButton": {"directory", "caption", "text", "icon", "browse", "directoryChanged", "directorySelected"},
-    "ctkDoubleRangeSlider": {*RANGE, "minimumPosition", "maximumPosition", "orientation"},
-    "ctkDoubleSpinBox": SPIN_BOX,
-    "ctkFittedTextBrowser": set(),
-    "ctkMenuButton": set(),
     "ctkPathLineEdit": {
         *("label", "filters", "currentPath", "options", "settingKey", "showBrowseButton", "showHistoryButton"),
         *("sizeAdjustPolicy", "minimumContentsLength", "nameFilters", "validInputChanged", "currentPathChanged"),
         *("setCurrentPath", "browse", "retrieveHistory", "addCurrentPathToHistory"),
         *("Dirs", "Files", "Readable", "Writable", "Executable"),
     },
-    "ctkRangeWidget": {*RANGE, "decimals", "prefix", "suffix", "reset"},
-    "ctkSliderWidget": SLIDER,
+    "ctkSliderWidget": {
+        *("decimals", "singleStep", "pageStep", "minimum", "maximum", "value", "prefix", "suffix", "tickInterval"),
+        *("tickPosition", "spinBoxAlignment", "tracking", "spinBoxVisible", "popupSlider"),
+        *(
+            "reset",
+            "setValue",
+            "setSpinBoxVisible",
+            "setDecimals",
+            "valueChanged",
+            "valueIsChanging",
+            "decimalsChanged",
+        ),
+    },
     "qMRMLNodeComboBox": {
         *("currentNodeID", "nodeTypes", "showHidden", "showChildNodeTypes", "hideChildNodeTypes", "baseName"),
         *("noneEnabled", "addEnabled", "removeEnabled", "editEnabled", "renameEnabled", "selectNodeUponCreation"),
@@ -69,16 +55,13 @@ OFFERED: dict[str, set[str]] = {
         *(*WIDGET, "mrmlSliceNode", "mrmlSliceCompositeNode", "sliceLogic", "setSliceLogic", "setSliceLogics"),
         *("setSliceOffsetRange", "setSliceOffsetValue", "fitSliceToBackground", "sliceOffsetSlider", "setSliceLink"),
     },
-    "qMRMLSliceView": {*VIEW, "mrmlSliceNode", "setMRMLScene", "setMRMLSliceNode", "sliceViewInteractorStyle"},
+    "qMRMLSliceView": {
+        *(*VIEW, "mrmlSliceNode", "setMRMLScene", "setMRMLSliceNode", "sliceViewInteractorStyle"),
+        "displayableManagerByClassName",
+    },
     "qMRMLSliceWidget": {
         *(*WIDGET, "sliceController", "mrmlSliceNode", "sliceLogic", "sliceOrientation", "mrmlSliceCompositeNode"),
         *("interactorStyle", "sliceView", "setMRMLSliceNode", "setSliceOrientation", "fitSliceToBackground"),
-    },
-    "qMRMLSliderWidget": {*SLIDER, "quantity", "setQuantity", "mrmlScene", "setMRMLScene"},
-    "qMRMLSpinBox": {*SPIN_BOX, "quantity", "setQuantity", "mrmlScene", "setMRMLScene"},
-    "qMRMLTableView": {
-        *(*WIDGET, "mrmlTableNode", "mrmlTableViewNode", "tableModel", "sortFilterProxyModel", "setMRMLTableNode"),
-        *("setMRMLTableViewNode", "transposed", "firstRowLocked", "firstColumnLocked", "selectionChanged"),
     },
     "qMRMLWidget": WIDGET,
     # What tests ask it, and nothing that the product could call.

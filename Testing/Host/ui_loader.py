@@ -31,8 +31,6 @@ class Loader(QtUiTools.QUiLoader):
         self._created: list[QObject] = []
 
     def createWidget(self, class_name: str, parent: Any = None, name: str = "") -> QtWidgets.QWidget:  # noqa: N802
-        if class_name == "Line":
-            return super().createWidget(class_name, parent, name)
         cls = self._classes.get(class_name) or getattr(QtWidgets, class_name)
         widget = cls(parent)
         widget.setObjectName(name)
@@ -57,7 +55,7 @@ def load_ui(path: str | Path, classes: dict[str, type]) -> QtWidgets.QWidget:
     _refuse_scoped_enums(root)
     for widget in root.iter("widget"):
         kind = widget.get("class")
-        if kind not in classes and kind != "Line" and not hasattr(QtWidgets, kind):
+        if kind not in classes and not hasattr(QtWidgets, kind):
             raise RuntimeError(f"{widget.get('name')} is a {kind}, which the host does not have")
     later = {
         widget.get("name"): _take_properties(widget, classes[widget.get("class")])

@@ -13,7 +13,7 @@ from PySide6.QtGui import QColor, QFont, QImage, QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from Host import slice_picture
-from Host.legends import Legend
+from Host.legends import MANAGER, Legend
 from Host.overlay import Overlay
 from Host.pythonqt import cpp_class
 from Host.qmrml_base import Observers
@@ -59,11 +59,8 @@ class qMRMLSliceView(QWidget):
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
 
-    def scheduleRender(self) -> None:
-        self.update()
-
-    def forceRender(self) -> None:
-        self.repaint()
+    def displayableManagerByClassName(self, name: str) -> Any:
+        return self._overlay.legends.manager if name == MANAGER else None
 
     def _fit(self) -> None:
         if self._logic is not None and self.width > 1:
@@ -208,15 +205,6 @@ class qMRMLSliceControllerWidget(QWidget):
         """Let go of the scene."""
         self._observers.clear()
 
-    def mrmlSliceNode(self) -> Any:
-        return self._logic.GetSliceNode()
-
-    def setSliceOffsetValue(self, offset: float) -> None:
-        self._logic.SetSliceOffset(offset)
-
-    def fitSliceToBackground(self) -> None:
-        self._logic.FitSliceToBackground()
-
     def _range(self) -> tuple[float, float]:
         bounds = [0.0] * 6
         self._logic.GetLowestVolumeSliceBounds(bounds)
@@ -273,9 +261,6 @@ class qMRMLSliceWidget(QWidget):
 
     def sliceView(self) -> qMRMLSliceView:
         return self._view
-
-    def sliceController(self) -> qMRMLSliceControllerWidget:
-        return self._controller
 
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()

@@ -1,6 +1,5 @@
-"""The test host for panels: one application a session, a clean one for each test."""
+"""The test host for panels, a clean one for each test."""
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,28 +9,6 @@ import numpy as np
 import pytest
 
 MODULE = Path(__file__).parents[2] / "UncertaintyGuidedI2I"
-
-
-@pytest.fixture(scope="session")
-def started_host() -> Iterator[Any]:
-    """The process's only host, not installed between tests."""
-    pytest.importorskip("slicer", reason="slicer-core is not installed: pip install '.[slicer]'")
-    pytest.importorskip("trame_slicer.core", reason="trame-slicer is not installed: pip install '.[slicer]'")
-    # Not imported here: the host says how before PySide6 is imported.
-    if importlib.util.find_spec("PySide6") is None:
-        pytest.skip("PySide6 is not installed: pip install '.[gui-test]'")
-    from Host.host import start
-
-    try:
-        host = start()
-    except ImportError as error:
-        if "shared object" not in str(error):
-            raise
-        pytest.skip(f"PySide6 lacks a library of the system: {error}")
-    host.reset()
-    host.uninstall()
-    yield host
-    host.quit()
 
 
 @pytest.fixture

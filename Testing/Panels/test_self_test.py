@@ -2,7 +2,6 @@
 
 
 def test_the_self_test_passes(host, warm_worker, module_widget):
-    from UncertaintyGuidedI2I import UncertaintyGuidedI2ITest
-
-    UncertaintyGuidedI2ITest().runTest()
+    host.module("UncertaintyGuidedI2I").runTest()
     assert [message.text for message in host.messages if message.kind == "error"] == []
+    assert host.messages[-1].text == "Test passed"

@@ -1,8 +1,22 @@
-"""The panels inside the Slicer application; run by CTest (slicer_add_python_unittest), and by pytest in the host."""
+"""How the Slicer application behaves where the panels rely on it, and the panels in it.
 
+Run by CTest (slicer_add_python_unittest), and by pytest in the host.
+"""
+
+import sys
 import unittest
+from pathlib import Path
 
 import slicer
+
+
+def load_tests(loader: unittest.TestLoader, tests: unittest.TestSuite, pattern: str | None) -> unittest.TestSuite:
+    """State the claims of Testing/Contract before the panels are made, which makes each of them slower."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from Contract.run_in_slicer import claims
+
+    stated = [unittest.FunctionTestCase(state, description=name) for name, state in claims()]
+    return unittest.TestSuite([*stated, tests])
 
 
 class PanelTest(unittest.TestCase):

@@ -265,7 +265,7 @@ class Stage:
         return loss.detach()
 
     def _score(self, discriminator: nn.Module, image: Tensor, a: Tensor) -> Tensor:
-        """Score an image without teaching the discriminator: past the wrapper, whose processes would await gradients."""
+        """Score an image without teaching the discriminator: past the wrapper, whose processes await gradients."""
         discriminator.requires_grad_(False)
         with self.fabric.autocast():
             scores: Tensor = discriminator(self._shown(image, a))

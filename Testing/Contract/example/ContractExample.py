@@ -1,4 +1,4 @@
-"""A small scripted module, for the tests of the host: one of every widget that a parameter can be bound to."""
+"""A small scripted module for the claims: one of every widget that a parameter can be bound to."""
 
 # Slicer's own names.
 # ruff: noqa: N802
@@ -15,7 +15,6 @@ from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterN
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -33,7 +32,7 @@ class Look:
 
 
 @parameterNodeWrapper
-class ExampleParameterNode:
+class ContractExampleParameterNode:
     volume: vtkMRMLScalarVolumeNode
     look: Look
     threshold: Annotated[float, WithinRange(0, 10)] = 2.5
@@ -44,18 +43,13 @@ class ExampleParameterNode:
     folder: pathlib.Path
 
 
-class Example(ScriptedLoadableModule):
+class ContractExample(ScriptedLoadableModule):
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = "Example"
-        self.started = False
-        slicer.app.connect("startupCompleted()", self.onStartupCompleted)
-
-    def onStartupCompleted(self) -> None:
-        self.started = True
+        self.parent.title = "ContractExample"
 
 
-class ExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class ContractExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: object = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
@@ -66,14 +60,13 @@ class ExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/Example.ui"))
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/ContractExample.ui"))
         self.layout.addWidget(self.uiWidget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = ExampleLogic()
+        self.logic = ContractExampleLogic()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.failButton.connect("clicked(bool)", self.onFail)
         self.calls.append("setup")
 
     def enter(self) -> None:
@@ -98,7 +91,7 @@ class ExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.setParameterNode(self.logic.getParameterNode())
 
-    def setParameterNode(self, parameterNode: ExampleParameterNode | None) -> None:  # noqa: N803
+    def setParameterNode(self, parameterNode: ContractExampleParameterNode | None) -> None:  # noqa: N803
         if self.parameterNode:
             self.parameterNode.disconnectGui(self.guiTag)
         self.parameterNode = parameterNode
@@ -107,16 +100,13 @@ class ExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             mapping = {name: widget for name, widget in named.items() if name}
             self.guiTag = parameterNode.connectParametersToGui(mapping)
 
-    def onFail(self, checked: bool) -> None:
-        with slicer.util.tryWithErrorDisplay("It failed."):
-            raise OSError("the disk is full")
 
+class ContractExampleLogic(ScriptedLoadableModuleLogic):
+    _kept: ContractExampleParameterNode | None = None
 
-class ExampleLogic(ScriptedLoadableModuleLogic):
-    def getParameterNode(self) -> ExampleParameterNode:
-        return ExampleParameterNode(super().getParameterNode())
-
-
-class ExampleTest(ScriptedLoadableModuleTest):
-    def runTest(self) -> None:
-        self.delayDisplay("Test passed")
+    def getParameterNode(self) -> ContractExampleParameterNode:
+        """Return the same wrapper for the same node: each that was bound to widgets once lives as long as the node."""
+        node = super().getParameterNode()
+        if self._kept is None or self._kept.parameterNode is not node:
+            self._kept = ContractExampleParameterNode(node)
+        return self._kept
