@@ -11,6 +11,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -24,11 +25,13 @@ def claims(folder: Path = FOLDER) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield each claim's name (file::function) and what states it: in a clean application, raising if it fails."""
     for path in sorted(folder.glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(f"contract_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         for name, claim in vars(module).items():
             if name.startswith("test_"):
-                yield f"{path.stem}::{name}", lambda claim=claim: _state(claim)
+                yield f"{path.stem}::{name}", partial(_state, claim)
 
 
 def _state(claim: Callable[[SlicerHost], None]) -> None:

@@ -92,7 +92,7 @@ class SlicerHost:
             time.sleep(0.005)
         return result
 
-    def type(self, widget: Any, text: str) -> None:
+    def press_keys(self, widget: Any, text: str) -> None:
         """Press the keys of a text in a widget, one after another."""
         qt = self.qt
         for letter in text:

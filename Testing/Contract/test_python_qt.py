@@ -174,7 +174,7 @@ def test_only_what_the_user_types_and_picks_is_edited_and_activated(host):
     line, combo, edited, activated = host.qt.QLineEdit(), host.qt.QComboBox(), [], []
     line.connect("textEdited(QString)", lambda text: edited.append(text))
     line.text = "head"
-    host.type(line, "s2")
+    host.press_keys(line, "s2")
     assert line.text == "heads2"
     assert edited == ["heads", "heads2"]
     combo.addItems(["a", "b"])
