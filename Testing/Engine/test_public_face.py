@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import upgan
-from Engine.heads import write_pairs
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
 from upgan.images.writing import write_volume
@@ -74,7 +73,7 @@ compute.device = "cpu"
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory):
+def desk(tmp_path_factory, write_pairs):
     """Make a folder with what the examples take for given: a PET image, some heads, the result of a translation."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "heads").mkdir()
