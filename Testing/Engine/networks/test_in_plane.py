@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Engine.made_images import code_of, quick
-from upgan.networks.in_plane import MULTIPLE, canvas_size, inner_size, resize
+from upgan.networks.in_plane import MULTIPLE, InPlaneGrid, canvas_size, inner_size, resize
 
 
 def triangle(before: int, after: int) -> np.ndarray:
@@ -47,3 +47,14 @@ def test_a_canvas_is_the_smallest_that_holds_all_and_can_be_halved_four_times(si
     for room, needed in zip(canvas, map(max, zip(*sizes, strict=True)), strict=True):
         assert room % MULTIPLE == 0
         assert needed <= room < needed + MULTIPLE
+
+
+def test_a_slice_lies_in_the_middle_of_what_the_network_sees_and_comes_back_as_it_was():
+    grid = InPlaneGrid.of((20, 33), (2.0, 2.0), (2.0, 2.0))
+    assert (grid.inside, grid.padded) == ((20, 33), (32, 48))
+    assert grid.padding == (7, 8, 6, 6)
+    slices = 1 + torch.rand(3, 1, 20, 33)
+    seen = grid.enter(slices)
+    assert torch.equal(seen[:, :, 6:26, 7:40], slices)
+    assert seen.sum() == pytest.approx(slices.sum())
+    assert torch.equal(grid.leave(seen), slices)
