@@ -204,21 +204,21 @@ def test_closing_the_scene_during_the_run_cancels_it_without_a_pop_up(host, pane
 @pytest.mark.parametrize("stage", ["starting", "loading", "handing over", "adding the results"])
 def test_the_scene_may_be_closed_at_any_stage_of_the_run(host, panel, module_widget, small_pet, stage):
     """Each stage is caught as it begins; what is not seen in time was over, which is fine too."""
-    progress = panel._onProgress
+    progress = panel._action._onProgress
 
     def close_at_stage(event):
         progress(event)
         if event["stage"].startswith(stage) and volumes():
             host.close_scene()
 
-    panel._onProgress = close_at_stage
+    panel._action._onProgress = close_at_stage
     panel.ui.applyButton.click()
     host.wait_until(lambda: idle(panel), PATIENT_S)
     host.close_scene()
     assert volumes() == []
     host.wait_until(lambda: scratch_folders() == [] or not panel.isBusy, 5)
     assert host.messages == []
-    panel._onProgress = progress
+    panel._action._onProgress = progress
 
 
 def test_a_cancel_between_the_results_and_their_showing_takes_them_out_again(
