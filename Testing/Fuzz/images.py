@@ -261,7 +261,7 @@ class _WarmReader:
         from upgan.images.dicom import pixels as dicom_pixels
         from upgan.images.dicom.headers import quiet, read_header
         from upgan.images.dicom.reader_process import ReaderProcess
-        from upgan.images.refusals import truncated
+        from upgan.images.unreadable import truncated
 
         self._reader = self._reader or ReaderProcess()
         path = folder / "0.dcm"

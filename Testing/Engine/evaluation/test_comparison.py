@@ -17,7 +17,7 @@ from upgan.evaluation.request import CheckArguments
 from upgan.images.patient import body_mask
 from upgan.images.scope import Scope, ct_scope, foreground_scope
 from upgan.progress import SILENT, Progress
-from upgan.uncertainty.coverage import reliability
+from upgan.uncertainty.reliability import reliability
 from upgan.uncertainty.sparsification import sparsification
 
 SHAPE, VOXEL_MM = (12, 30, 26), (6.0, 4.0, 4.0)

@@ -11,8 +11,9 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
 from Engine.made_images import LAYOUTS, ORTHOGONAL, SHAPE, affine_of, affines, code_of, quick, volume_of, voxel_indices
+from upgan.images.nonfinite import count_nonfinite
 from upgan.images.orientation import Plane, Reorientation
-from upgan.images.volume import Volume, count_nonfinite
+from upgan.images.volume import Volume
 
 
 def test_spacing_is_the_length_of_the_affines_columns_in_ijk_order() -> None:

@@ -19,7 +19,7 @@ from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine
 from upgan.pairs.preparation import Pair
 from upgan.training.model.calibrate import calibrate
-from upgan.training.model.card_text import rounded_up
+from upgan.training.model.markdown import rounded_up
 from upgan.uncertainty.calibration import Calibration
 from upgan.uncertainty.coverage import LEVELS, central_probability
 from upgan.uncertainty.recalibration import conformal_table, levels_needed, scale_factor, statement

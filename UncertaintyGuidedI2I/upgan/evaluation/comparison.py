@@ -11,7 +11,8 @@ import numpy as np
 from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, Metrics
 from upgan.images.scope import Scope
 from upgan.progress import SILENT, Progress
-from upgan.uncertainty.coverage import LEVELS, Reliability, reliability
+from upgan.uncertainty.coverage import LEVELS
+from upgan.uncertainty.reliability import Reliability, reliability
 from upgan.uncertainty.sparsification import Sparsification, sparsification
 
 # Nominal levels of the coverage curve.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from upgan.images.refusals import shown
+from upgan.images.unreadable import shown
 
 if TYPE_CHECKING:
     from upgan.images.nifti_forms import NiftiForms

@@ -14,7 +14,7 @@ from upgan.images.dicom.headers import looks_like_dicom
 from upgan.images.dicom.series import read_dicom_file, read_series
 from upgan.images.formats.headers import read_header
 from upgan.images.placement import CERTAIN, Placement
-from upgan.images.refusals import not_an_image
+from upgan.images.unreadable import not_an_image
 from upgan.images.volume import Volume
 
 PlacedImage = tuple[np.ndarray, np.ndarray, str | None, Placement]

@@ -14,7 +14,7 @@ from typing import IO, Literal
 import numpy as np
 
 from upgan.images.placement import Placement
-from upgan.images.refusals import bad_header, truncated
+from upgan.images.unreadable import bad_header, truncated
 
 Packing = Literal["raw", "deflate", "bzip2", "text", "hex"]
 

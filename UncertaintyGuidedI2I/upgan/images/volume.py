@@ -112,19 +112,3 @@ class Volume:
             self.modality,
             self.placement,
         )
-
-
-def count_nonfinite(voxels: np.ndarray) -> tuple[int, int]:
-    """Count NaN and infinite voxels, one slice at a time to spare memory.
-
-    Args:
-        voxels: Real numbers, [K, ...].
-
-    Returns:
-        The number of NaN and the number of infinite voxels.
-    """
-    if voxels.dtype.kind != "f":
-        return 0, 0
-    nan = sum(int(np.count_nonzero(np.isnan(part))) for part in voxels)
-    infinite = sum(int(np.count_nonzero(np.isinf(part))) for part in voxels)
-    return nan, infinite

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,8 +15,9 @@ import upgan
 from upgan.bundles.bundle import Bundle
 from upgan.bundles.domain import misfits
 from upgan.errors import DeviceError, InputError, ResultError
+from upgan.images.nonfinite import finite
 from upgan.images.orientation import Plane, Reorientation
-from upgan.images.volume import Volume, count_nonfinite
+from upgan.images.volume import Volume
 from upgan.inference.devices import choose_device, choose_precision
 from upgan.inference.memory import default_batch, refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation, is_sound
@@ -116,7 +116,7 @@ class InferenceEngine:
         metadata = self.bundle.metadata.upgan
         refuse_beyond_memory(volume.voxels.shape, metadata.architecture.phases if phases == "all" else 1)
         content = content_hash(volume)
-        volume = _finite(volume, replace_nonfinite)
+        volume = finite(volume, replace_nonfinite)
         plane = plane or metadata.plane
         task = metadata.task
         intensities = task.measure(volume)
@@ -255,20 +255,6 @@ def content_hash(volume: Volume) -> str:
     for part in volume.voxels:
         digest.update(np.ascontiguousarray(part, "<f4").data)
     return digest.hexdigest()
-
-
-def _finite(volume: Volume, replacement: float | None) -> Volume:
-    not_a_number, infinite = count_nonfinite(volume.voxels)
-    if not not_a_number + infinite:
-        return volume
-    if replacement is None:
-        raise InputError(
-            "not_finite",
-            f"The image holds {not_a_number} NaN and {infinite} infinite voxels.",
-            "Repair it, or have them replaced by a number such as 0 (on the command line: --replace-nonfinite).",
-        )
-    voxels = np.nan_to_num(volume.voxels, nan=replacement, posinf=replacement, neginf=replacement)
-    return replace(volume, voxels=voxels)
 
 
 def _not_finite(phase: int, engine: InferenceEngine) -> ResultError:

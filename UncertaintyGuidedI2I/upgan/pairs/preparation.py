@@ -10,10 +10,11 @@ import numpy as np
 
 from upgan.errors import InputError
 from upgan.images.hounsfield import AIR_HU, hounsfield
+from upgan.images.nonfinite import count_nonfinite
 from upgan.images.reading import read_volume
 from upgan.images.resampling import Grid, resample
 from upgan.images.scope import Scope, scope_of
-from upgan.images.volume import Volume, count_nonfinite
+from upgan.images.volume import Volume
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles
 from upgan.pairs.registration import register

@@ -36,7 +36,7 @@ RECONSTRUCTION_PIXELS = 2.25
 """Width in the plane (FWHM, pixels) that projection, Hann window and back-projection alone give a point.
 
 With it, and a Gaussian filter added in quadrature, the width of the finished image is right within 2 % for filters from
-0 to 12 mm, wherever the point lies (``Testing/Engine/test_simulation.py``).
+0 to 12 mm, wherever the point lies (``Testing/Engine/simulation/test_simulation.py``).
 """
 
 

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from upgan.errors import InputError
-from upgan.images.refusals import truncated
+from upgan.images.unreadable import truncated
 
 # What is read of a header; everything else is skipped, which is most of the time that a header takes.
 TAGS = [

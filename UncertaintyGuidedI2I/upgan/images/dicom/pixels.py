@@ -27,7 +27,7 @@ from upgan.errors import InputError
 from upgan.images.dicom.headers import DELIMITER, Header, open_dicom
 from upgan.images.dicom.reader_process import ReaderProcess
 from upgan.images.hounsfield import AIR_HU
-from upgan.images.refusals import colour, multi_frame, several_frames, truncated
+from upgan.images.unreadable import colour, multi_frame, several_frames, truncated
 
 UNCOMPRESSED = (
     "",

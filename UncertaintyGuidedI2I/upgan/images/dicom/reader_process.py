@@ -22,7 +22,7 @@ from typing import IO, Self
 import numpy as np
 
 from upgan import scratch
-from upgan.images.refusals import unreadable
+from upgan.images.unreadable import unreadable
 
 PROGRAM = Path(__file__).resolve().with_name("reader_program.py")
 

@@ -13,8 +13,8 @@ from upgan.images.axes import RAS_FROM_LPS
 from upgan.images.dicom.headers import Header, looks_like_dicom, quiet, read_header
 from upgan.images.dicom.pixels import check_pixels, quantity
 from upgan.images.dicom.reader_process import ReaderProcess
-from upgan.images.refusals import several_frames, truncated
 from upgan.images.stored_voxels import room_for
+from upgan.images.unreadable import several_frames, truncated
 
 Image = tuple[np.ndarray, np.ndarray, str | None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from upgan.images.refusals import missing_data, scattered_data
+from upgan.images.unreadable import missing_data, scattered_data
 
 
 def data_beside(path: Path, name: str) -> Path:

@@ -20,8 +20,8 @@ from upgan.images.placement import (
     Placement,
     remarked,
 )
-from upgan.images.refusals import bad_header, colour, not_an_image, scattered_data, several_frames, truncated
 from upgan.images.stored_voxels import ImageHeader, Packing
+from upgan.images.unreadable import bad_header, colour, not_an_image, scattered_data, several_frames, truncated
 
 _LONGEST_HEADER = 1 << 20
 _MOST_AXES = 10

@@ -17,8 +17,8 @@ import numpy as np
 from upgan.images.formats.data_file import data_beside
 from upgan.images.nifti_forms import NiftiForms, decide
 from upgan.images.placement import marked
-from upgan.images.refusals import bad_header, colour, complex_valued, not_an_image, several_frames, truncated
 from upgan.images.stored_voxels import GZIP_MAGIC, ImageHeader, open_deflated
+from upgan.images.unreadable import bad_header, colour, complex_valued, not_an_image, several_frames, truncated
 
 # NIfTI's codes for metres and micrometres; anything else is taken as millimetres, as ITK and Slicer do.
 UNITS_MM = {1: 1e3, 3: 1e-3}

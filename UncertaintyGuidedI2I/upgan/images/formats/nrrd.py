@@ -15,7 +15,8 @@ import numpy as np
 
 from upgan.images.formats.data_file import data_beside
 from upgan.images.placement import CERTAIN, MAY_BE_WRONG, TAKEN_AS_SLICER_DOES, WITHOUT_PLACE, Placement, remarked
-from upgan.images.refusals import (
+from upgan.images.stored_voxels import ImageHeader, Packing
+from upgan.images.unreadable import (
     bad_header,
     colour,
     complex_valued,
@@ -25,7 +26,6 @@ from upgan.images.refusals import (
     shown,
     truncated,
 )
-from upgan.images.stored_voxels import ImageHeader, Packing
 
 MAGIC = b"NRRD000"
 

@@ -20,10 +20,10 @@ from upgan.files import write_json
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
 from upgan.progress import Progress
-from upgan.training.loop.pace import Pace
 from upgan.training.loop.recovery import Recovered, recover
 from upgan.training.loop.stage import DISCRIMINATORS, Stage, StagePlan, StepLosses, plan_stages
 from upgan.training.loop.validation import preview, validate
+from upgan.training.loop.work_done import Pace
 from upgan.training.record import checkpoint
 from upgan.training.record.journal import Journal
 from upgan.training.record.layout import CACHE, FINISHED

@@ -9,7 +9,7 @@ from upgan.evaluation.metrics import SSIM_3D
 from upgan.networks.published import PublishedArchitecture
 from upgan.tasks import Task
 from upgan.training.loop.losses import EPSILON, MEANINGFUL_SIGMA
-from upgan.training.model.card_text import (
+from upgan.training.model.markdown import (
     bullets,
     enumerated,
     figures_table,

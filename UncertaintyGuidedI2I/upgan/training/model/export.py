@@ -23,7 +23,7 @@ from upgan.progress import SILENT, Progress
 from upgan.tasks import Task
 from upgan.training.model.calibrate import calibrate
 from upgan.training.model.card import model_card
-from upgan.training.model.card_text import unit_in_words
+from upgan.training.model.markdown import unit_in_words
 from upgan.training.model.trained_run import TrainedRun
 
 _OWN_DATA = "The site's own data."
