@@ -17,9 +17,10 @@ from upgan.errors import Cancelled, InputError
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
 from upgan.images.writing import write_volume
-from upgan.pairs.checking import CheckedPair, Problem, check_pairs, check_set, median_spacing, place_warnings, refuse
+from upgan.pairs.checking import check_pairs, check_set, median_spacing, place_warnings, refuse
 from upgan.pairs.config import DataConfig, SplitConfig
 from upgan.pairs.finding import PairFiles, find_pairs
+from upgan.pairs.findings import CheckedPair, Problem
 from upgan.pairs.outliers import outliers
 from upgan.pairs.preparation import prepare_pair
 from upgan.pairs.registration import register

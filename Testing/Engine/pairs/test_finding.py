@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from Engine.made_images import code_of, quick
 from upgan.errors import InputError
 from upgan.pairs import patterns
-from upgan.pairs.checking import CheckedPair, check_pairs, check_set
+from upgan.pairs.checking import check_pairs, check_set
 from upgan.pairs.config import DataConfig, SplitConfig
 from upgan.pairs.finding import PairFiles, file_stem, find_pairs
+from upgan.pairs.findings import CheckedPair
 from upgan.pairs.splitting import split_subjects
 from upgan.tasks import PET_TO_CT
 

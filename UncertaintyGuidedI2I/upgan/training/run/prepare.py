@@ -17,9 +17,10 @@ from upgan.errors import BundleError, InputError
 from upgan.files import read_json, read_regular, write_json
 from upgan.images.orientation import Plane
 from upgan.inference.devices import devices
-from upgan.pairs.checking import CheckedPair, check_pairs, median_spacing, place_warnings, refuse
+from upgan.pairs.checking import check_pairs, median_spacing, place_warnings, refuse
 from upgan.pairs.config import DataConfig, PixelSize
 from upgan.pairs.finding import PairFiles, find_pairs, statement_of
+from upgan.pairs.findings import CheckedPair
 from upgan.pairs.preparation import pair_sha256
 from upgan.pairs.splitting import Split, split_subjects
 from upgan.progress import Progress

@@ -11,8 +11,9 @@ from upgan.bundles.library import find_bundle
 from upgan.errors import InputError, UpganError
 from upgan.inference.devices import choose_device
 from upgan.networks.in_plane import canvas_size, inner_size
-from upgan.pairs.checking import CheckedPair, Problem, check_pairs, check_set, median_spacing
+from upgan.pairs.checking import check_pairs, check_set, median_spacing
 from upgan.pairs.finding import find_pairs
+from upgan.pairs.findings import CheckedPair, Problem
 from upgan.pairs.splitting import split_subjects
 from upgan.progress import Progress
 from upgan.training.run.estimate import estimate
