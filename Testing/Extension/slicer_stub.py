@@ -64,6 +64,7 @@ def install(monkeypatch: Any) -> ModuleType:
     for name in ("vtk.util", "vtk.util.numpy_support"):
         modules[name] = Anything(name)
     modules["vtk"].VTK_OBJECT = 21
+    modules["vtk"].vtkCommand = type("vtkCommand", (), {"ModifiedEvent": 33})
     modules["vtk"].calldata_type = lambda kind: lambda function: function
     slicer.i18n.tr = lambda text: text
     slicer.i18n.translate = lambda context, text: text

@@ -360,7 +360,7 @@ def as_the_first_version_wrote_it(run):
     path.write_text(json.dumps(content), encoding="utf-8")
     last = checkpoint.path_of(run, "last")
     tensors, state = checkpoint.load(last)
-    renamed = {re.sub(r"^discriminators\.\d", "judge.0", name): tensor for name, tensor in tensors.items()}
+    renamed = {re.sub(r"^judges\.\d", "judge.0", name): tensor for name, tensor in tensors.items()}
     save_file(renamed, last, metadata={"state": json.dumps(state)})
 
 
