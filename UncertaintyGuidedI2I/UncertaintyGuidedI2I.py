@@ -143,7 +143,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         )
 
     def exit(self) -> None:
-        """Leave everything as it is, each time the user opens another module: a run goes on."""
+        """Leave everything as it is, each time the user opens another module: translations and trainings go on."""
 
     def onSceneStartClose(self, caller: object = None, event: object = None) -> None:
         """Cancel what works on the scene, which is about to go; a training goes on."""
@@ -179,11 +179,11 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
             self.logic.getParameterNode().check.result = image
 
     def onShowUncertainty(self, imageNode: object) -> None:
-        """Let the panel that looks at results show one: there its overlay is changed and taken off."""
+        """Let the panel that looks at results lay sigma over an image: there that overlay is changed and taken off."""
         self.inspectPanel.showUncertainty(imageNode)
 
     def onModelSaved(self, name: str) -> None:
-        """Offer a new model where it is used."""
+        """Choose a new model, by its name, in the panel that translates."""
         self.translatePanel.models.refresh()
         self.logic.getParameterNode().translate.model = name
         # Where it had the same name before, no choice has changed.

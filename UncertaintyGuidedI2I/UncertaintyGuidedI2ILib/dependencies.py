@@ -34,7 +34,7 @@ def missing(*files: Path) -> list[str]:
     """Return the requirements that are not installed or too old; imports none of them.
 
     Args:
-        files: Of requirements; torch comes on top. Those for translating where none is given.
+        files: Requirements files, to which torch is added; those for translating where none is given.
     """
     needed = [TORCH, *(line for file in files or (TRANSLATING,) for line in requirements(file))]
     return [requirement for requirement in needed if not _isInstalled(requirement)]
@@ -44,7 +44,7 @@ def refuseMissing(*files: Path) -> None:
     """Refuse to go on without packages.
 
     Args:
-        files: As for ``missing``.
+        files: Requirements files, as ``missing`` takes them.
 
     Raises:
         UpganError: ``package_missing``.
@@ -65,7 +65,7 @@ def ensureInstalled(confirm: Callable[[str], bool], *files: Path) -> bool:
 
     Args:
         confirm: Shows a question to the user and returns the answer.
-        files: As for ``missing``.
+        files: Requirements files, as ``missing`` takes them.
 
     Returns:
         Whether everything is there now; False where the user declined.

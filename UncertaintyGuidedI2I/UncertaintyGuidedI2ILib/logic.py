@@ -38,7 +38,7 @@ class Model(Protocol):
 
     @property
     def sha256(self) -> str:
-        """The identity of its weights."""
+        """The SHA-256 of its weights, which is the model's identity."""
 
 
 class Engine(Protocol):
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
     @property
     def bundle(self) -> Model:
-        """The model that it was made of."""
+        """The model that the engine was made from."""
 
     def translate(
         self,
@@ -58,7 +58,7 @@ class Engine(Protocol):
         replace_nonfinite: float | None = None,
         source: str = "",
     ) -> Translation:
-        """Translate a volume."""
+        """Translate a volume, as ``upgan.inference.engine.InferenceEngine.translate`` says."""
 
 
 class UncertaintyGuidedI2ILogic:
@@ -102,10 +102,10 @@ class UncertaintyGuidedI2ILogic:
             inputVolumeNode: A scalar volume; it is not changed.
             model: Name of a bundled model, or path of a model bundle.
             device: "auto", "cpu", "cuda" or another torch device.
-            outputs: Of "image", "alpha", "beta", "sigma".
+            outputs: Which of "image", "alpha", "beta", "sigma" to add.
             phases: "last", or "all" for every phase's outputs.
-            precision: "auto" or one of the engine's.
-            plane: Slice plane; by default the model's.
+            precision: "auto", "float32" or "bfloat16".
+            plane: The plane of the slices: "axial", "coronal" or "sagittal"; by default the model's.
             progress: Called as the work goes on; may raise ``upgan.errors.Cancelled``.
             batch: Slices at a time; by default the engine chooses.
             replaceNonfinite: Value to put in place of NaN and Inf in what the engine sees; a volume that holds any
@@ -196,7 +196,7 @@ class UncertaintyGuidedI2ILogic:
         """Go on with a run from its last checkpoint, in the background.
 
         Args:
-            run: Its folder; by default that of the run that was trained or looked at last.
+            run: The run's folder; by default that of the run that was trained or looked at last.
 
         Raises:
             UpganError: What ``TrainingSession.resume`` raises.
@@ -233,7 +233,7 @@ class UncertaintyGuidedI2ILogic:
 
         Args:
             checkpoint: "best", "last", "phase_1", ...
-            name: Of the model; by default the run's.
+            name: The name of the new model; by default the run's.
             onSaved: Called with the installed model: name, origin, folder.
             onError: Called with what went wrong, which is logged by default.
 
@@ -245,7 +245,7 @@ class UncertaintyGuidedI2ILogic:
         self.training.saveModel(checkpoint, name, onSaved or (lambda model: None), onError or _logError)
 
     def _engine(self, bundle: Model, device: str, precision: str, batch: int | None) -> Engine:
-        """Return an engine, from an earlier run where there was one: the second run pays for no loading."""
+        """Return an engine, the one of an earlier translation where there was one: the second pays for no loading."""
         key = (bundle.sha256, device, precision, batch)
         engine = self._engines.get(key)
         # The same weights may lie in two bundles that say different things of them.

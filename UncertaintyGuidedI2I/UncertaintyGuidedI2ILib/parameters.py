@@ -28,16 +28,19 @@ PRESETS = ["quick", "fine-tune", "paper"]
 
 @parameterPack
 class TranslateChoices:
-    """What to run.
+    """What to translate, and how.
 
     Attributes:
         inputVolume: The volume to translate.
         model: Name of an installed model; its selector is filled by what is installed, so it is no fixed choice.
         device: "auto", "cpu" or a CUDA device; its selector is filled by what the worker finds.
         precision: Arithmetic of the networks' bodies.
-        plane: Of the slices.
+        plane: The plane of the slices.
         allPhases: Whether to keep every phase's outputs, as a sequence, or the last phase's alone.
-        image: Whether to add the translated image; likewise alpha, beta and sigma.
+        image: Whether to add the translated image.
+        alpha: Whether to add the map of the scale alpha.
+        beta: Whether to add the map of the shape beta.
+        sigma: Whether to add the map of the standard deviation sigma.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -57,21 +60,21 @@ class InspectChoices:
     """What to look at, and how.
 
     Attributes:
-        result: The translated image of the run to inspect.
+        result: The translated image of the translation to inspect.
         segmentation: The user's own segments, for the statistics.
-        overlay: What lies on the anatomy.
-        anatomy: What it lies on.
-        showOverlay: Whether it lies there now.
-        legend: Whether its colours are explained in the views.
-        opacity: Of the overlay.
-        level: Of the credible interval, in per cent.
-        threshold: Of the probability overlay, in the image's unit (HU).
+        overlay: The map that lies on the anatomy.
+        anatomy: The image that the overlay lies on.
+        showOverlay: Whether the overlay lies there now.
+        legend: Whether the overlay's colours are explained in the views.
+        opacity: The overlay's opacity, from 0 to 1.
+        level: The level of the credible interval, in per cent.
+        threshold: The threshold of the probability overlay, in the image's unit (HU).
         relation: Whether the probability is that of lying above or below the threshold.
         rule: How uncertain regions are found.
         sigma: Lowest sigma of an uncertain region, in the image's unit.
-        percentile: Of sigma inside the body, above which a voxel is uncertain.
-        minimumSize: Of a region, in mL.
-        layersBefore: What the views showed before the overlay, to be shown again; empty where there is none.
+        percentile: The percentile of sigma inside the body, above which a voxel is uncertain.
+        minimumSize: The smallest volume of an uncertain region, in mL.
+        layersBefore: What the views showed before the overlay, to be shown again; empty where there is no overlay.
         layoutBefore: The layout before the comparison, to go back to.
     """
 
@@ -98,7 +101,7 @@ class CheckChoices:
     """What to compare.
 
     Attributes:
-        result: The translated image of the run to check.
+        result: The translated image of the translation to check.
         reference: The real image, e.g. a CT.
     """
 
@@ -111,22 +114,25 @@ class TrainChoices:
     """What to train, and on what.
 
     Attributes:
-        folder: That holds the pairs, read by ``layout``.
-        table: CSV that lists them.
-        source: Which of the two is read, or the volumes of the scene.
+        folder: The folder that holds the pairs, read by ``layout``.
+        table: The CSV file that lists the pairs.
+        source: Whether pairs come from ``folder``, from ``table`` or from the volumes of the scene.
         layout: How the folder is laid out.
-        inputPattern: Of the input files below the folder; likewise of the targets.
+        inputPattern: The pattern of the input files below the folder.
+        targetPattern: The pattern of the target files below the folder.
         task: What is translated.
         degradation: What makes the inputs from the targets, if anything.
         registerPairs: Whether each target is first aligned to its input.
         trustGuessedPlaces: Whether targets are moved also where the files leave open where the images lie.
         skipBad: Whether subjects that cannot be used are left out instead of refusing to start.
-        trainPatients: How many are trained on; likewise watched, and held out. 0 lets the engine choose.
+        trainPatients: The number of patients that are trained on; 0 lets the engine choose.
+        validationPatients: The number of patients that are watched while it trains; 0 lets the engine choose.
+        testPatients: The number of patients that are held out for the test; 0 lets the engine choose.
         baseModel: Name of an installed model to go on from; empty where training starts from scratch.
-        preset: Of all settings.
+        preset: The preset that gives all settings their values.
         changes: Settings that differ from the preset, as JSON: {"schedule.batch": 4}.
         device: "auto", "cpu" or "cuda".
-        name: Of the model that comes out.
+        name: The name of the model that comes out.
         run: Folder of the run that is looked at; empty where there is none.
         livePreview: Whether the preview volumes follow the training.
     """
@@ -174,7 +180,7 @@ class CurrentChoices:
     is set it writes all of them, so that what others wrote meanwhile is undone.
 
     Args:
-        pack: Returns the pack as it is now.
+        pack: Returns the pack of choices as it is now.
     """
 
     __slots__ = ("_pack",)
@@ -260,7 +266,7 @@ class Binding:
 
     Args:
         ui: Widgets of the panel, by name.
-        pack: Name of the panel's choices: "translate", ...
+        pack: The name of the panel's choices: "translate", "inspect", "check" or "train".
         onChanged: Called after each change, of whichever panel, when choices and widgets are already those of now.
 
     Attributes:

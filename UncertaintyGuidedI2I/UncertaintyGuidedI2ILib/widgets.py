@@ -67,12 +67,12 @@ def bindSelector(selector: Any, labels: Labels, choices: Callable[[], Any], choi
 def bindText(edit: Any, choices: Callable[[], Any], choice: str) -> None:
     """Write what is typed into a QLineEdit to a choice; ``showText`` shows it there.
 
-    Not by the property ``SlicerParameterName``, which puts the cursor at the end after each letter.
+    The property ``SlicerParameterName`` is not used for this: it puts the cursor at the end after each letter.
 
     Args:
         edit: A QLineEdit.
-        choices: As in ``bindSelector``.
-        choice: Name of the choice, a text.
+        choices: Returns the pack of choices, or None where there is none now.
+        choice: Name of the choice in the pack, which holds text.
     """
 
     def write(text: str) -> None:
@@ -94,8 +94,8 @@ def bindPath(edit: Any, choices: Callable[[], Any], choice: str) -> None:
 
     Args:
         edit: A ctkPathLineEdit, which says nothing of an empty text but that it is not valid.
-        choices: As in ``bindSelector``.
-        choice: Name of the choice; ``Path()`` stands for none.
+        choices: Returns the pack of choices, or None where there is none now.
+        choice: Name of the choice in the pack; ``Path()`` stands for no path.
     """
 
     def write(path: str) -> None:

@@ -19,11 +19,11 @@ class Line(NamedTuple):
     """One line of a chart.
 
     Attributes:
-        name: In the legend.
-        x: Column of the curve's table.
-        y: Likewise.
-        color: RGB, 0 to 1.
-        dashed: A line to compare with, without markers.
+        name: The line's name in the legend.
+        x: The column of the curve's table that the horizontal positions come from.
+        y: The column that the vertical positions come from.
+        color: Red, green and blue, each from 0 to 1.
+        dashed: Whether it is a line to compare with, which has no markers.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Curve:
     """A chart and the numbers behind it.
 
     Attributes:
-        title: Of the chart.
-        xTitle: Of the axis, with its unit.
-        yTitle: Likewise.
-        columns: Of the table, by name, with the units in the names.
-        lines: Of the chart.
-        xMaximum: Both axes start at 0.
-        yMaximum: Likewise.
+        title: The chart's title.
+        xTitle: The title of the horizontal axis, with its unit.
+        yTitle: The title of the vertical axis, with its unit.
+        columns: The table's columns, by names that hold the units.
+        lines: The chart's lines.
+        xMaximum: The end of the horizontal axis, which starts at 0.
+        yMaximum: The end of the vertical axis, which starts at 0.
     """
 
     title: str

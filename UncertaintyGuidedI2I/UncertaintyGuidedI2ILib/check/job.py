@@ -24,16 +24,16 @@ class CheckJob(WorkerJob):
     """One comparison in the background, from ``start`` on.
 
     Args:
-        client: The worker's.
-        result: What to check, in the phase that it shows now; it has an image.
+        client: The client of the worker that compares.
+        result: The result to check, in the phase that it shows now; it has an image.
         reference: The real image, on any grid, under any linear transform.
         trustGuessedPlaces: Compare also where the files say no place, or two.
-        onProgress: See ``WorkerJob``.
+        onProgress: Called with {"stage", "fraction", "remaining_s"} of the work.
         onFinished: Called with the new nodes.
-        onError: See ``WorkerJob``.
+        onError: Called with an ``UpganError``, ``Cancelled`` where the user cancels or a volume leaves the scene.
 
     Raises:
-        UpganError: ``nonlinear_transform``, and what ``scene.refuseOtherThanScalarVolume`` raises.
+        UpganError: ``nonlinear_transform``, and what ``scene.nodes.refuseOtherThanScalarVolume`` raises.
     """
 
     def __init__(

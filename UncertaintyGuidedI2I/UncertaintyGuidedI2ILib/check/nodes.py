@@ -35,7 +35,7 @@ class Check:
     Attributes:
         figures: Table of figure, value and unit, mask and data range among them.
         error: Image minus reference on the image's grid.
-        charts: By curve: "coverage", "reliability", "sparsification"; empty without a predicted distribution.
+        charts: The charts by curve: "coverage", "reliability", "sparsification"; none without a predicted distribution.
         curves: Tables of the charts' numbers, by the same names.
     """
 
@@ -59,7 +59,7 @@ def addCheck(
     Args:
         image: The translated image.
         phase: The phase that was compared.
-        reference: What it was compared with.
+        reference: The volume that the image was compared with.
         result: The answer of ``upgan.evaluation.check.run_check``.
         errorImage: Image minus reference; the node keeps this very object.
     """
@@ -102,7 +102,7 @@ def exportCheck(check: Check, folder: Path) -> list[Path]:
     """Write the table of figures and the curves' numbers as .csv files into a folder, each whole or not at all.
 
     Returns:
-        The files.
+        The paths of the written files.
 
     Raises:
         OutputError: ``disk_full`` or ``not_writable``.

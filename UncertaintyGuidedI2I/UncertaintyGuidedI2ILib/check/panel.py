@@ -37,7 +37,7 @@ class CheckPanel:
 
     Args:
         ui: Widgets of CheckPanel.ui.
-        client: The worker's; shared with the other panels.
+        client: The client of the worker, shared with the other panels.
     """
 
     def __init__(self, ui: Any, client: JobWorker) -> None:
@@ -46,7 +46,7 @@ class CheckPanel:
         self._binding = Binding(ui, "check", self._onChoicesChanged)
         self._upkeep = Upkeep()
         self._watch = NodeWatch(self._onResultChanged)
-        # What the panel shows: run, phase and reference.
+        # What the panel shows: translation, phase and reference.
         self._chosen: tuple[Any, ...] = ()
         question = _("{refusal}\n\nCompare them as they lie in the scene?")
         self._action = Action(
@@ -76,7 +76,7 @@ class CheckPanel:
         self._showState()
 
     def onSceneStartClose(self) -> None:
-        """Cancel what runs: its volumes are about to go."""
+        """Cancel a comparison that is under way: its volumes are about to go."""
         self._action.cancel()
 
     def onSceneEndClose(self) -> None:
@@ -88,7 +88,7 @@ class CheckPanel:
         self.setParameterNode(None)
 
     def onCompare(self, checked: bool = False) -> None:
-        """Compare, or cancel what runs: the button does what it says."""
+        """Compare, or cancel the comparison that is under way: the button does what it says."""
         self._action.toggle(self._whyNot())
 
     def onShowChart(self, checked: bool = False) -> None:

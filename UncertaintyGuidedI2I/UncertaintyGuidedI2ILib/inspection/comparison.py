@@ -85,7 +85,7 @@ def placeComparison(point: tuple[float, float, float] | None, applicationLogic: 
     """Fit the comparison's views to what they show, at the slice through a point.
 
     Args:
-        point: RAS, mm; the middle is shown where there is none, or where it lies outside.
+        point: A point in RAS, mm; the middle is shown where it is None or lies outside.
         applicationLogic: Knows the views' logics.
     """
     for name in VIEWS.values():
@@ -97,7 +97,7 @@ def placeComparison(point: tuple[float, float, float] | None, applicationLogic: 
 def fillComparison(
     scene: slicer.vtkMRMLScene, volumes: Mapping[str, slicer.vtkMRMLScalarVolumeNode], labels: Mapping[str, str]
 ) -> None:
-    """Put volumes and names into the comparison's views, which stay where they are; see ``showComparison``."""
+    """Put volumes and names, as in ``showComparison``, into the comparison's views, which stay where they are."""
     composites = dict(_composites(scene))
     for quantity, name in VIEWS.items():
         view = scene.GetNodeByID(f"vtkMRMLSliceNode{name}")

@@ -44,7 +44,7 @@ class FigureSections:
     Args:
         ui: Widgets of InspectPanel.ui.
         result: Returns the result whose figures are asked for.
-        choices: Returns the ``InspectChoices``.
+        choices: Returns the ``parameters.InspectChoices``.
         onChanged: Called when there are new figures.
     """
 
@@ -55,7 +55,7 @@ class FigureSections:
         self._result = result
         self._choices = choices
         self._onChanged = onChanged
-        # Run and phase of the figures in the tables.
+        # Translation and phase of the figures in the tables.
         self._shown: tuple[str, int] | None = None
         self._body: tuple[tuple[Any, ...], np.ndarray] | None = None
         self._statistics: tuple[list[Statistics], float] | None = None
@@ -81,7 +81,7 @@ class FigureSections:
 
     @property
     def isWorking(self) -> bool:
-        """Whether figures are being computed."""
+        """Whether regions, statistics or slices are being computed."""
         return self._work is not None
 
     def onSegment(self, checked: bool = False) -> None:
@@ -151,7 +151,7 @@ class FigureSections:
         """Enable what makes sense now, or let it say why it does not.
 
         Args:
-            why: There is nothing to compute from; empty where there is.
+            why: Says why there is nothing to compute from; empty where there is.
         """
         self._why = why
         ui, choices = self.ui, self._choices()
@@ -191,7 +191,7 @@ class FigureSections:
         show: Callable[[Result, Any], None],
         failed: str,
     ) -> None:
-        """Start what a button stands for, or cancel it where it runs; the button does what it says."""
+        """Start the stepwise work that a button stands for, or cancel it where it is under way."""
         if self._work is not None:
             if button is self._button:
                 self._cancel()

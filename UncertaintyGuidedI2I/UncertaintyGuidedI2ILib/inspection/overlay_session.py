@@ -21,7 +21,7 @@ from UncertaintyGuidedI2ILib.scene.legends import showLegend
 from UncertaintyGuidedI2ILib.scene.results import Result
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 
-# Run, phase and map: what a volume shows.
+# Translation, phase and map: what a volume shows.
 Key = tuple[str, int, Overlay]
 
 
@@ -96,11 +96,11 @@ class OverlaySession:
         """Lay a finished map over the anatomy; nothing happens while it is not finished or shown already.
 
         Args:
-            result: Whose map it is.
+            result: The result that the map belongs to.
             overlay: The map.
-            anatomy: What it lies on.
-            opacity: Of the map.
-            applicationLogic: See ``showOverlay``.
+            anatomy: The volume that the map lies on.
+            opacity: The map's opacity, from 0 to 1.
+            applicationLogic: What ``scene.display.showOverlay`` needs to fit views to the anatomy.
 
         Returns:
             Whether the map is there now.
@@ -135,7 +135,7 @@ class OverlaySession:
                 showLegend(result.scene.GetNodeByID(nodeID), title)
 
     def takeOff(self, scene: slicer.vtkMRMLScene, before: str) -> None:
-        """Let the views show again what they showed before; see ``rememberLayers``."""
+        """Let the views show again what they showed before, as ``overlays.rememberLayers`` has put it down."""
         restoreLayers(scene, before)
         self.letGo(scene)
 

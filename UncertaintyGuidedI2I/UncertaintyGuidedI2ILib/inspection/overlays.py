@@ -43,10 +43,10 @@ class Overlay:
     """One map over the anatomy.
 
     Attributes:
-        quantity: One of ``NEEDS``.
-        level: Of the credible interval, in (0, 1).
-        threshold: Of the probability, in the image's unit.
-        above: Whether the probability is that of lying above the threshold, or below it.
+        quantity: What the map shows, a key of ``NEEDS``.
+        level: The level of the credible interval whose width is shown, in (0, 1).
+        threshold: The intensity that the probability refers to, in the image's unit (HU).
+        above: Whether the probability is that of lying above the threshold; else it is that of lying below.
     """
 
     quantity: str
@@ -77,11 +77,11 @@ def overlayStepwise(result: Result, overlay: Overlay) -> Generator[None, None, s
     map and its legend always agree; stopped before its end, nothing has changed.
 
     Args:
-        result: With nothing missing, see ``Overlay.missingIn``.
-        overlay: What to show.
+        result: A result that lacks nothing of what ``Overlay.missingIn`` looks for.
+        overlay: The map to show.
 
     Raises:
-        ResultGoneError: Meanwhile the result has left the scene.
+        ResultGoneError: The result has left the scene meanwhile.
     """
     if overlay.quantity not in DERIVED:
         node = result.nodes[overlay.quantity]

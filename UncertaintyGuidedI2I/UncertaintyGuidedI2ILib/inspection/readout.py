@@ -20,13 +20,13 @@ class Reading:
 
     Attributes:
         phase: The first being 1.
-        image: Translated image, like sigma, alpha, low and high in its unit (HU).
-        sigma: Standard deviation.
-        alpha: Scale.
-        beta: Shape, without unit.
+        image: The translated image's value, like sigma, alpha, low and high in its unit (HU).
+        sigma: Standard deviation of the predicted distribution.
+        alpha: Scale of the predicted distribution.
+        beta: Shape of the predicted distribution, without unit.
         low: Lower end of the credible interval.
-        high: Upper end.
-        probability: That the true value lies above the threshold, or below it.
+        high: Upper end of the credible interval.
+        probability: Probability that the true value lies above the threshold, or below it, from 0 to 1.
     """
 
     phase: int
@@ -43,9 +43,9 @@ def readingsAt(result: Result, ras: Sequence[float], overlay: Overlay) -> list[R
     """Read every phase at a point of the world.
 
     Args:
-        result: Whose maps are read.
+        result: The result whose maps are read.
         ras: World coordinates in mm; parent transforms of the result count.
-        overlay: Level of the interval, threshold and direction of the probability.
+        overlay: Says the level of the interval, and threshold and direction of the probability.
 
     Returns:
         One reading a phase, the first phase first, of the nearest voxel; None outside the volume.

@@ -26,7 +26,7 @@ class ReadoutSection(VTKObservationMixin):
 
     Args:
         ui: Widgets of InspectPanel.ui.
-        current: Returns the result to read and what is asked of it; None where there is none.
+        current: Returns the result to read and the overlay with interval and threshold; None where there is no result.
     """
 
     def __init__(self, ui: Any, current: Callable[[], tuple[Result, Overlay] | None]) -> None:

@@ -23,9 +23,9 @@ class Rule:
     """What counts as uncertain.
 
     Attributes:
-        value: Lowest sigma in its unit, or the percentile of sigma inside the body.
-        percentile: Whether it is the percentile; then regions outside the body do not count.
-        minimumSize: In mL; smaller regions are left out.
+        value: The lowest sigma in its unit (HU), or which percentile of sigma inside the body that is, from 0 to 100.
+        percentile: Whether ``value`` is a percentile; then regions outside the body do not count.
+        minimumSize: The smallest volume of a region in mL; smaller ones are left out.
     """
 
     value: float
@@ -39,10 +39,10 @@ class Regions:
 
     Attributes:
         segmentation: The translation's segmentation; None where no region was found.
-        segmentID: In it.
-        name: The rule in words.
-        count: Number of regions, connected by faces.
-        volume: Of all of them, mL.
+        segmentID: The segment's identifier in that segmentation.
+        name: The rule in words, which is the segment's name.
+        count: Number of regions, each connected by faces of voxels.
+        volume: Volume of all regions together, mL.
     """
 
     segmentation: slicer.vtkMRMLSegmentationNode | None
@@ -64,7 +64,7 @@ def bodyMask(result: Result) -> np.ndarray:
 
 
 def bodyMaskStepwise(result: Result) -> Generator[None, None, np.ndarray]:
-    """Do what ``bodyMask`` does, in steps of a few milliseconds."""
+    """Do what ``bodyMask`` does stepwise: a few milliseconds between two yields."""
     from upgan.images.orientation import Reorientation
     from upgan.images.patient import body_mask_stepwise, foreground_mask_stepwise
     from upgan.stepwise.steps import slabs
@@ -90,13 +90,13 @@ def uncertainRegions(sigma: np.ndarray, body: np.ndarray, rule: Rule, voxelVolum
     """Return where sigma is high in large enough pieces, and how many pieces there are.
 
     Args:
-        sigma: [K, J, I].
-        body: Boolean [K, J, I].
-        rule: What to find.
-        voxelVolume: In mL.
+        sigma: Sigma in its unit (HU), [K, J, I].
+        body: Where the patient is, boolean [K, J, I].
+        rule: What counts as uncertain.
+        voxelVolume: The volume of one voxel in mL.
 
     Returns:
-        Boolean [K, J, I]; voxels are connected by their faces.
+        Where sigma is high, boolean [K, J, I], and the number of pieces, whose voxels are connected by their faces.
     """
     from upgan.stepwise.steps import finish
 
@@ -112,7 +112,10 @@ def lowestSigma(sigma: np.ndarray, body: np.ndarray, rule: Rule) -> float:
 
 
 def lowestSigmaStepwise(sigma: np.ndarray, body: np.ndarray, rule: Rule) -> Generator[None, None, float]:
-    """Do what ``lowestSigma`` does, in steps of a few milliseconds; the percentile is that of all voxels."""
+    """Do what ``lowestSigma`` does stepwise: a few milliseconds between two yields.
+
+    The percentile is that of all voxels of the body, and not of a sample.
+    """
     from upgan.stepwise.percentile import percentile_stepwise
     from upgan.stepwise.steps import slabs
 
@@ -155,9 +158,9 @@ def segmentUncertainRegions(result: Result, rule: Rule, body: np.ndarray) -> Reg
     It takes about 50 ms for a million voxels.
 
     Args:
-        result: With its sigma in the scene.
+        result: A result whose sigma is in the scene.
         rule: What counts as uncertain.
-        body: See ``bodyMask``.
+        body: Where the patient is, boolean [K, J, I], as ``bodyMask`` returns it.
     """
     from upgan.stepwise.steps import finish
 
@@ -165,10 +168,10 @@ def segmentUncertainRegions(result: Result, rule: Rule, body: np.ndarray) -> Reg
 
 
 def segmentUncertainRegionsStepwise(result: Result, rule: Rule, body: np.ndarray) -> Generator[None, None, Regions]:
-    """Do what ``segmentUncertainRegions`` does, in steps of a few milliseconds; the scene changes in the last one.
+    """Do what ``segmentUncertainRegions`` does stepwise, a few milliseconds between two yields; the scene changes last.
 
     Raises:
-        ResultGoneError: Meanwhile sigma has left the scene, or shows another phase.
+        ResultGoneError: Sigma has left the scene meanwhile, or shows another phase.
     """
     node = result.nodes["sigma"]
     scene, image = node.GetScene(), node.GetImageData()
@@ -246,7 +249,7 @@ def orientedLike(node: slicer.vtkMRMLScalarVolumeNode, planes: slice | None = No
 
     Args:
         node: The volume.
-        planes: Which of its planes along K, from 0; all of them by default.
+        planes: The range of its planes along K, from 0, that the image covers; all of them by default.
     """
     image = slicer.vtkOrientedImageData()
     extent = list(node.GetImageData().GetExtent())

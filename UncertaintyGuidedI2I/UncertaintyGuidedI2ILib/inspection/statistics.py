@@ -31,12 +31,12 @@ class Statistics:
     """Sigma in one region.
 
     Attributes:
-        region: What it is.
-        voxels: How many.
-        volume: In mL.
-        mean: Of sigma in its unit, like the next three.
-        median: Of sigma.
-        percentile95: Of sigma.
+        region: The region's name: a tissue class, or a segment of the user's.
+        voxels: Number of voxels in the region.
+        volume: Volume of the region in mL.
+        mean: Mean of sigma in the image's unit (HU), like the next three.
+        median: Median of sigma.
+        percentile95: 95th percentile of sigma.
         width: Mean width of the credible interval; NaN where alpha or beta are not in the scene.
     """
 
@@ -57,7 +57,7 @@ def tissueClasses(result: Result, body: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tissueClassesStepwise(result: Result, body: np.ndarray) -> Generator[None, None, dict[str, np.ndarray]]:
-    """Do what ``tissueClasses`` does, in steps of a few milliseconds."""
+    """Do what ``tissueClasses`` does stepwise: a few milliseconds between two yields."""
     from upgan.stepwise.steps import slabs
 
     if result.unit != "HU" or "image" not in result.nodes:
@@ -90,7 +90,10 @@ def segmentMasks(
 def segmentMasksStepwise(
     segmentation: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode
 ) -> Generator[None, None, dict[str, np.ndarray]]:
-    """Do what ``segmentMasks`` does, in steps of a few milliseconds; a segment without label map takes one long one."""
+    """Do what ``segmentMasks`` does stepwise: a few milliseconds between two yields.
+
+    A segment that has no label map is converted in one go, which may take longer.
+    """
     segments = segmentation.GetSegmentation()
     segmentIDs = [segments.GetNthSegmentID(i) for i in range(segments.GetNumberOfSegments())]
     names = [segments.GetSegment(segmentID).GetName() for segmentID in segmentIDs]
@@ -138,9 +141,9 @@ def statisticsOf(result: Result, masks: Mapping[str, np.ndarray], level: float) 
     Voxels, volume and mean are of all voxels, the rest of an even sample where there are more than two million.
 
     Args:
-        result: With its sigma in the scene.
-        masks: Boolean [K, J, I] by the region's name.
-        level: Of the credible interval, in (0, 1).
+        result: A result whose sigma is in the scene.
+        masks: Masks, boolean [K, J, I], by the region's name.
+        level: The level of the credible interval, in (0, 1).
     """
     from upgan.stepwise.steps import finish
 
@@ -150,7 +153,7 @@ def statisticsOf(result: Result, masks: Mapping[str, np.ndarray], level: float) 
 def statisticsStepwise(
     result: Result, masks: Mapping[str, np.ndarray], level: float
 ) -> Generator[None, None, list[Statistics]]:
-    """Do what ``statisticsOf`` does, in steps of a few milliseconds, or some tens for percentiles."""
+    """Do what ``statisticsOf`` does stepwise: a few milliseconds between two yields, or some tens for percentiles."""
     volume = voxelVolume(result.nodes["sigma"])
     voxels = {quantity: slicer.util.arrayFromVolume(node).reshape(-1) for quantity, node in result.nodes.items()}
     rows = []
@@ -237,11 +240,11 @@ class RankedSlice:
     """One slice of the model's plane.
 
     Attributes:
-        number: From 1, as the voxels are stored.
-        position: Where it lies: "S 12.5 mm".
-        mean: Mean sigma inside the body.
-        share: Of the body's voxels in it, those with sigma at or above the threshold.
-        point: Its most uncertain voxel inside the body, RAS in mm in the world.
+        number: The slice's number in the order in which the voxels are stored, the first being 1.
+        position: Where the slice lies, for people: "S 12.5 mm".
+        mean: Mean sigma inside the body in the image's unit (HU).
+        share: Share of the body's voxels in the slice whose sigma is at or above the threshold, from 0 to 1.
+        point: The centre of the slice's most uncertain voxel inside the body, world RAS in mm.
     """
 
     number: int
@@ -258,10 +261,10 @@ def rankSlices(result: Result, body: np.ndarray, threshold: float, count: int = 
     to S. Those that show less than a twentieth of the body's largest section are left out.
 
     Args:
-        result: With its sigma in the scene.
-        body: Boolean [K, J, I].
-        threshold: Of sigma, for ``RankedSlice.share``.
-        count: How many at most.
+        result: A result whose sigma is in the scene.
+        body: Where the patient is, boolean [K, J, I].
+        threshold: The sigma from which on a voxel counts in ``RankedSlice.share``.
+        count: The largest number of slices to return.
     """
     from upgan.stepwise.steps import finish
 
@@ -271,7 +274,7 @@ def rankSlices(result: Result, body: np.ndarray, threshold: float, count: int = 
 def rankSlicesStepwise(
     result: Result, body: np.ndarray, threshold: float, count: int = 10
 ) -> Generator[None, None, list[RankedSlice]]:
-    """Do what ``rankSlices`` does, in steps of one slice."""
+    """Do what ``rankSlices`` does stepwise: one slice between two yields."""
     node = result.nodes["sigma"]
     world, name = AXES.get(provenanceOf(node).get("plane", "axial"), AXES["axial"])
     directions = ijkToRAS(node)[:3, :3]

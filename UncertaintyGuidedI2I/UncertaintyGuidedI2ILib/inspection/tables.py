@@ -44,7 +44,7 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
 
 
 def fillStatistics(table: Any, rows: Sequence[Statistics], result: Result, level: float) -> None:
-    """Show one row a region; what a column is in full says its header's tooltip."""
+    """Show one row a region; the tool tip of a column's header says in full what the column holds."""
     unit = result.unit
     titles = [_("Region"), _("Voxels"), "mL", _("Mean"), _("Median"), _("95th"), _("Width")]
     _setColumns(table, titles, columnTitles(unit, level))

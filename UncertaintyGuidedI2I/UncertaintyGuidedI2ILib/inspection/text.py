@@ -12,7 +12,7 @@ NO_LIMIT = 16777215
 
 
 def missingText(quantities: Sequence[str]) -> str:
-    """Return that maps are missing, or nothing where none is."""
+    """Return a sentence on the maps that are missing, or nothing where none is."""
     names = {"image": _("translated image"), "alpha": "α", "beta": "β", "sigma": "σ"}
     if not quantities:
         return ""
@@ -25,12 +25,12 @@ def missingText(quantities: Sequence[str]) -> str:
 
 
 def noResultText() -> str:
-    """Return that there is nothing to inspect."""
+    """Return a sentence that says that there is nothing to inspect, and what to do."""
     return _("There is no result in the scene. Translate a volume first.")
 
 
 def say(label: Any, text: str) -> None:
-    """Show a text, and no gap where there is none."""
+    """Show a text in a label, which takes no room where the text is empty."""
     label.text = text
     # Not hidden: collapsible sections show and hide their children themselves.
     label.maximumHeight = NO_LIMIT if text else 0

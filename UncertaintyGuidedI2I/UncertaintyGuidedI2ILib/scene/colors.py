@@ -13,7 +13,7 @@ def colorNode(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLColorTable
     """Return a shipped colour table, shared by all volumes of the scene and saved with it.
 
     Args:
-        scene: Where the node lives.
+        scene: The scene that the node lives in.
         name: File stem in ``Resources/Colors``, e.g. "Inferno".
     """
     # A singleton: a scene loaded on top of this one brings the same table, not a second one.

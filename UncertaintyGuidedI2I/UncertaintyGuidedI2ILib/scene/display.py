@@ -20,7 +20,7 @@ COLOR_TABLES = {"sigma": "Inferno", "alpha": "Magma", "beta": "Viridis"}
 
 @dataclass(frozen=True)
 class DisplayHints:
-    """A task's display hints, all in the output's unit."""
+    """A task's display hints, all in the output's unit (HU): window and level of the image, limits of the maps."""
 
     window: float
     level: float
@@ -46,8 +46,8 @@ def setUpDisplay(node: slicer.vtkMRMLScalarVolumeNode, quantity: str, hints: Dis
     Args:
         node: A volume without display node yet.
         quantity: "image", "alpha", "beta" or "sigma".
-        hints: Ranges in the output's unit.
-        maximum: Largest voxel.
+        hints: The task's ranges, in the output's unit.
+        maximum: The largest voxel value of the output.
     """
     low, high = {
         "image": (hints.level - hints.window / 2, hints.level + hints.window / 2),
@@ -72,7 +72,7 @@ def setUpMap(
         node: A volume; its display node is made where there is none.
         shown: Values at the two ends of the colours.
         table: One of ``Resources/Colors``, or None for grey.
-        visible: Values outside are transparent; None where nothing is.
+        visible: The lowest and highest value that are seen, others being transparent; None where all are seen.
     """
     display = node.GetDisplayNode()
     if display is None:
@@ -108,7 +108,7 @@ def showOverlay(
     Args:
         background: The anatomy, e.g. the pseudo-CT or the input.
         overlay: What lies on it, e.g. sigma.
-        opacity: Of the overlay, 0 to 1.
+        opacity: The overlay's opacity, from 0 to 1.
         applicationLogic: Where it is given, views that showed something elsewhere in space are fitted to the anatomy;
             they stay at the slice that the user was at where that lies in it.
     """

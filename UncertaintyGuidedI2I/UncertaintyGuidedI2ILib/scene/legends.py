@@ -50,8 +50,8 @@ class Labels:
     """The numbers beside a colour scale.
 
     Attributes:
-        count: How many, at equal distances, the ends among them.
-        format: For all of them, as of C's printf.
+        count: The number of labels, which stand at equal distances, the ends among them.
+        format: The format that prints all of them, as of C's printf.
     """
 
     count: int
@@ -69,7 +69,7 @@ def labelsFor(low: float, high: float) -> Labels:
 
     Args:
         low: Value at the lower end of the colours, in any unit.
-        high: Value at the upper end.
+        high: Value at the upper end of the colours.
     """
     span, largest = abs(high - low), max(abs(low), abs(high))
     if not SMALLEST < span < math.inf:
@@ -100,7 +100,7 @@ def showLegend(node: slicer.vtkMRMLScalarVolumeNode, title: str | None = None) -
 
     Args:
         node: A volume with a display node.
-        title: ASCII, because Slicer's fonts have no Greek letters; by default the volume's name.
+        title: The legend's title in ASCII, because Slicer's fonts have no Greek letters; by default the volume's name.
     """
     logic = _colorLogic(node.GetScene())
     legend = logic.AddDefaultColorLegendDisplayNode(node)
@@ -176,7 +176,7 @@ class LegendKeeper(VTKObservationMixin):
     """Keeps the legends true while the user changes windows and views: a label always is the value at its place.
 
     Args:
-        scene: Whose legends are kept, also those that come later.
+        scene: The scene whose legends are kept, also those that come later.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:

@@ -59,10 +59,10 @@ class OutputName(NamedTuple):
     """Which output of a translation a volume is.
 
     Attributes:
-        name: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
+        name: The output's name: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
         quantity: "image", "alpha", "beta" or "sigma".
-        phase: Which phase it comes from, the first being 1.
-        unit: HU, 1 for beta, empty for arbitrary intensities.
+        phase: The phase that it comes from, the first being 1.
+        unit: The unit of its values: HU, 1 for beta, empty for arbitrary intensities.
     """
 
     name: str
@@ -123,7 +123,7 @@ def modality(node: slicer.vtkMRMLScalarVolumeNode) -> str | None:
 
 
 def ijkToRAS(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
-    """Return where voxels lie, 4x4, mm, in the node's own coordinates (parent transforms left out)."""
+    """Return the affine from IJK to RAS, 4x4, mm, in the node's own coordinates (parent transforms left out)."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -134,8 +134,8 @@ class Stamp(NamedTuple):
 
     Attributes:
         voxels: Modification time of the voxels, which no two states of any volumes share.
-        dimensions: I, J, K.
-        place: IJK to RAS.
+        dimensions: Number of voxels along I, J and K.
+        place: The affine from IJK to RAS, mm.
     """
 
     voxels: int
@@ -175,10 +175,10 @@ def addOutput(
 
     Args:
         inputNode: The translated volume.
-        output: What it is.
-        image: Its voxels; the node keeps this very object.
+        output: Which output of the translation it is.
+        image: The output's voxels; the node keeps this very object.
         imageName: What people call the translated image, e.g. "pseudo-CT".
-        provenance: Stored on the node as attributes ``UncertaintyGuidedI2I.<Key>``.
+        provenance: What made the output; it is stored on the node as attributes ``UncertaintyGuidedI2I.<Key>``.
     """
     from upgan.images.placement import Placement, remarks_of
 
@@ -308,7 +308,7 @@ def remove(node: slicer.vtkMRMLNode, scene: slicer.vtkMRMLScene) -> None:
 
 
 def ijkToWorld(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
-    """Return where voxels lie in the world, 4x4, mm: parent transforms are counted in.
+    """Return the affine from IJK to world RAS, 4x4, mm: parent transforms are counted in.
 
     Raises:
         InputError: ``nonlinear_transform``.

@@ -18,8 +18,8 @@ class Output(NamedTuple):
 
     Attributes:
         what: Which of the translation's outputs it is.
-        image: Its voxels on the input's grid.
-        maximum: Largest voxel.
+        image: The output's voxels on the input's grid.
+        maximum: The largest voxel value.
     """
 
     what: OutputName
@@ -38,10 +38,10 @@ def addOutputs(
 
     Args:
         inputNode: The translated volume.
-        outputs: May be made one by one as they are asked for.
+        outputs: The outputs, which may be made one by one as they are asked for.
         imageName: What people call the translated image, e.g. "pseudo-CT".
-        hints: How to show them.
-        provenance: What made them, the translation's identifier ``run`` among it.
+        hints: The task's ranges, by which the outputs are shown.
+        provenance: What made the outputs; its key ``run`` holds the translation's identifier.
 
     Returns:
         New volume nodes by output name.

@@ -41,7 +41,7 @@ def placementOf(node: slicer.vtkMRMLScalarVolumeNode) -> Placement:
 
 
 def _corners(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
-    """Return where the corner voxels lie, [8, 3], RAS mm."""
+    """Return where the centres of the corner voxels lie, [8, 3], RAS in mm."""
     from upgan.images.placement import corners_of
 
     return corners_of(ijkToRAS(node), _shape(node))

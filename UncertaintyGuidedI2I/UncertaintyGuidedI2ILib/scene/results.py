@@ -25,7 +25,8 @@ class Result:
 
     Attributes:
         translationID: The same for all nodes of the translation, and for no others.
-        nodes: By quantity ("image", "alpha", "beta", "sigma"), as far as they exist; of the phase that is shown.
+        nodes: The volumes of the phase that is shown, by quantity ("image", "alpha", "beta", "sigma"), as far as they
+            exist.
     """
 
     translationID: str
@@ -49,7 +50,7 @@ class Result:
 
     @property
     def scene(self) -> slicer.vtkMRMLScene:
-        """Where the nodes live."""
+        """The scene that the nodes live in."""
         return next(iter(self.nodes.values())).GetScene()
 
 

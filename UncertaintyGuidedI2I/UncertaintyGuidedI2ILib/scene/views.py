@@ -12,9 +12,9 @@ def fitView(logic: slicer.vtkMRMLSliceLogic, offset: float | None) -> None:
     """Fit a slice view to its background, without leaving the slice where the user is.
 
     Args:
-        logic: The view's.
-        offset: Of that slice, mm along the view's normal. The middle of the background is shown where there is none,
-            or where it lies outside.
+        logic: The slice logic of the view.
+        offset: The offset of that slice, mm along the view's normal. The middle of the background is shown where it is
+            None or lies outside.
     """
     logic.FitSliceToBackground()
     if offset is not None:

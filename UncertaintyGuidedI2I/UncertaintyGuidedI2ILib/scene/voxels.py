@@ -18,14 +18,14 @@ SLAB_VOXELS = 500_000
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield slices along K that cover an array [K, J, I] in steps of at most ``SLAB_VOXELS``, or of one plane."""
+    """Yield slices along K that cover an array [K, J, I], each of at most ``SLAB_VOXELS`` voxels, or of one plane."""
     step = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
     for first in range(0, shape[0], step):
         yield slice(first, min(first + step, shape[0]))
 
 
 def writeVoxels(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Generator[None, None, None]:
-    """Write a volume's voxels as they are stored to a .npy file [K, J, I], a slab at each step.
+    """Write a volume's voxels as they are stored to a .npy file [K, J, I], a slab between two yields.
 
     Raises:
         OutputError: ``temp_not_writable``.

@@ -15,7 +15,7 @@ class NodeWatch(VTKObservationMixin):
 
     Args:
         onChanged: Called as an observer is, after each change of one of them.
-        events: What counts as a change.
+        events: The events of nodes that count as a change.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class TrainingCourse:
     """The run that is looked at, and how it goes on; a subclass makes it go on.
 
     Attributes:
-        at: Where it stands.
+        at: The state of ``states`` in which the session is.
         progress: {"stage", "fraction", "remaining_s"} of what is under way here; else empty.
         error: What ended the training, where it was an error.
     """
@@ -36,7 +36,7 @@ class TrainingCourse:
 
     @property
     def run(self) -> Path | None:
-        """Folder of the run."""
+        """Folder of the run that is looked at; None where there is none."""
         return self._watch.run
 
     @property
@@ -46,7 +46,7 @@ class TrainingCourse:
 
     @property
     def state(self) -> str:
-        """What this session's process does; else what the run's folder tells: a word of ``State.word``."""
+        """What this session's process does, else what the run's folder tells, as ``State.word`` says it."""
         isAside = self.at in (State.WAITING, State.PREPARING)
         return (self._watch.resting if isAside else self.at).word
 

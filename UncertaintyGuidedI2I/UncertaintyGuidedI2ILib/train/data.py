@@ -66,7 +66,7 @@ class DataSection:
 
     Args:
         ui: Widgets of TrainPanel.ui.
-        session: Asks the engine.
+        session: The training session, which asks the engine.
         choices: Returns the panel's pack of choices, or None where there is no scene to save them in.
         onChanged: Called when what can be done may have changed.
     """
@@ -127,7 +127,7 @@ class DataSection:
         """Give the sections "data" and "split" of a configuration, in the background where volumes must be written.
 
         Args:
-            onReady: Called with them.
+            onReady: Called with the two sections, by name.
             onError: Called with an ``UpganError``.
 
         Raises:
@@ -211,16 +211,16 @@ class DataSection:
 
     @property
     def task(self) -> str:
-        """What is translated."""
+        """Name of the task: what is translated into what."""
         return self.fixedTask or self._choices().task
 
     @property
     def degradation(self) -> str:
-        """What makes the inputs; only MRI can be degraded."""
+        """Name of the degradation that makes the inputs, or nothing; only MRI can be degraded."""
         return "none" if self.task == "pet_to_ct" else self._choices().degradation
 
     def stop(self) -> None:
-        """Leave what is under way: the scene goes."""
+        """Leave the writing of volumes and the loading of pictures unfinished: the scene goes."""
         self._table.stop()
         if self._writing is not None:
             self._writing.cancel()

@@ -31,19 +31,19 @@ def exportPairs(
 ) -> Generator[None, None, Path]:
     """Write pairs of volumes as they lie in the world: compressed NRRD files, and a table of the layout ``csv``.
 
-    In small steps for ``Cooperative``; compression and disk have a thread of their own. The table names the files
+    It works stepwise, for ``Cooperative``; compression and disk have a thread of their own. The table names the files
     relative to itself, so that the folder may be moved.
 
     Args:
-        pairs: Subject, input and target each; no input where a degradation makes it from the target.
-        folder: Made where it is not there, readable by this user only.
+        pairs: Subject, input and target of each pair; the input is None where a degradation makes it from the target.
+        folder: The folder for files and table; it is made where it is not there, readable by this user only.
 
     Returns:
-        The table.
+        The path of the table.
 
     Raises:
         InputError: ``no_pairs``, ``nonlinear_transform``, ``input_changed``, and what
-            ``scene.refuseOtherThanScalarVolume`` raises.
+            ``scene.nodes.refuseOtherThanScalarVolume`` raises.
         OutputError: The disk is full or cannot be written.
     """
     from upgan.errors import InputError

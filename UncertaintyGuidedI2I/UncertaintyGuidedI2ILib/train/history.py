@@ -22,11 +22,11 @@ class Stage:
     """One stage of the progressive scheme: a phase's initialisation, or all phases end to end.
 
     Attributes:
-        phases: Which are trained in it, the first being 1.
-        start: Steps of the run before it.
-        startEpoch: Epochs of the run before it.
-        steps: Of the points, counted from the start of the run.
-        losses: At those steps.
+        phases: The numbers of the phases that are trained in it, the first being 1.
+        start: Number of optimisation steps of the run before this stage.
+        startEpoch: Number of epochs of the run before this stage.
+        steps: The optimisation steps at which losses are known, counted from the start of the run.
+        losses: The generators' loss at each of ``steps``.
     """
 
     phases: tuple[int, ...]
@@ -43,8 +43,8 @@ class Validations:
     """Figures of one phase over the epochs.
 
     Attributes:
-        epochs: Counted from the start of the run.
-        figures: By name ("mae", "coverage_90%"), one value an epoch.
+        epochs: The epochs in which it was validated, counted from the start of the run.
+        figures: The figures by name ("mae", "coverage_90%"), one value for each of ``epochs``.
     """
 
     epochs: list[int] = field(default_factory=list)
@@ -57,10 +57,10 @@ class TrainingHistory:
     A run that was resumed or rolled back repeats steps: what came later counts.
 
     Attributes:
-        stages: By number, the first being 1; a base model was validated in stage 0.
-        phases: Validations by phase, the first being 1.
-        validations: Their lines in the journal.
-        events: Sentences on what happened.
+        stages: The stages by number, the first being 1; a base model was validated in stage 0.
+        phases: The validations of each phase by its number, the first being 1.
+        validations: The journal's lines of all validations.
+        events: Sentences on what happened in the run.
     """
 
     def __init__(self) -> None:
@@ -87,11 +87,11 @@ class TrainingHistory:
         return isAnother or bool(new)
 
     def errorOf(self, checkpoint: str, keepsBest: bool = True) -> tuple[float, int, int] | None:
-        """Return the error of a checkpoint's last phase on the validation patients, its stage and its epoch.
+        """Return the MAE of a checkpoint's last phase on the validation patients, and the checkpoint's stage and epoch.
 
         Args:
             checkpoint: "best", "last", or the name of a stage: "phase_1" and so on, or "all_phases".
-            keepsBest: Whether of each stage the best epoch is kept, as where training may stop early; else its last.
+            keepsBest: Whether each stage's best epoch is kept, as where training may stop early; else its last one is.
         """
         lines = self.validations
         if checkpoint == "best":

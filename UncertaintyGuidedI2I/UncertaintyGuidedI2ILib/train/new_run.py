@@ -58,7 +58,7 @@ class PairDrafts:
         """Rename a folder that is one of these, or becomes one: however large the volumes, this takes no time.
 
         Raises:
-            OSError: Where it stays where it was.
+            OSError: The folder could not be renamed and is where it was.
         """
         os.rename(source, target)
         if source in self._folders:
@@ -77,14 +77,14 @@ class NewRun:
     """A run until it has reached something: before that, it is taken back where it is refused.
 
     Args:
-        name: Of the model that is to come out.
-        drafts: Where its pairs may come from.
+        name: The name of the model that is to come out.
+        drafts: The folders that the run's pairs may come from.
 
     Attributes:
-        folder: The run's own.
+        folder: The run's own folder.
 
     Raises:
-        UpganError: What ``new_run_folder`` raises.
+        UpganError: What ``upgan.training.record.runs.new_run_folder`` raises.
     """
 
     def __init__(self, name: str, drafts: PairDrafts) -> None:

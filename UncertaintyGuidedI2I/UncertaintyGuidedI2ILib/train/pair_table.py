@@ -23,10 +23,11 @@ class Row:
     """One patient in the table.
 
     Attributes:
-        subject: Name.
-        part: "train", "validation", "test" or "".
-        input: Path of a picture, or the name of what is used; likewise ``target``.
-        problems: With "sentence", "remedy" and "severity".
+        subject: The patient's label.
+        part: The part of the split: "train", "validation", "test", or "" where it is not known.
+        input: Path of a picture of the input, or the name of what is used as input.
+        target: Path of a picture of the target, or the name of what is used as target.
+        problems: What is wrong, each with "sentence", "remedy" and "severity".
         isChecked: Whether the engine has looked at the images.
         pair: ID of the target, where the images are volumes of the scene.
     """

@@ -20,9 +20,9 @@ class ScenePair(NamedTuple):
     """One patient.
 
     Attributes:
-        subject: By what name.
+        subject: The patient's label.
         source: The input; None where the training makes it from the target, or where it was deleted.
-        target: The truth.
+        target: The image that the networks are to predict from the input.
     """
 
     subject: str

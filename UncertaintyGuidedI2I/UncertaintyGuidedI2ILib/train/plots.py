@@ -39,11 +39,11 @@ class Drawn(NamedTuple):
     """One line of a chart.
 
     Attributes:
-        name: In the legend, ASCII: Slicer's charts have no other letters.
-        x: [N].
-        y: [N].
-        color: RGB, 0 to 1.
-        dashed: A line to compare with.
+        name: The line's name in the legend, in ASCII: Slicer's charts have no other letters.
+        x: Horizontal positions of the points, [N].
+        y: Vertical positions of the points, [N].
+        color: Red, green and blue, each from 0 to 1.
+        dashed: Whether it is a line to compare with.
     """
 
     name: str
@@ -57,7 +57,7 @@ class TrainingPlots:
     """The charts of one run at a time, each made when it is asked for.
 
     Args:
-        scene: Where the nodes live; the user may delete them at any time.
+        scene: The scene that the nodes live in; the user may delete them at any time.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
@@ -71,16 +71,16 @@ class TrainingPlots:
 
     @property
     def history(self) -> TrainingHistory:
-        """What is drawn."""
+        """The numbers that the charts show."""
         return self._history
 
     def follow(self, run: str, unit: str, journal: list[dict[str, Any]]) -> None:
         """Show what a journal says now in the charts that there are; those of another run go.
 
         Args:
-            run: Name of the run, for the nodes.
-            unit: Of the translated image; empty where it has none.
-            journal: All lines so far.
+            run: Name of the run, from which the nodes have theirs.
+            unit: The unit of the translated image; empty where it has none.
+            journal: All lines of the run's journal so far.
         """
         if (run, unit) != (self._run, self._unit):
             self.clear()
@@ -163,7 +163,7 @@ class TrainingPlots:
             yield Drawn(f"phase {phase}", x, y, COLORS[index % len(COLORS)])
 
     def _coverage(self) -> Iterator[Drawn]:
-        """Of the last phase that has been trained at that time: the one that a model would show."""
+        """Yield the coverage of the last phase that has been trained at that time: the one that a model would show."""
         latest: dict[int, tuple[float, float]] = {}
         for _phase, found in sorted(self._history.phases.items()):
             pairs = zip(found.figures["coverage_50%"], found.figures["coverage_90%"], strict=True)

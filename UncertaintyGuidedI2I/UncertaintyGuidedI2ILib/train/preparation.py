@@ -18,8 +18,8 @@ class Preparation:
     Exactly one of the callbacks is called, unless it is dropped: then neither is.
 
     Args:
-        settings: Knows all but the data.
-        data: Knows the rest.
+        settings: The section of the panel that knows all of the configuration but the data.
+        data: The section of the panel that knows the data.
         onReady: Called with the configuration but for its name; an ``UpganError`` that it raises is handed on.
         onError: Called with an ``UpganError``.
     """

@@ -31,7 +31,7 @@ class TrainingPreview:
     """The preview of one run at a time.
 
     Args:
-        scene: Where the volumes live; the user may delete them at any time.
+        scene: The scene that the volumes live in; the user may delete them at any time.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
@@ -91,7 +91,7 @@ class TrainingPreview:
         self._nodes, self._about, self._failed = {}, {}, None
 
     def load(self, run: Path) -> Generator[None, None, None]:
-        """Make or refresh the volumes of a run, a little at each step; those of another run go.
+        """Make or refresh the volumes of a run stepwise, a little between two yields; those of another run go.
 
         Raises:
             InputError: ``no_preview`` or ``preview_unreadable``.

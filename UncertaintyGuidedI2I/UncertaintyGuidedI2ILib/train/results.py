@@ -41,7 +41,7 @@ class ResultsSection:
 
     Args:
         ui: Widgets of TrainPanel.ui.
-        session: Knows the run.
+        session: The training session, which knows the run.
         onError: Called with an ``UpganError``.
         onModelSaved: Called with the name of a new model.
     """
@@ -80,7 +80,7 @@ class ResultsSection:
 
     @property
     def history(self) -> TrainingHistory:
-        """What the run's journal says."""
+        """The numbers of the run's journal."""
         return self._plots.history
 
     def show(self) -> None:
@@ -103,7 +103,7 @@ class ResultsSection:
         )
 
     def forget(self) -> None:
-        """Know nothing of nodes any more: the scene goes."""
+        """Know nothing of charts and preview volumes any more: the scene goes."""
         self._stopLoading()
 
     def cleanup(self) -> None:

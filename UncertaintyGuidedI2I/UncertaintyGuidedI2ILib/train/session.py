@@ -35,7 +35,7 @@ class TrainingSession(TrainingCourse):
     other processes train, e.g. the command line, are watched only. ``states`` says what may follow what.
 
     Args:
-        client: Of a worker that no one else uses.
+        client: The client of a worker that no one else uses.
     """
 
     def __init__(self, client: TrainingWorker) -> None:
@@ -53,8 +53,9 @@ class TrainingSession(TrainingCourse):
         """Find and check the pairs of a configuration; ``stop`` ends it.
 
         Args:
-            config: As ``upgan.training.settings.config.TrainingConfig`` in JSON.
-            onResult: Called with pairs, their problems and thumbnails (which live until the next check), and estimate.
+            config: The configuration, a ``upgan.training.settings.config.TrainingConfig`` in JSON.
+            onResult: Called with the pairs, their problems and thumbnails, which live until the next check, and with
+                an estimate of what the training costs.
             onError: Called with an ``UpganError``.
 
         Raises:
@@ -70,8 +71,8 @@ class TrainingSession(TrainingCourse):
         """Begin a run in a folder of its own.
 
         Args:
-            config: As ``upgan.training.settings.config.TrainingConfig`` in JSON. Where its data lie in a folder of
-                ``newPairsFolder``, that folder becomes part of the run.
+            config: The configuration, a ``upgan.training.settings.config.TrainingConfig`` in JSON. Where its data lie
+                in a folder of ``newPairsFolder``, that folder becomes part of the run.
 
         Returns:
             The run's folder. What goes wrong later is told by ``error``.
@@ -146,7 +147,7 @@ class TrainingSession(TrainingCourse):
 
         Args:
             checkpoint: "best", "last", "phase_1", ...
-            name: Of the model among the installed ones.
+            name: The name that the model gets among the installed ones.
             onResult: Called with the installed model: name, origin, folder.
             onError: Called with an ``UpganError``.
             data: Where the run's images are now, as ``data.path`` of its configuration says it; None where they were.
@@ -167,7 +168,7 @@ class TrainingSession(TrainingCourse):
         """Ask for the values of a preset, for a base model or from scratch.
 
         Raises:
-            UpganError: As ``checkData``.
+            UpganError: What ``checkData`` raises.
         """
         self._question("start_config", {"preset": preset, "base": base}, onResult, onError)
 
@@ -175,7 +176,7 @@ class TrainingSession(TrainingCourse):
         """Ask for the devices that there are.
 
         Raises:
-            UpganError: As ``checkData``.
+            UpganError: What ``checkData`` raises.
         """
         self._question("info", {}, onResult, onError)
 

@@ -30,10 +30,10 @@ class Setting(NamedTuple):
 
     Attributes:
         widget: Name of its spin box, check box or line of text.
-        path: In a configuration.
+        path: The setting's dotted name in a configuration, e.g. "schedule.batch".
         isOptional: Whether 0 stands for "not at all".
-        isPercent: Whether it is shown in per cent.
-        ofNewModels: Whether a base model brings its own.
+        isPercent: Whether the share in the configuration is shown in per cent.
+        ofNewModels: Whether it is a setting of new models only: a base model brings its own value.
     """
 
     widget: str
@@ -69,7 +69,7 @@ class SettingsSection:
 
     Args:
         ui: Widgets of TrainPanel.ui.
-        session: Knows the presets' values.
+        session: The training session, which asks the engine for the presets' values.
         choices: Returns the panel's pack of choices, or None where there is no scene to save them in.
         onChanged: Called when what can be done may have changed.
         onError: Called with an ``UpganError``.
@@ -136,7 +136,7 @@ class SettingsSection:
         """Give the configuration but for its data: the preset with the user's changes, base model and device.
 
         Args:
-            onReady: Called with it, as soon as the engine has said what the preset is.
+            onReady: Called with that configuration, as soon as the engine has said what the preset is.
             onError: Called with an ``UpganError``.
 
         Raises:
@@ -161,7 +161,7 @@ class SettingsSection:
         self._withPreset(change, onError)
 
     def show(self) -> None:
-        """Follow the choices."""
+        """Bring base model, preset and settings up to date with the choices."""
         choices, ui = self._choices(), self._ui
         if choices is None:
             return

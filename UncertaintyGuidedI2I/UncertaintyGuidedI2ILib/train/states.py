@@ -10,7 +10,7 @@ from typing import Literal
 
 
 class State(Enum):
-    """Where a session stands. Those of rest are what the folder of the run looked at tells."""
+    """Where a session stands; its states of rest are what the folder of the run that is looked at tells."""
 
     # No run is looked at; or the last one was ended before it had begun, and nothing is left of it.
     NONE = "none"
@@ -31,7 +31,7 @@ class State(Enum):
 
     @property
     def word(self) -> str:
-        """What scripts are told."""
+        """The state's name for scripts, e.g. "paused"."""
         return {"none": "idle", "gone": "idle", "over": "idle", "watched": "running"}.get(self.value, self.value)
 
 
@@ -152,9 +152,9 @@ def following(state: State, event: Event, resting: State) -> State:
     """Return the state that follows an event that is not refused.
 
     Args:
-        state: The session's.
-        event: What happens.
-        resting: What the folder of the run looked at tells.
+        state: The state that the session is in.
+        event: The event that is asked for or told.
+        resting: The state of rest that the folder of the run looked at tells.
     """
     target = TRANSITIONS[state, event]
     if isinstance(target, State):
@@ -173,7 +173,7 @@ def stateOf(folder: str | None) -> State:
     """Return the state of rest that a run's folder tells.
 
     Args:
-        folder: As ``read_run_state`` says it; None where there is no run.
+        folder: What ``upgan.training.record.runs.read_run_state`` says of it; None where there is no run.
     """
     states = {None: State.NONE, "stopped": State.OVER, "finished": State.OVER, "running": State.WATCHED}
     # Just begun, paused, damaged, or of a newer version: resuming it says how.

@@ -26,7 +26,7 @@ class Training(Protocol):
 
     @property
     def run(self) -> Path | None:
-        """Folder of the run that is looked at."""
+        """Folder of the run that is looked at; None where there is none."""
 
     @property
     def journal(self) -> list[dict[str, Any]]:
@@ -34,11 +34,11 @@ class Training(Protocol):
 
     @property
     def at(self) -> State:
-        """Where it stands, see ``states``."""
+        """The state of ``states`` in which the session is."""
 
     @property
     def state(self) -> str:
-        """What is done here; else what the run's folder tells: a word of ``State.word``."""
+        """What is done here, else what the run's folder tells, as ``State.word`` says it."""
 
     @property
     def isOurs(self) -> bool:

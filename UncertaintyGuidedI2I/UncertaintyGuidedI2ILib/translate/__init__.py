@@ -1,1 +1,1 @@
-"""The panel that translates: choose a volume and a model, see what to expect, run, cancel."""
+"""The panel that translates: choose a volume and a model, see what to expect, translate, cancel."""

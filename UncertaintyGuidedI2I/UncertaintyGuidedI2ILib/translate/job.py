@@ -33,7 +33,7 @@ Nodes = dict[str, slicer.vtkMRMLScalarVolumeNode]
 
 @dataclass(frozen=True)
 class TranslationChoices:
-    """How to translate; see ``upgan.worker.commands.TranslateArguments``."""
+    """How to translate: what ``upgan.worker.commands.TranslateArguments`` says of model, device, outputs and so on."""
 
     model: str
     device: str
@@ -48,15 +48,15 @@ class TranslationJob(WorkerJob):
     """One translation in the background, from ``start`` on.
 
     Args:
-        client: The worker's.
+        client: The client of the worker that translates.
         inputNode: The volume to translate.
-        choices: How.
-        onProgress: See ``WorkerJob``.
+        choices: How to translate it.
+        onProgress: Called with {"stage", "fraction", "remaining_s"} of the work.
         onFinished: Called with the new nodes by output name, and the seconds that the network took.
-        onError: See ``WorkerJob``.
+        onError: Called with an ``UpganError``, ``Cancelled`` where the user cancels or the input leaves the scene.
 
     Raises:
-        UpganError: What ``scene.refuseOtherThanScalarVolume`` raises.
+        UpganError: What ``scene.nodes.refuseOtherThanScalarVolume`` raises.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class TranslationJob(WorkerJob):
         self._stamp = Stamp.of(inputNode)
 
     def send(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
-        """Write the input."""
+        """Write the input's voxels into the job's folder and return the arguments of the request."""
         path = folder / "input.npy"
         yield from transfer.writeVoxels(self._input(), path)
         inputNode = self._input()
@@ -98,7 +98,7 @@ class TranslationJob(WorkerJob):
         }
 
     def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[Nodes, float]]:
-        """Read the outputs and add them, all or none."""
+        """Read the outputs and add them to the scene, all or none; return the new nodes and the network's seconds."""
         like = self._input().GetImageData()
         outputs = []
         for entry in result["outputs"]:

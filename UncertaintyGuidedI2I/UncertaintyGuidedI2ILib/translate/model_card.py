@@ -1,4 +1,4 @@
-"""The card that tells a reader what one of them can and cannot do.
+"""The card that tells a reader what a model can and cannot do.
 
 What a card shows was written by strangers: it is text, never markup, and nothing in it is fetched or followed.
 """
@@ -63,7 +63,7 @@ def _intendedUse(metadata: dict[str, Any]) -> str:
 
 
 def _loud(text: str) -> str:
-    """White on red in a light and in a dark application."""
+    """Return a text in white on red, which is seen in a light and in a dark application."""
     return (
         '<table width="100%" cellpadding="4" bgcolor="#b71c1c"><tr><td>'
         f'<span style="color:#ffffff"><b>{text}</b></span></td></tr></table>'
@@ -91,7 +91,7 @@ def _trainingData(metadata: dict[str, Any]) -> str:
 
 
 def _domain(metadata: dict[str, Any]) -> str:
-    """What the training inputs were like, from ranges (smallest, largest) over them."""
+    """Return what the training inputs were like, from ranges (smallest, largest) over them."""
     domain = _at(metadata, "upgan", "domain")
     ranges = {name: _range(_at(domain, name), digits=3) for name in ("pixel_mm", "gap_mm", "field_mm", "diameter_mm")}
     texts = {
@@ -144,8 +144,8 @@ def _weights(path: Path) -> tuple[int, int]:
     """Return the number of learned parameters and of bytes, from the header of a safetensors file alone.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: Its header is not one; or TypeError, AttributeError, RecursionError, by what it is instead.
+        OSError: The file cannot be read.
+        ValueError: The file has no such header; or TypeError, AttributeError or RecursionError, by what it has instead.
     """
     from upgan.files import open_plain
 
@@ -219,7 +219,7 @@ def _measured(metadata: dict[str, Any]) -> str:
 
 
 def _figure(spread: object, form: str) -> str:
-    """Mean ± standard deviation, or nothing where these are not two numbers."""
+    """Return mean ± standard deviation as text, or nothing where these are not two numbers."""
     if not isinstance(spread, list) or len(spread) != 2:
         return ""
     mean, deviation = (_number(value) for value in spread)
@@ -229,7 +229,7 @@ def _figure(spread: object, form: str) -> str:
 
 
 def _circumstances(test: object, unit: str) -> str:
-    """On whom, where and over which range: figures without these mean nothing."""
+    """Return on whom, where and over which range was measured: figures without these mean nothing."""
     sentences = []
     subjects, mask = _number(_at(test, "subjects")), _at(test, "mask")
     # Two numbers, or words where each image has a range of its own.

@@ -27,7 +27,7 @@ class ModelChooser:
     Args:
         ui: Widgets of TranslatePanel.ui.
         choices: Returns the panel's pack of choices, or None where there is no scene to save them in.
-        askWorker: Imports and removals verify weights, which only the worker can.
+        askWorker: Asks the worker for an import or a removal: they verify weights, which only the worker can.
     """
 
     def __init__(self, ui: Any, choices: Callable[[], Any], askWorker: AskWorker) -> None:
@@ -47,7 +47,7 @@ class ModelChooser:
 
     @property
     def model(self) -> InstalledModel | None:
-        """The chosen model, where it is installed."""
+        """The chosen model, or None where it is not installed."""
         choices = self._choices()
         return self._models.get(choices.model) if choices is not None else None
 

@@ -1,4 +1,4 @@
-"""The panel that translates: choose, see what to expect, run in the background, cancel, show."""
+"""The panel that translates: choose, see what to expect, translate in the background, cancel, show."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TranslatePanel:
 
     Args:
         ui: Widgets of TranslatePanel.ui.
-        client: The worker's; shared with the other panels.
+        client: The client of the worker, shared with the other panels.
         onTranslated: Called with the new nodes by output name.
         onShow: Called with the translated image over which the user wants to see sigma.
     """
@@ -107,7 +107,7 @@ class TranslatePanel:
         self._onChoicesChanged()
 
     def onSceneStartClose(self) -> None:
-        """Cancel what runs: its input is about to go."""
+        """Cancel a translation that is under way: its input is about to go."""
         self._shownIDs = None
         self.onCancel()
 
@@ -122,7 +122,7 @@ class TranslatePanel:
         self.setParameterNode(None)
 
     def onApply(self, checked: bool = False) -> None:
-        """Translate, or cancel what runs: the button does what it says."""
+        """Translate, or cancel the translation that is under way: the button does what it says."""
         # The second half of a double click on Apply is no wish to cancel.
         if self._action.isIdle or self._action.progress.elapsed_s > DOUBLE_CLICK_S:
             self._action.toggle(self._whyNot())
@@ -203,7 +203,7 @@ class TranslatePanel:
         done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
         self._action.progress.show(" ".join([done, *provenance.get("warnings", [])]))
         self._onTranslated(nodes)
-        # What the next run will take is known better now; nothing else has changed that took long to find out.
+        # What the next one will take is known better now; nothing else has changed that took long to find out.
         self._showEstimate()
         self._showState()
 
@@ -305,7 +305,7 @@ class TranslatePanel:
         self._showEstimate()
 
     def _modelAndInput(self) -> tuple[InstalledModel, slicer.vtkMRMLScalarVolumeNode] | None:
-        """Return them where all is there that is needed to say how they will get on."""
+        """Return the chosen model and input, where all is there that is needed to say how they will get on."""
         model, node = self.models.model, self._input()
         if self._packages.whyNot() or not self.engine.isReady or node is None or model is None or model.problem:
             return None

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["cpu", "cuda"]
 
-# How long earlier runs took on this computer, by model, device and precision: "cpu 31000000000:2.1 8000000000:0.7" is
-# the kind of device, then multiply-adds and seconds of the newest runs.
+# How long translations took on this computer, by model, device and precision: "cpu 31000000000:2.1 8000000000:0.7" is
+# the kind of device, then multiply-adds and seconds of the newest ones.
 SETTINGS_KEY = "UncertaintyGuidedI2I/runs"
 # No model is called so.
 ANY_MODEL = "*"
@@ -47,7 +47,7 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
     Args:
         model: One without a problem that a list can see; what its metadata say more may be wrong still, and is told.
         node: A volume that is not refused; its voxels are looked at in place.
-        plane: Of ``PLANES``.
+        plane: The plane of the slices, one of ``parameters.PLANES``.
     """
     from upgan.bundles.domain import misfits
     from upgan.bundles.metadata import checked_metadata
@@ -79,10 +79,10 @@ class Expectation(NamedTuple):
     """What a translation will cost, and how that is known.
 
     Attributes:
-        cost: In arithmetic, memory and time.
-        kind: Of the device that it will probably run on.
-        isLearned: Whether the time comes from runs of this model here, and not from a guess.
-        keys: Under which the translation is to be remembered: with this model, and with any.
+        cost: The cost in arithmetic, memory and time.
+        kind: The kind of the device that will probably translate.
+        isLearned: Whether the time comes from translations with this model here, and not from a guess.
+        keys: The keys under which the translation is to be remembered: with this model, and with any.
     """
 
     cost: Estimate
@@ -96,14 +96,14 @@ def estimate(
 ) -> Expectation | None:
     """Return what a translation will cost, or nothing where model or volume cannot be used.
 
-    The time is that of the earlier run whose size is nearest, in proportion: the same image again takes as long as it
-    took. Where this model has not run yet, others' runs on the device give a rough idea.
+    The time is that of the earlier translation whose size is nearest, in proportion: the same image again takes as
+    long as it took. Where this model was not used yet, translations with others on the device give a rough idea.
 
     Args:
-        model: What to translate with.
-        node: What to translate.
-        choices: How.
-        outputs: How many volumes of each phase.
+        model: The model to translate with.
+        node: The volume to translate.
+        choices: How to translate it.
+        outputs: The number of volumes to add for each phase.
     """
     from upgan.bundles.metadata import checked_metadata
     from upgan.errors import UpganError
@@ -156,9 +156,9 @@ def remember(expected: Expectation, device: str, seconds: float) -> None:
     """Remember how long a translation took, for the next estimate.
 
     Args:
-        expected: What was expected of it.
-        device: On which it ran, e.g. "cuda:0".
-        seconds: What the network took.
+        expected: What was expected of the translation.
+        device: The device that translated, e.g. "cuda:0".
+        seconds: The seconds that the network took.
     """
     new = _PastRun(expected.cost.multiply_adds, max(seconds, 1e-3))
     for key in expected.keys:
@@ -178,7 +178,7 @@ class _PastRun(NamedTuple):
 
 
 def _remembered(key: str) -> tuple[Kind | None, list[_PastRun]]:
-    """Return the kind of device that runs led to, and the runs, the newest first; nothing where none is known."""
+    """Return the kind of device that past translations led to, and these, newest first; nothing where none is known."""
     kind, *runs = str(qt.QSettings().value(key, "") or "").split() or [""]
     try:
         found = [_PastRun(int(multiplyAdds), float(s)) for multiplyAdds, s in (run.split(":") for run in runs)]

@@ -24,25 +24,25 @@ class State(Enum):
 
 
 class Job(Protocol):
-    """What ``WorkerJob`` is to whoever starts it."""
+    """What ``work.job.WorkerJob`` is to whoever starts it."""
 
     def start(self) -> None:
-        """Begin, once; may raise an ``UpganError``."""
+        """Begin the work, once; may raise an ``UpganError``."""
 
     def cancel(self) -> None:
-        """Stop; the job's ``onError`` is called with ``Cancelled``."""
+        """Stop the work; the job's ``onError`` is called with ``Cancelled``."""
 
     def abandon(self) -> None:
-        """Stop without any callback."""
+        """Stop the work without any callback."""
 
 
 class Consent(NamedTuple):
     """What the user may allow where the engine has refused to go on without being told.
 
     Attributes:
-        code: Of the refusal.
-        question: To the user, with the {refusal} in it.
-        options: Of the job that is tried after a yes.
+        code: The error code of the refusal.
+        question: The question to the user, with a place {refusal} for the refusal's sentence.
+        options: The options, by name, of the job that is tried after a yes.
     """
 
     code: str
@@ -60,13 +60,13 @@ class Action:
         newJob: Returns the job for what is chosen now. It is given the job's ``onProgress``, ``onFinished`` and
             ``onError``, and the options of a consent by name; an ``UpganError`` that it raises is as one of the job.
         firstStage: What is done until the job says something.
-        consent: What the user is asked for.
+        consent: What the user may allow, and is asked about where the engine refuses to go on without it.
         onFinished: Called with what came of the job, when the action is idle again and says that it is done.
         onFailed: Called with an error that is neither a wish of the user nor asked about; the panel shows it.
         onChanged: Called after every change of state.
 
     Attributes:
-        state: Where it stands.
+        state: Whether the action is idle, running or being cancelled.
         progress: The panel's line, for what else the panel has to say.
     """
 
@@ -96,7 +96,7 @@ class Action:
         return self.state is State.IDLE
 
     def toggle(self, whyNot: str) -> None:
-        """Start, unless there is a reason why not, or cancel what runs: the button does what it says."""
+        """Start a job, unless there is a reason why not, or cancel the one under way: the button does what it says."""
         if self.state is State.RUNNING:
             self.cancel()
         elif not whyNot:
@@ -138,9 +138,9 @@ class Action:
         Args:
             button: A QPushButton.
             name: What it is called while nothing runs.
-            whyNot: Why it cannot be clicked then, or nothing.
-            does: Its tool tip then.
-            stops: Its tool tip while the job runs.
+            whyNot: Why it cannot be clicked while nothing runs, or nothing.
+            does: The button's tool tip while nothing runs.
+            stops: The button's tool tip while the job runs.
         """
         isRunning = self.state is State.RUNNING
         button.text = name if self.isIdle else _("Cancel") if isRunning else _("Cancelling…")

@@ -1,4 +1,7 @@
-"""The viewer's end of ``upgan worker``: one request, one answer, whatever arrives. Documentation/Worker.md."""
+"""The viewer's end of ``upgan worker``: one request, one answer, whatever arrives.
+
+The protocol is described in Documentation/Worker.md.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class WorkerClient(JobWorker, TrainingWorker):
     ``worker_ended``, or ``worker_garbled`` where it was not understood, and the next request starts another.
 
     Args:
-        command: Program and arguments of the worker; see ``WorkerProcess``.
+        command: Program and arguments of the worker, as ``work.process.WorkerProcess`` takes them.
         onLog: Called with each line that the worker writes beside its protocol, and with what happens to it.
         graceS: Seconds that work gets to end in order when the process is to end, e.g. to write a checkpoint; by
             default it is dropped.
@@ -88,7 +91,7 @@ class WorkerClient(JobWorker, TrainingWorker):
         onError: Handler,
         job: Path | None = None,
     ) -> None:
-        """Send a request, see ``Worker.request``; the process is started where it does not run."""
+        """Send a request, as ``Worker.request`` describes it; the process is started where it does not run."""
         if self._active is not None or self._isEnding or self._job != job:
             raise _busy()
         self.start()
@@ -109,12 +112,12 @@ class WorkerClient(JobWorker, TrainingWorker):
             self._process.start(self._folder.path())
 
     def interrupt(self) -> None:
-        """Send the wish to end the request under way in order; see ``TrainingWorker.interrupt``."""
+        """Send the wish to end the request under way in order, as ``TrainingWorker.interrupt`` describes it."""
         if self._active is not None and not self._isEnding:
             self._send(self._active.id, "cancel")
 
     def cancel(self, onEnded: Callable[[], None] = lambda: None) -> None:
-        """End the process, which does not block; see ``Worker.cancel``."""
+        """End the process without waiting for it, as ``Worker.cancel`` describes it."""
         if not self._process.isRunning:
             qt.QTimer.singleShot(0, onEnded)
             return
@@ -137,7 +140,7 @@ class WorkerClient(JobWorker, TrainingWorker):
         self._folder.remove()
 
     def newJobFolder(self) -> Path:
-        """Start the process and give it to a job; see ``JobWorker.newJobFolder``."""
+        """Start the process and reserve it for a job, as ``JobWorker.newJobFolder`` describes it."""
         if self.isBusy:
             raise _busy()
         self.start()
@@ -154,7 +157,7 @@ class WorkerClient(JobWorker, TrainingWorker):
             self._tellBusy()
 
     def newFolder(self) -> Path:
-        """Make a folder that belongs to no job, whether there is a process or not; see ``TrainingWorker.newFolder``."""
+        """Make a folder of no job, as ``TrainingWorker.newFolder`` describes it, whether there is a process or not."""
         return self._folder.newFolder("kept")
 
     def removeFolder(self, folder: Path) -> None:

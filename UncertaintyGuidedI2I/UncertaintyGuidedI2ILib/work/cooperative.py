@@ -15,12 +15,12 @@ SLICE_S = 0.02
 
 
 class Cooperative(Generic[T]):
-    """Runs a generator to its end while the application goes on, a few steps whenever it has nothing else to do.
+    """Takes stepwise work to its end while the application goes on, a little whenever it has nothing else to do.
 
     Exactly one of the callbacks is called, on the main thread, unless the work is cancelled: then neither is.
 
     Args:
-        steps: Does a little between two yields (a few milliseconds) and returns the result.
+        steps: A generator that works a few milliseconds between two yields and returns the result.
         onFinished: Called with what the generator returned.
         onError: Called with what it raised.
     """

@@ -44,7 +44,7 @@ class EngineImports:
     """Imports in the background of the main thread: another thread could take Qt's and VTK's objects away.
 
     Args:
-        onReady: Called once, when what can be imported is there.
+        onReady: Called once, when all that can be imported is there.
     """
 
     def __init__(self, onReady: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class EngineImports:
             self._steps = Cooperative(_importAll(), self._finish, self._finish)
 
     def stop(self) -> None:
-        """Leave it, for good."""
+        """Import nothing more, for good."""
         if self._steps is not None:
             self._steps.cancel()
 

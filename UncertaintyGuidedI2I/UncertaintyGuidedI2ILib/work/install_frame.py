@@ -17,8 +17,8 @@ class InstallFrame:
 
     Args:
         ui: Widgets of the panel, with ``packagesFrame``, ``packagesLabel`` and ``installButton``.
-        sentence: What needs the packages, with their {names} in it.
-        files: Of requirements, as for ``dependencies.missing``.
+        sentence: A sentence on what needs the packages, with a place {names} for theirs.
+        files: Requirements files, as ``dependencies.missing`` takes them.
         onInstalled: Called when all is there; a worker that runs already has looked for it in vain.
         onError: Called with an ``UpganError``.
         onTried: Called after each try, however it ended.
@@ -47,7 +47,7 @@ class InstallFrame:
         self._missing = dependencies.missing(*self._files)
 
     def whyNot(self) -> str:
-        """Return that packages are missing, or nothing."""
+        """Return a sentence that says that packages are missing, or nothing."""
         if not self._missing:
             return ""
         return _("Install the missing packages first: {names}.").format(names=", ".join(self._missing))

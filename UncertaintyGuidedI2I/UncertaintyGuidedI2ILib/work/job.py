@@ -24,9 +24,9 @@ class WorkerJob(VTKObservationMixin, ABC):
     is sent and what is done with the answer.
 
     Args:
-        client: The worker's, which this job has for itself as long as it runs.
-        command: What the worker is asked for.
-        nodes: Without which the work has no sense.
+        client: The client of the worker, which this job has for itself as long as it runs.
+        command: The worker's command.
+        nodes: The nodes without which the work has no sense.
         onProgress: Called with {"stage", "fraction", "remaining_s"}.
         onFinished: Called with what ``receive`` returns.
         onError: Called with an ``UpganError``.
@@ -56,7 +56,7 @@ class WorkerJob(VTKObservationMixin, ABC):
         self._nodeIDs = [node.GetID() for node in nodes]
 
     def start(self) -> None:
-        """Begin, once.
+        """Begin the work, once.
 
         Raises:
             UpganError: What ``JobWorker.newJobFolder`` raises; then nothing was started, and no callback is called.
@@ -68,11 +68,11 @@ class WorkerJob(VTKObservationMixin, ABC):
 
     @abstractmethod
     def send(self, folder: Path) -> Generator[None, None, dict[str, Any]]:
-        """Write volumes into the job's private folder in small steps and return the request's arguments."""
+        """Write volumes stepwise into the job's private folder and return the request's arguments."""
 
     @abstractmethod
     def receive(self, result: dict[str, Any]) -> Generator[None, None, tuple[Any, ...]]:
-        """Read the worker's answer in small steps, add to the scene in one of them, and return what came of it.
+        """Read the worker's answer stepwise, add to the scene between two yields, and return what came of it.
 
         Where it is closed before its end, nothing of it stays in the scene.
         """
@@ -87,7 +87,7 @@ class WorkerJob(VTKObservationMixin, ABC):
         return transfer.fileIn(self._folder, said)
 
     def cancel(self) -> None:
-        """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended. Nothing where it does not run."""
+        """Stop; ``onError`` is called with ``Cancelled`` when the worker has ended. Nothing happens where none runs."""
         from upgan.errors import Cancelled
 
         if self._steps is None or self._isOver:

@@ -34,13 +34,13 @@ class Process(Protocol):
 
     @property
     def isRunning(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a process."""
 
     def start(self, folder: Path) -> None:
-        """Start it in the background.
+        """Start the process in the background.
 
         Args:
-            folder: Its scratch folder.
+            folder: The process' scratch folder.
 
         Raises:
             UpganError: ``worker_not_started``, where the system says so at once.
@@ -53,14 +53,14 @@ class Process(Protocol):
         """Take who the worker says it is, since what was started may be its launcher only.
 
         Args:
-            said: Its process id, or anything: what cannot be that of another process is not taken.
+            said: The process id that the worker has told, or anything: what cannot be one is not taken.
         """
 
     def end(self) -> None:
-        """Close its stdin; where it does not end by itself, it is killed."""
+        """Close the process' stdin; where it does not end by itself, it is killed."""
 
     def endNow(self) -> None:
-        """End it and wait until it has ended."""
+        """End the process and wait until it has ended."""
 
 
 class WorkerProcess:
@@ -77,7 +77,7 @@ class WorkerProcess:
         onEnded: Called with a sentence that says how it ended, when all it wrote was heard.
 
     Attributes:
-        pid: The worker's, where it has said it; else 0.
+        pid: The worker's process id, where it has said it; else 0.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class WorkerProcess:
 
     @property
     def isRunning(self) -> bool:
-        """Whether there is one, whatever it does."""
+        """Whether there is a process, whatever it does."""
         return self._process is not None
 
     def start(self, folder: Path) -> None:
@@ -138,7 +138,7 @@ class WorkerProcess:
         self.pid = said if type(said) is int and 1 < said < 1 << 31 and said != os.getpid() else 0
 
     def end(self) -> None:
-        """Close its stdin, and kill it where it is still there when its grace is over."""
+        """Close the process' stdin, and kill it where it is still there when its grace is over."""
         process = self._process
         process.closeWriteChannel()
 
@@ -149,7 +149,7 @@ class WorkerProcess:
         qt.QTimer.singleShot(self._killAfterMs, killIfStillThere)
 
     def endNow(self) -> None:
-        """End it and wait, well under a second beside its grace."""
+        """End the process and wait for that, well under a second beside its grace."""
         process = self._process
         process.closeWriteChannel()
         if not process.waitForFinished(self._killAfterMs) and self._process is process:

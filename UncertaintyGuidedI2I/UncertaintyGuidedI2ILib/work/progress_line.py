@@ -82,7 +82,7 @@ def progressText(progress: Mapping[str, Any], elapsed_s: float | None) -> str:
 
     Args:
         progress: The worker's, with "stage" and "remaining_s".
-        elapsed_s: Since the run was started; None where it does not matter.
+        elapsed_s: Seconds since the work was started; None where they do not matter.
     """
     stage, remaining_s = progress["stage"], progress["remaining_s"]
     times = [f"{duration(elapsed_s)} spent"] if elapsed_s is not None else []

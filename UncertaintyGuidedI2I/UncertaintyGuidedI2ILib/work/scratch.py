@@ -27,7 +27,7 @@ class PrivateFolder:
 
     @property
     def isUsed(self) -> bool:
-        """Whether a folder in it is in use."""
+        """Whether a folder in this one is in use."""
         return bool(self._used)
 
     def path(self) -> Path:
@@ -48,10 +48,10 @@ class PrivateFolder:
         return self._scratch.folder
 
     def newFolder(self, name: str) -> Path:
-        """Make a folder in it, which is in use until ``removeFolder`` or ``remove``.
+        """Make a folder in this one, which is in use until ``removeFolder`` or ``remove``.
 
         Args:
-            name: How its name begins.
+            name: What the new folder's name begins with.
 
         Raises:
             OutputError: ``temp_not_writable``.
@@ -72,7 +72,7 @@ class PrivateFolder:
         self._used.discard(folder)
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with all that is in it."""
         self._used.clear()
         self._removeAll()
 

@@ -28,7 +28,7 @@ class Upkeep:
         """Run all parts in their order.
 
         Args:
-            parts: By what they keep up to date, as the user calls it: "the charts".
+            parts: The parts, each by the name that the user has for what it keeps up to date: "the charts".
         """
         for name, part in parts.items():
             try:

@@ -34,7 +34,7 @@ class Worker(Protocol):
 
         Args:
             command: One of the worker's; see Documentation/Worker.md.
-            arguments: JSON-able.
+            arguments: The command's arguments, which JSON can hold.
             onProgress: Called with {"stage", "fraction", "elapsed_s", "remaining_s"}; the latter two may be None.
             onResult: Called with the result, an object; what is in it is as foreign as any file.
             onError: Called with an ``UpganError``: ``Cancelled`` where that was asked for.
