@@ -48,7 +48,7 @@ def atomically(path: Path, *, suffix: str = ".tmp", private: bool = False, durab
 
     Args:
         path: The place, where a file may be.
-        suffix: How the name beside it ends, for libraries that go by it.
+        suffix: The ending of the name beside it, for libraries that go by it.
         private: Make the file at once, readable by this user only, whatever the umask.
         durable: Bring it to the disk before it gets its name: a power cut must not leave the name with nothing in it.
 
@@ -82,7 +82,8 @@ def draft(home: Path) -> Iterator[Path]:
     """Make a private folder within another, for what is to be moved there whole; it is gone at the end, in any case.
 
     Args:
-        home: Made where it is not there. The folder, whose name begins with ``DRAFT``, is on the same file system.
+        home: The other folder, which is made where it is not there. The new one, whose name begins with ``DRAFT``, is
+            on the same file system.
 
     Yields:
         The folder, which this user alone may enter: what is made in it has the permissions it is to have later.
@@ -107,7 +108,7 @@ def refusal(error: Exception, what: str, remedy: str = "", code: str = "") -> Ou
     """Say what could not be written, and why: the one place that tells a full disk from any other.
 
     Args:
-        error: The system's; or a library's, whose text is for programmers and is not repeated.
+        error: The error of the system; or of a library, whose text is for programmers and is not repeated.
         what: What was being written, as a sentence begins.
         remedy: What to do; to free some space, or to choose another folder, where nothing better is known.
         code: ``disk_full`` or ``not_writable`` unless another is given.
@@ -122,10 +123,15 @@ def refusal(error: Exception, what: str, remedy: str = "", code: str = "") -> Ou
 
 @contextlib.contextmanager
 def explained(what: str, remedy: str = "", code: str = "") -> Iterator[None]:
-    """Say in words what the disk refuses meanwhile; arguments as for ``refusal``.
+    """Say in words what the disk refuses meanwhile.
+
+    Args:
+        what: What is being written, as a sentence begins.
+        remedy: What to do; to free some space, or to choose another folder, where nothing better is known.
+        code: ``disk_full`` or ``not_writable`` unless another is given.
 
     Raises:
-        OutputError: See ``refusal``.
+        OutputError: The one that ``refusal`` makes of the system's error.
     """
     try:
         yield

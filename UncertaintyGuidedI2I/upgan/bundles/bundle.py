@@ -67,7 +67,7 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the weights: the identity of the model."""
+        """SHA-256 of the file of weights: the identity of the model."""
         return self.metadata.upgan.sha256[WEIGHTS.as_posix()]
 
     def load_cascade(self) -> Network:
@@ -92,7 +92,7 @@ def problems(folder: Path) -> list[BundleError]:
 
 
 def _examined(folder: Path) -> tuple[list[BundleError], BundleMetadata | None]:
-    """Everything that is wrong with a bundle, and its metadata where they can be read."""
+    """Return everything that is wrong with a bundle, and its metadata where they can be read."""
     if not folder.is_dir():
         return [BundleError("bundle_not_found", f"There is no model folder {folder}.", "Check the name or path.")], None
     try:
@@ -126,9 +126,9 @@ def write_bundle(
         folder: The bundle's folder, which must not exist yet.
         cascade: The networks.
         metadata: MONAI's fields: name, version, description, authors, …
-        section: Fields of ``ModelSection`` but format, architecture, cost and checksums.
-        card: Text of docs/README.md.
-        licence: Text of LICENSE.
+        section: Fields of ``upgan.bundles.metadata.ModelSection`` but format, architecture, cost and checksums.
+        card: The text of the model card, docs/README.md.
+        licence: The text of LICENSE.
 
     Raises:
         OutputError: ``exists``, ``disk_full`` or ``not_writable``.
@@ -218,7 +218,7 @@ def _sha256(path: Path) -> str:
 
 
 def software_versions() -> dict[str, Any]:
-    """Versions that MONAI's schema asks a bundle to state."""
+    """Return the versions that MONAI's schema asks a bundle to state, as fields of metadata.json."""
     return {
         "monai_version": "1.5.0",
         "pytorch_version": torch.__version__.partition("+")[0],

@@ -93,7 +93,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float | None:
-    """A number that JSON holds; none for what is no number or beyond float64."""
+    """Return the number that JSON holds, or None for what is no number or beyond float64."""
     number = float(text)
     return number if math.isfinite(number) else None
 
@@ -130,8 +130,8 @@ def foreign(name: str, start: bytes) -> BundleError | None:
     """Say what a file that is no part of a model is, or one that is not what its name says.
 
     Args:
-        name: Its path in the model's folder, with "/" between the parts.
-        start: Its first bytes, or more.
+        name: The file's path in the model's folder, with "/" between the parts.
+        start: The file's first bytes, or more.
 
     Returns:
         ``holds_pickle`` or ``foreign_file``, or None for a model's.

@@ -66,7 +66,7 @@ class InstalledModel:
 
 
 def models_home() -> Path:
-    """Folder of the user's models, which need not exist: ``UPGAN_MODELS``, or ``.upgan/models`` in the home folder.
+    """Return the folder of the user's models, which need not exist: ``UPGAN_MODELS``, or ``.upgan/models`` at home.
 
     Raises:
         OutputError: ``no_home`` where the system knows no home folder.
@@ -186,7 +186,7 @@ def remove_model(name: str) -> InstalledModel:
     """Delete one of the user's models from the disk and return what it was; those that came with the software stay.
 
     Args:
-        name: As ``installed_models`` lists it; a path is not taken.
+        name: The model's name, as ``installed_models`` lists it; a path is not taken.
 
     Raises:
         BundleError: ``bundle_not_found`` or ``model_is_bundled``.
@@ -226,7 +226,7 @@ def _bundled_home() -> Path:
 
 
 def _folders(home: Path) -> list[Path]:
-    """A home's models, which may be none; what is hidden is unfinished or the system's."""
+    """Return the folders of a home's models, maybe none; what is hidden is unfinished or the system's."""
     try:
         return sorted(path for path in home.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
@@ -251,7 +251,7 @@ def _look(name: str, origin: Origin, folder: Path) -> InstalledModel:
 
 @contextlib.contextmanager
 def _place_for(home: Path) -> Iterator[Path]:
-    """A draft in a home of models, which loses those that killed processes have left.
+    """Make a draft's folder in a home of models, from which drafts of killed processes are removed.
 
     Raises:
         OutputError: ``disk_full``, or ``not_writable`` for any other fault of the disk meanwhile.
@@ -308,7 +308,7 @@ def _refuse_second_copy(metadata: dict[str, Any], models: list[InstalledModel]) 
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
-    """The name itself or with the first number that nothing has; upper and lower case are the same to some disks."""
+    """Return the name itself, or with the first number that no model has; some disks know no upper and lower case."""
     folded = {name.casefold() for name in taken}
     candidates = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
     return next(name for name in candidates if name.casefold() not in folded)

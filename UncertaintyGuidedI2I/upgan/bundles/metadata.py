@@ -123,7 +123,7 @@ class BundleMetadata(BaseModel):
 
 
 def checked_metadata(content: dict[str, Any]) -> BundleMetadata:
-    """Validate what ``library.read_metadata`` has read.
+    """Validate what ``layout.read_metadata`` has read.
 
     Raises:
         BundleError: ``unknown_architecture``, ``bundle_newer`` where a newer version made it and results could be

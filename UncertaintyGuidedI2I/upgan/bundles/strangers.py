@@ -25,13 +25,13 @@ _LITTER_FOLDER = "__MACOSX"
 
 
 class Limits(NamedTuple):
-    """What is taken at most; the authors' largest models have ten files and 1 GB."""
+    """The largest number of files and of bytes that are taken; the authors' largest models have ten files and 1 GB."""
 
     files: int = 1000
     bytes: int = 4 << 30
 
     def check(self, files: int, size: int) -> None:
-        """Refuse more files or bytes.
+        """Refuse a number of files, or of bytes in them, that is beyond the limits.
 
         Raises:
             BundleError: ``bundle_too_large``.
@@ -48,7 +48,9 @@ LIMITS = Limits()
 
 
 def plain_files(source: Path, limits: Limits = LIMITS) -> dict[str, int]:
-    """Sizes of a folder's files by relative path, "/" between the parts, without what desktops leave; none is opened.
+    """Return the sizes of a folder's files in bytes by relative path, with "/" between the parts; no file is opened.
+
+    What desktops leave in folders is passed over.
 
     Raises:
         BundleError: ``bundle_unsafe`` for a link, pipe, socket or device; ``bundle_too_large``.
@@ -74,7 +76,7 @@ def plain_files(source: Path, limits: Limits = LIMITS) -> dict[str, int]:
 
 
 def _is_junction(folder: Path) -> bool:
-    """Whether it is Windows' other kind of link, which Python tells from a folder since 3.12."""
+    """Whether a folder is a junction, Windows' other kind of link, which Python tells from a folder since 3.12."""
     return hasattr(folder, "is_junction") and folder.is_junction()
 
 
@@ -88,7 +90,7 @@ def check_names(names: Iterable[str]) -> None:
     """Refuse relative paths that are not safe or not distinct on every system.
 
     Args:
-        names: With "/" between the parts, and at the end of a folder's.
+        names: Relative paths with "/" between the parts; those of folders end in "/".
 
     Raises:
         BundleError: ``bundle_unsafe``, naming the path.
@@ -109,7 +111,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def unsafe(name: str, reason: str) -> BundleError:
-    """What is said of a file that is not taken."""
+    """Return the refusal of a file that is not taken, ``bundle_unsafe``."""
     shown = name.encode("utf-8", "replace").decode().replace("\0", "\\0")[:100]
     return BundleError(
         "bundle_unsafe", f"The model holds '{shown}', which {reason}.", "Ask its authors for plain files in a folder."

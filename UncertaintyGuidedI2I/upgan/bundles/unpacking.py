@@ -36,9 +36,9 @@ def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
     """Lay out the model in a zip, without the folder that may be around it.
 
     Args:
-        archive: A zip, stored or deflated, not encrypted.
-        folder: Exists and is empty; on refusal it holds what came before the fault.
-        limits: Number of members and sum of their sizes.
+        archive: A zip file, whose members are stored or deflated, and not encrypted.
+        folder: An existing, empty folder; on refusal it holds what came before the fault.
+        limits: The largest number of members and the largest sum of their sizes.
 
     Raises:
         BundleError: ``bundle_unreadable``, ``zip_damaged``, ``zip_encrypted``, ``zip_method``, ``bundle_unsafe``,
@@ -68,8 +68,8 @@ def copy_folder(source: Path, folder: Path, limits: Limits = LIMITS) -> None:
 
     Args:
         source: An existing folder; it is only read.
-        folder: Exists and is empty.
-        limits: Number of files and sum of their sizes.
+        folder: An existing, empty folder.
+        limits: The largest number of files and the largest sum of their sizes.
 
     Raises:
         BundleError: ``bundle_unreadable``, ``bundle_unsafe``, ``bundle_too_large``, ``holds_pickle`` or
@@ -86,7 +86,7 @@ def copy_folder(source: Path, folder: Path, limits: Limits = LIMITS) -> None:
 
 
 def _members(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipInfo]:
-    """Files of an archive by name, once all that is in it has passed."""
+    """Return the files of an archive by name, once all that is in it has passed."""
     infos = archive.infolist()
     limits.check(len(infos), sum(info.file_size for info in infos))
     for info in infos:
@@ -109,7 +109,7 @@ def _members(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipI
 def _blocks(
     open_file: Callable[[], IO[bytes]], size: int, refusal: Callable[[Exception], BundleError]
 ) -> Iterator[bytes]:
-    """A file's bytes, as many as were announced, or a refusal."""
+    """Yield a file's bytes in blocks, as many as were announced; anything else is a refusal."""
     try:
         with open_file() as file:
             while block := file.read(_BLOCK):

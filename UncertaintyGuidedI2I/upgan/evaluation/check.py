@@ -31,13 +31,13 @@ def run_check(request: CheckArguments, progress: Progress) -> dict[str, Any]:
     """Compare a translated image, and its distribution where it is there, with a reference on any grid.
 
     Args:
-        request: What to compare, on any grids.
+        request: The image and the reference, on any grids, and how to compare them.
         progress: Told what comes next; what it raises ends the work.
 
     Returns:
         ``{"figures": [{"key", "name", "value", "unit"}], "mask", "data_range", "definition", "curves", "notes",
-        "error"}``, see
-        ``Comparison.to_json``; ``error`` is the path of image minus reference, float32 [K, J, I] on the image's grid.
+        "error"}``: what ``Comparison.to_json`` returns, and in ``error`` the path of image minus reference, float32
+        [K, J, I] on the image's grid.
 
     Raises:
         InputError: ``unsure_place``, ``no_overlap``, ``no_body``, ``no_foreground``, ``nothing_to_compare``,
@@ -109,7 +109,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _known(image: np.ndarray, alpha: np.ndarray | None, beta: np.ndarray | None) -> np.ndarray:
-    """Where the result says something: finite intensities and, where they are there, positive finite parameters."""
+    """Return where the result says something, boolean [K, J, I]: finite intensity, and α and β positive and finite."""
     known = np.isfinite(image)
     for values in (alpha, beta):
         if values is not None:

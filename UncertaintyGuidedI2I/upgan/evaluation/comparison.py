@@ -27,9 +27,9 @@ class Figure(NamedTuple):
 
     Attributes:
         key: Stable identifier in snake_case.
-        name: What people call it.
-        value: Finite.
-        unit: Of the value; empty where it has none or it is arbitrary.
+        name: The figure's name for people, e.g. "Mean absolute error (MAE)".
+        value: The figure, which is finite.
+        unit: The unit of the value; empty where it has none or it is arbitrary.
     """
 
     key: str
@@ -60,7 +60,7 @@ class Comparison:
     """What a comparison found.
 
     Attributes:
-        figures: In the order to show them.
+        figures: The figures of merit, in the order to show them.
         uncertainty: The curves; None where the image came without its distribution.
         error: Image minus reference in the image's unit, float32 [K, J, I]; 0 where there is nothing to compare.
         scope: Where and over which range the figures were computed.
@@ -95,11 +95,11 @@ def compare(
     """Compare a translated image with its reference inside a scope.
 
     Args:
-        image: In ``unit``, [K, J, I], axial slices (one SSIM is computed slice by slice).
-        alpha: Scale in ``unit``, same shape, > 0 in the mask; None where the distribution was not kept.
-        beta: Shape, likewise.
-        reference: In ``unit``, same shape and grid, finite.
-        scope: The mask must lie where image and reference are known.
+        image: The image in ``unit``, [K, J, I], axial slices (one SSIM is computed slice by slice).
+        alpha: The scale α in ``unit``, same shape, > 0 in the mask; None where the distribution was not kept.
+        beta: The shape β without unit, same shape, > 0 in the mask; None where the distribution was not kept.
+        reference: The reference in ``unit``, same shape and grid, finite.
+        scope: Where, and over which range, they are compared; its mask must lie where both are known.
         unit: "HU" (errors are then given per tissue class, too) or empty for arbitrary intensities.
         progress: Told what comes next.
     """

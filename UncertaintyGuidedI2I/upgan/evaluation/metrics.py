@@ -39,13 +39,13 @@ class Metrics:
     a check mean the same by the same name.
 
     Args:
-        image: [K, J, I], axial slices, finite inside the mask.
-        reference: Likewise, in the same unit on the same grid.
-        mask: Boolean, at least one voxel.
+        image: The image to measure, [K, J, I], axial slices, finite inside the mask.
+        reference: What the image should be, [K, J, I], in the same unit and on the same grid, finite inside the mask.
+        mask: The voxels that count, boolean [K, J, I], at least one of them.
         data_range: Intensities (low, high), low < high, that PSNR and SSIM are clipped to and relative to. In an image
             of arbitrary unit the lower end takes the part that −1024 HU has in a CT.
-        alpha: Scale α in the same unit, > 0 inside the mask; None where there is no distribution.
-        beta: Shape β, likewise.
+        alpha: The scale α in the same unit, [K, J, I], > 0 inside the mask; None where there is no distribution.
+        beta: The shape β without unit, [K, J, I], > 0 inside the mask; None where there is no distribution.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Metrics:
         """Share of the voxels whose reference lies in the central interval of each level; the level itself when true.
 
         Args:
-            levels: 0 to 1.
-            most: Voxels to count it on at most, evenly strided; all of the mask where None.
+            levels: The levels of the central intervals, each from 0 to 1.
+            most: The largest number of voxels to count on, evenly strided; all of the mask where None.
         """
         sample = np.flatnonzero(self._mask)
         sample = sample[:: 1 if most is None else -(-sample.size // most)]
@@ -142,7 +142,7 @@ class Metrics:
 
     @property
     def pearson(self) -> float:
-        """Linear correlation of |error| and σ, likewise."""
+        """Linear correlation of |error| and σ; 0 where either is the same everywhere."""
         return float(pearsonr(self.absolute_error, self.sigma).statistic) if self._is_varied else 0.0
 
     @property

@@ -22,9 +22,9 @@ class Translated(NamedTuple):
     """One subject's maps beside the reference, all stood up in axial slices [K, J, I] however they were stored.
 
     Attributes:
-        subject: Label.
-        phases: Maps by phase number, in output units.
-        reference: In the same unit.
+        subject: The subject's label.
+        phases: The maps of each phase by its number, the first being 1, in output units (HU for a CT).
+        reference: The target in the same unit.
         scope: Where and over which intensities they are compared.
     """
 
@@ -43,7 +43,7 @@ def translate_pairs(
     """Translate pairs one after the other, all phases; one pair is in memory at a time.
 
     Args:
-        engine: The model.
+        engine: The engine with the model.
         pairs: Source and target on one grid.
         total: How many pairs there are.
         progress: Told the patient's number after each batch of slices; what it raises ends the work.

@@ -34,7 +34,7 @@ class PairedTest:
         smallest: The smallest of these differences.
         largest: The largest of these differences.
         p: The two-sided p-value of Wilcoxon's signed-rank test; None with fewer than two patients.
-        verdict: What may be said of our model.
+        verdict: What may be said of our model: better, worse or not different, or that there are too few patients.
     """
 
     key: str

@@ -32,9 +32,9 @@ def evaluate(
     """Translate pairs and compare with their targets: inside the body for a CT, else inside the foreground.
 
     Args:
-        engine: The model.
-        pairs: Source and target on one grid, taken one at a time.
-        total: How many there are.
+        engine: The engine with the model.
+        pairs: Source and target of each pair on one grid, taken one at a time.
+        total: How many pairs there are.
         progress: Told the patient's number after each batch of slices; what it raises ends the work.
 
     Returns:
@@ -81,7 +81,7 @@ def evaluate(
 
 
 def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: float | None) -> dict[str, float]:
-    """Figures of one subject and phase; those that do not exist, such as the error of absent bone, are left out."""
+    """Return the figures of one subject and phase but for those that do not exist, such as the error of absent bone."""
     scope = translated.scope
 
     def measured(alpha: np.ndarray) -> Metrics:
@@ -104,7 +104,7 @@ def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: f
 
 
 def _spread(rows: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Mean and standard deviation over the subjects that have the figure."""
+    """Return each figure's mean and standard deviation over the subjects that have it."""
     spread = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row[name] for row in rows if name in row]

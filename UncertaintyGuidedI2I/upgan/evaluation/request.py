@@ -16,7 +16,7 @@ class CheckArguments(Arguments):
         unit: "HU", or another for which mask and range are taken from the reference.
         reference: .npy file, real numbers, on a grid of its own.
         reference_ijk_to_ras: 4x4, from that grid's indices to the same coordinates, mm.
-        output: An existing folder, which receives ``error.npy``.
+        output: An existing folder, which receives ``error.npy``: image minus reference, [K, J, I].
         image_placement_note: Why it is not certain where the image lies; empty where it is.
         reference_placement_note: Why it is not certain where the reference lies; empty where it is.
         trust_guessed_places: Whether to resample the reference although a place is not certain.

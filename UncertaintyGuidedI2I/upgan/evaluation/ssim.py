@@ -30,17 +30,17 @@ def similarity(
     data_range: tuple[float, float] = HU_RANGE,
     window: tuple[int, int, int] = WINDOW_3D,
 ) -> float:
-    """Mean structural similarity inside a mask, as the module's text defines it.
+    """Return the mean structural similarity inside a mask, as the text at the head of this module defines it.
 
     A volume that is thinner than the window along an axis, which SynthRAD does not know, is continued there by its
     mirror image and has no rim along it; where all of the mask lies in the rim, the rim counts.
 
     Args:
-        image: [K, J, I], finite inside the mask.
-        reference: Likewise.
-        mask: Boolean, at least one voxel.
-        data_range: As for ``upgan.evaluation.metrics.Metrics``.
-        window: Voxels along K, J, I, odd: ``WINDOW_3D`` or ``WINDOW_2D``.
+        image: The image to measure, [K, J, I], finite inside the mask.
+        reference: What the image should be, [K, J, I], in the same unit, finite inside the mask.
+        mask: The voxels that count, boolean [K, J, I], at least one of them.
+        data_range: Intensities (low, high) that both are clipped to, as ``upgan.evaluation.metrics.Metrics`` has them.
+        window: The window's odd numbers of voxels along K, J, I: ``WINDOW_3D`` or ``WINDOW_2D``.
     """
     low, high = data_range
     inner = tuple(
@@ -70,7 +70,7 @@ def similarity(
 
 
 def _similarity(x: np.ndarray, y: np.ndarray, data_range: float, window: tuple[int, int, int]) -> np.ndarray:
-    """SSIM of each voxel."""
+    """Return the SSIM of each voxel, [K, J, I]."""
     voxels = int(np.prod(window))
     unbiased = voxels / (voxels - 1)
     mean_x, mean_y = (uniform_filter(values, window) for values in (x, y))
@@ -84,7 +84,7 @@ def _similarity(x: np.ndarray, y: np.ndarray, data_range: float, window: tuple[i
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice, slice]:
-    """Smallest box that holds all of a mask."""
+    """Return the smallest box along K, J, I that holds all of a mask."""
     bounds = []
     for axis in range(3):
         filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))

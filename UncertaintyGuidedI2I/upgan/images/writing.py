@@ -36,9 +36,9 @@ def write_image(
     It is readable by this user only, for it may show a patient.
 
     Args:
-        voxels: Real numbers, [K, J, I].
-        ijk_to_ras: 4x4, mm; shear is kept.
-        path: Ends in one of ``SUFFIXES``.
+        voxels: The voxels, real numbers, [K, J, I].
+        ijk_to_ras: The affine from the voxels' indices to RAS, 4x4, mm; shear is kept.
+        path: The image's path, which ends in one of ``SUFFIXES``.
         dtype: One of ``DTYPES``; integer types round and clip, and NaN becomes 0.
         placement: How sure ``ijk_to_ras`` is: NIfTI repeats its forms as long as they are this affine's. Where it is
             not certain and no form says so, the header has a remark that ``read_image`` understands.
@@ -180,7 +180,7 @@ def _explained(error: Exception, path: Path, needed: int) -> OutputError:
 
 
 def _reason(folder: Path, needed: int) -> OSError | None:
-    """What the system would say of so many bytes in a folder, if it would refuse them."""
+    """Return the error with which the system would refuse so many bytes in a folder; None where it takes them."""
     if not folder.is_dir():
         number = errno.ENOENT
     elif not os.access(folder, os.W_OK):
@@ -199,11 +199,11 @@ def write_volume(volume: Volume, path: str | Path, *, dtype: DTypeLike = np.floa
 
     Args:
         volume: The image.
-        path: Where to, ending in .nii.gz, .nii, .nrrd or .mha; an existing file is replaced.
+        path: The path to write to, ending in .nii.gz, .nii, .nrrd or .mha; an existing file is replaced.
         dtype: Type in the file; for an integer type values are rounded and clipped to its range and NaN becomes 0.
 
     Raises:
-        OutputError: See ``upgan.images.writing.write_image``.
+        OutputError: What ``upgan.images.writing.write_image`` raises.
 
     Example:
         >>> from upgan import read_volume, write_volume

@@ -45,11 +45,12 @@ class Estimate(NamedTuple):
     """About what a translation needs.
 
     Attributes:
-        multiply_adds: Of all convolutions.
+        multiply_adds: Number of multiply-adds of all convolutions.
         is_counted: Whether that, and the networks' share of the memory, was counted and is no rough figure.
-        host_bytes: Memory of engine and viewer together.
-        device_bytes: Of the graphics card; of the host on the CPU, where it is part of ``host_bytes``.
-        seconds: None where no rate is known.
+        host_bytes: Memory of engine and viewer together, bytes.
+        device_bytes: Memory of the graphics card, bytes; that of the host on the CPU, where it is part of
+            ``host_bytes``.
+        seconds: Time of the networks in seconds; None where no rate is known.
     """
 
     multiply_adds: int
@@ -76,13 +77,13 @@ def estimate(
     Args:
         model: The section ``upgan`` of metadata.json.
         shape: The volume's [K, J, I].
-        ijk_to_ras: Its affine, mm.
-        plane: Of the slices; the model's own where None.
+        ijk_to_ras: The volume's affine, 4x4, mm.
+        plane: The plane of the slices; the model's own where None.
         phases: Whether the maps of the last phase or of all are kept.
         outputs: How many volumes per phase the viewer is given.
         device: Kind of the processor.
-        precision: float32 or bfloat16.
-        rate: Multiply-adds a second that an earlier run had (``rate_of``); else a cautious one for the device.
+        precision: The networks' arithmetic, float32 or bfloat16.
+        rate: Multiply-adds a second of an earlier translation (``rate_of``); a cautious rate for the device where None.
 
     Raises:
         BundleError: ``unknown_architecture``.
@@ -116,7 +117,7 @@ def estimate(
 
 
 def rate_of(multiply_adds: int, seconds: float) -> float:
-    """Multiply-adds a second of a finished run; it holds for the same model, device and precision."""
+    """Return the multiply-adds a second of a finished translation, for the same model, device and precision."""
     return multiply_adds / max(seconds, 1e-3)
 
 

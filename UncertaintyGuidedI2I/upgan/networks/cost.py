@@ -22,8 +22,8 @@ class Cost(BaseModel):
     """What all phases together cost, as a bundle states it.
 
     Attributes:
-        multiply_adds_per_pixel: Of all convolutions, for a pixel of a padded slice.
-        parameters: Weights and biases of all convolutions, into which the engine folds the batch norms.
+        multiply_adds_per_pixel: Multiply-adds of all convolutions, for each pixel of a padded slice.
+        parameters: Number of weights and biases of all convolutions, into which the engine folds the batch norms.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,7 +34,7 @@ class Cost(BaseModel):
 
 @lru_cache(maxsize=8)
 def counted_cost(architecture: Architecture) -> Cost:
-    """Count what networks do for the smallest slice that they take; whatever their weights are."""
+    """Count what networks of an architecture cost, on the smallest slice that they take and whatever their weights."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,7 +55,7 @@ def counted_cost(architecture: Architecture) -> Cost:
 
 
 def rough_cost(architecture: Architecture) -> Cost:
-    """Estimate what networks cost that nobody has counted."""
+    """Estimate roughly what networks of an architecture cost, where nobody has counted it."""
     weights = architecture.unets * architecture.width**2
 
     def fitted(at_one: float, by_depth: float) -> int:

@@ -32,9 +32,9 @@ def check_pairs(
     """Look at every pair, one in memory at a time, and at how it differs from the others.
 
     Args:
-        pairs: From ``pairs.find_pairs``.
-        data: How they are read.
-        task: What they are for.
+        pairs: The pairs that ``pairs.finding.find_pairs`` has found.
+        data: How the pairs are read.
+        task: The task that the networks are to learn from the pairs.
         progress: Told after each pair; what it raises ends the work.
         thumbnails: An existing folder for pictures, which are not made where None.
     """
@@ -58,7 +58,7 @@ def check_pairs(
 
 
 def check_set(checked: Sequence[CheckedPair], split: SplitConfig) -> list[Problem]:
-    """Look at the pairs as a whole: can they be split, is any image there twice, and any patient under two labels?"""
+    """Return what is wrong with the whole set: no split, an image that is there twice, a patient with two labels."""
     problems = []
     parts: dict[str, str] = {}
     try:
@@ -101,13 +101,13 @@ def refuse(checked: Sequence[CheckedPair], skip_bad: bool, split: SplitConfig | 
     """Return the pairs to train on, or say what is wrong with them.
 
     Args:
-        checked: From ``check_pairs``.
-        skip_bad: Leave out pairs that cannot be used instead of raising.
+        checked: The pairs as ``check_pairs`` has found them.
+        skip_bad: Whether to leave out pairs that cannot be used instead of raising.
         split: How the set will be split; what is wrong with the set as a whole is never skipped.
 
     Raises:
-        InputError: With the code of the first error and the number of the other bad subjects; ``no_pairs`` where none
-            is left.
+        InputError: It has the code of the first error and tells the number of the other bad subjects; ``no_pairs``
+            where none is left.
     """
     bad = [pair for pair in checked if not pair.usable]
     if bad and not skip_bad:
@@ -128,7 +128,7 @@ def refuse(checked: Sequence[CheckedPair], skip_bad: bool, split: SplitConfig | 
 
 
 def place_warnings(checked: Iterable[CheckedPair]) -> tuple[tuple[str, str], ...]:
-    """Code and sentence, which names the subject, of every image whose place is a guess."""
+    """Return code and sentence, which names the subject, of every image whose place is a guess."""
     return tuple(
         (problem.code, f"{pair.files.subject}: {problem.sentence}")
         for pair in checked
@@ -138,7 +138,7 @@ def place_warnings(checked: Iterable[CheckedPair]) -> tuple[tuple[str, str], ...
 
 
 def median_spacing(checked: Sequence[CheckedPair]) -> tuple[float, float]:
-    """Pixel size (rows, columns) in mm in the middle of those of the inputs, to train on."""
+    """Return the median of the inputs' pixel sizes (rows, columns) in mm, which is the one to train on."""
     rows, columns = np.median([pair.spacing_mm for pair in checked], axis=0)
     return round(float(rows), 4), round(float(columns), 4)
 

@@ -42,10 +42,10 @@ class PairFiles:
     """The files of one subject.
 
     Attributes:
-        subject: Label, unique in a set; sessions of a patient are told apart by a trailing ``_ses-<label>``.
-        input: File, or folder of a DICOM series; None where missing, or where a degradation makes the input.
-        target: File, or folder of a DICOM series; None where missing.
-        split: The part that a table assigns.
+        subject: The subject's label, unique in a set; those of a patient's sessions end in ``_ses-<label>``.
+        input: The input's file, or folder of a DICOM series; None where missing, or where a degradation makes it.
+        target: The target's file, or folder of a DICOM series; None where missing.
+        split: The part of the split that a table assigns; None where it assigns none.
     """
 
     subject: str

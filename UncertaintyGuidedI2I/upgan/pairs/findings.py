@@ -26,8 +26,8 @@ class CheckedPair:
     """A pair and what was found.
 
     Attributes:
-        files: The subject and its files.
-        problems: Errors and warnings.
+        files: The subject with its files.
+        problems: The errors and warnings, in the order in which they were found.
         slices: The number of slices that the network will see; 0 where unknown.
         shape: Rows and columns of the slices as stored; zeros where unknown.
         spacing_mm: Pixel size (rows, columns) of the slices in mm; zeros where unknown.
@@ -56,7 +56,7 @@ class CheckedPair:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the subject's images, as in ``preparation.Pair``."""
+        """Checksum of the subject's images, the same as ``sha256`` of ``upgan.pairs.preparation.Pair``."""
         return combined_sha256(self.checksums)
 
 

@@ -68,10 +68,10 @@ class PairCheck:
     """One pair under examination.
 
     Args:
-        files: Where its images are.
-        data: How they are read.
-        task: What they are for.
-        thumbnails: An existing folder for their pictures, which are not made where None.
+        files: The files of the pair's images.
+        data: How the images are read.
+        task: The task that the networks are to learn from the pair.
+        thumbnails: An existing folder for pictures of the images, which are not made where None.
     """
 
     def __init__(self, files: PairFiles, data: DataConfig, task: Task, thumbnails: Path | None) -> None:
@@ -327,7 +327,9 @@ def _middle(volume: Volume) -> Volume:
 
 
 def _foreground(normalised: np.ndarray) -> np.ndarray:
-    """Where the patient is in an input in network units, whose square root keeps PET's hot spots from hiding the rest.
+    """Return where the patient is in an input in network units, boolean [K, J, I].
+
+    It is found in the square root, which keeps PET's hot spots from hiding the rest.
 
     Raises:
         InputError: ``no_foreground``.
@@ -344,7 +346,7 @@ def _looks_like_ct(volume: Volume) -> bool:
 
 
 def _zero_at_the_edge(voxels: np.ndarray) -> float:
-    """Share of the outermost voxels [K, J, I] that are exactly zero, as software fills in what it does not know."""
+    """Return the share of the outermost voxels [K, J, I] that are exactly zero, which is how software fills gaps."""
     faces = [voxels.take(end, axis) for axis in range(3) for end in (0, -1)]
     return sum(np.count_nonzero(face == 0) for face in faces) / sum(face.size for face in faces)
 

@@ -19,13 +19,13 @@ _FEWEST = 6
 
 
 class _Figure(NamedTuple):
-    """How a figure is compared.
+    """How a figure of a subject is compared with that of the others.
 
     Attributes:
-        sentence: With the places ``value`` and ``median``.
-        matters: Smallest difference worth a word, in the figure's unit; a factor where logarithmic.
-        logarithmic: Whether ratios count, not differences.
-        only_low: Whether a high value is no fault.
+        sentence: The sentence on an unusual figure, with the places ``value`` and ``median``.
+        matters: The smallest difference worth a word, in the figure's unit; a factor where ``logarithmic``.
+        logarithmic: Whether ratios count, and not differences.
+        only_low: Whether only a low value is a fault.
     """
 
     sentence: str
@@ -54,10 +54,10 @@ def outliers(figures: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]
     """Name what is unusual about which subject, by modified z-scores: of median and median absolute deviation.
 
     Args:
-        figures: Per subject, as in ``checking.CheckedPair``.
+        figures: The figures of each subject by name, as in ``upgan.pairs.findings.CheckedPair``.
 
     Returns:
-        Sentences per subject; subjects without any are not there.
+        The sentences on each unusual subject; the others are not in it.
     """
     found: dict[str, list[str]] = {}
     for name, figure in _FIGURES.items():

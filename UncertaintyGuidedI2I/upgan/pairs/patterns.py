@@ -29,7 +29,7 @@ _MOST_NAMES, _DEEPEST_FOLDER = 10_000_000, 64
 
 
 class _Found(NamedTuple):
-    """A name in a folder; a link to a folder is both."""
+    """A name in a folder, and whether it is a folder or a link; a link to a folder is both."""
 
     name: str
     is_folder: bool
@@ -41,7 +41,7 @@ class Pattern:
     """Names of folders, and of the file or folder at the end, each with its wildcards.
 
     Attributes:
-        parts: ``**``, or what one name is like.
+        parts: The pattern's parts in their order, each ``**`` or the pattern of one name.
     """
 
     parts: tuple[str, ...]
@@ -102,15 +102,15 @@ class Pattern:
 
     @cached_property
     def _likes(self) -> list[re.Pattern[str]]:
-        """What a name for each part is like, whatever the label."""
+        """The regular expression of each part, which a name for it matches whatever the label."""
         return [_expression(part.replace(_SUBJECT, "?*")) for part in self.parts]
 
     def _without_folders(self, reached: frozenset[int]) -> frozenset[int]:
-        """``**`` may stand for no folder."""
+        """Return the parts reached, and the one after each ``**`` among them, which may stand for no folder."""
         return reached | {number + 1 for number in reached if self.parts[number] == _ANY_FOLDERS}
 
     def _candidates(self, place: Path, reached: frozenset[int]) -> list[_Found]:
-        """What may be of interest in a folder; where all names are known, it need not be listed."""
+        """Return what may be of interest in a folder, which need not be listed where all names are known."""
         parts = [self.parts[number] for number in reached]
         if not any(_SUBJECT in part or "*" in part or "?" in part for part in parts):
             known = [(part, place / part) for part in parts if os.path.lexists(place / part)]
@@ -166,7 +166,7 @@ def _leads_back(place: Path, found: _Found) -> bool:
 
 
 def _labels(part: str, name: str, subject: str | None) -> list[str | None]:
-    """Labels with which a name is like a part, the likeliest first; ``subject`` alone where it is known already."""
+    """Return labels with which a name matches a part, the likeliest first; ``subject`` alone where it is known."""
     if _SUBJECT not in part:
         return [subject] if _expression(part).fullmatch(name) else []
     if subject is not None:
@@ -189,7 +189,7 @@ def _labels(part: str, name: str, subject: str | None) -> list[str | None]:
 
 @lru_cache(maxsize=1024)
 def _expression(part: str, subject: str = "") -> re.Pattern[str]:
-    """What one name is like, as a regular expression that never goes back: each ``*`` ends at the first chance.
+    """Return one part as a regular expression that never goes back: each ``*`` ends at the first chance.
 
     That is enough: if a name matches at all, it does with every piece between two ``*`` where it first occurs.
     """

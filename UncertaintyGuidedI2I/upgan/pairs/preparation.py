@@ -32,7 +32,7 @@ class Pair(NamedTuple):
         source: The input, as read or as a degradation made it.
         target: The target, on the input's grid.
         sha256: Checksum of the images as they were read.
-        notes: Sentences on places that are a guess.
+        notes: Sentences on images whose place is a guess.
     """
 
     subject: str
@@ -71,19 +71,19 @@ def prepare_pair(files: PairFiles, data: DataConfig, task: Task) -> Pair:
 
 
 def sides_read(data: DataConfig) -> tuple[str, ...]:
-    """Name the images of a pair that are read: a degradation makes the inputs."""
+    """Name the images of a pair that are read: both, or the target alone where a degradation makes the inputs."""
     return ("target",) if data.degradation != "none" else ("input", "target")
 
 
 def in_target_values(target: Volume, task: Task) -> Volume:
-    """Give a CT the values that can be learned, see ``upgan.images.hounsfield``; leave any other target as it is."""
+    """Give a CT the values that can be learned, by ``upgan.images.hounsfield``; leave any other target as it is."""
     if task.unit != "HU":
         return target
     return Volume(hounsfield(target.voxels), target.ijk_to_ras, target.modality, target.placement)
 
 
 def read_side(files: PairFiles, side: str) -> Volume:
-    """Read one image of a pair; ``side`` is input or target."""
+    """Read one image of a pair; ``side`` is "input" or "target"."""
     path: Path | None = getattr(files, side)
     if path is None:
         raise InputError(
@@ -109,7 +109,7 @@ def degraded(target: Volume, subject: str, data: DataConfig) -> Volume:
 
 
 def place_notes(*volumes: Volume) -> tuple[str, ...]:
-    """Say of which images the place is not certain, and why."""
+    """Return a sentence for each image whose place is not certain, which says why."""
     return tuple(volume.placement.sentence for volume in volumes if not volume.placement.is_certain)
 
 
@@ -142,7 +142,7 @@ def same_grid(one: Volume, other: Volume) -> bool:
 
 
 def on_grid_of(source: Volume, target: Volume, task: Task) -> tuple[Volume, np.ndarray]:
-    """Resample the target onto the input's grid, air where it does not reach; also say where it does, [K, J, I]."""
+    """Return the target on the input's grid, with air where it does not reach, and where it does, boolean [K, J, I]."""
     outside = AIR_HU if task.unit == "HU" else 0.0
     shape = (source.voxels.shape[0], source.voxels.shape[1], source.voxels.shape[2])
     found = resample(target, Grid(shape, source.ijk_to_ras), outside)
@@ -150,7 +150,7 @@ def on_grid_of(source: Volume, target: Volume, task: Task) -> tuple[Volume, np.n
 
 
 def patient_mask(target: Volume, task: Task) -> np.ndarray:
-    """Where the patient is in a target: the body of a CT, the foreground of another image; boolean [K, J, I].
+    """Return where the patient is in a target, boolean [K, J, I]: a CT's body, the foreground of another image.
 
     Raises:
         InputError: ``no_body`` or ``no_foreground``.
@@ -159,7 +159,7 @@ def patient_mask(target: Volume, task: Task) -> np.ndarray:
 
 
 def patient_scope(target: Volume, task: Task) -> Scope:
-    """Where and over which intensities a target is compared with what the networks make of its input.
+    """Return where and over which intensities a target is compared with what the networks make of its input.
 
     Raises:
         InputError: ``no_body`` or ``no_foreground``.
@@ -172,12 +172,16 @@ def patient_scope(target: Volume, task: Task) -> Scope:
 
 
 def pair_sha256(files: PairFiles, data: DataConfig) -> str:
-    """Checksum of a subject's images as ``prepare_pair`` gives it, without preparing them; errors as ``read_side``."""
+    """Return the checksum of a subject's images that ``prepare_pair`` gives, without preparing them.
+
+    Raises:
+        InputError: What ``read_side`` raises.
+    """
     return combined_sha256({side: image_sha256(read_side(files, side)) for side in sides_read(data)})
 
 
 def image_sha256(volume: Volume) -> str:
-    """Checksum of an image's size and voxels, whatever file they came from."""
+    """Return the checksum of an image's size and voxels, whatever file they came from."""
     voxels = np.ascontiguousarray(volume.voxels, dtype="<f4")
     checksum = hashlib.sha256(repr(voxels.shape).encode())
     checksum.update(voxels.data)
@@ -185,5 +189,5 @@ def image_sha256(volume: Volume) -> str:
 
 
 def combined_sha256(checksums: dict[str, str]) -> str:
-    """Checksum of a subject: of those of its sides, by name."""
+    """Return a subject's checksum, which is that of the checksums of its images by side: "input", "target"."""
     return hashlib.sha256("".join(f"{side}:{checksums[side]};" for side in sorted(checksums)).encode()).hexdigest()

@@ -37,7 +37,7 @@ class Registration(NamedTuple):
         shift_mm: How far the moving image's centre goes.
         rotation_deg: Angle of the rotation.
         before: Mattes mutual information (nats) of the images as they lay; 0 where they did not meet.
-        after: The same once moved. Of the same two images the larger one is the better.
+        after: Mattes mutual information (nats) once moved. Of the same two images the larger value is the better.
     """
 
     motion: np.ndarray
@@ -152,7 +152,7 @@ def _starts(images: list[_Image]) -> list[SimpleITK.Euler3DTransform]:
 def _information(
     method: SimpleITK.ImageRegistrationMethod, images: list[_Image], transform: SimpleITK.Euler3DTransform
 ) -> float:
-    """Mutual information of the images with a transform; minus infinity where they do not meet."""
+    """Return the mutual information (nats) of the images with a transform; minus infinity where they do not meet."""
     method.SetInitialTransform(transform, inPlace=False)
     try:
         return -float(method.MetricEvaluate(*(image for image, _ in images)))

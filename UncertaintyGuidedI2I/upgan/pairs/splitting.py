@@ -16,7 +16,7 @@ _SHARES = {"test": 0.3, "validation": 0.1}
 
 
 class Split(NamedTuple):
-    """Subjects of the three parts, each sorted; no patient is in two of them."""
+    """The labels of the subjects of the three parts, each sorted; no patient is in two of them."""
 
     train: list[str]
     validation: list[str]

@@ -82,7 +82,7 @@ def levels_needed(central: np.ndarray, levels: Sequence[float] = LEVELS) -> list
     """Nominal levels of the central intervals that hold these shares of one patient's voxels, at least.
 
     Args:
-        central: ``calibration.central_probability`` of each voxel, [N].
+        central: ``coverage.central_probability`` of each voxel, [N].
         levels: The shares.
     """
     return [float(level) for level in np.quantile(central, levels, method="inverted_cdf")]

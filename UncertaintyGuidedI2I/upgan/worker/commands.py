@@ -24,16 +24,23 @@ if TYPE_CHECKING:
 
 
 class TranslateArguments(Arguments):
-    """What to translate and how; see ``InferenceEngine.translate``.
+    """What to translate and how, as ``upgan.inference.engine.InferenceEngine.translate`` takes it.
 
     Attributes:
-        voxels: .npy file, [K, J, I], any real type.
-        ijk_to_ras: 4x4, mm.
+        voxels: The .npy file of the volume's voxels, [K, J, I], of any real type.
+        ijk_to_ras: The affine from the voxels' indices to RAS, 4x4, mm.
         modality: DICOM modality code where the viewer knows it.
         placement: How sure ``ijk_to_ras`` is, as far as the viewer knows.
-        placement_note: What is to be said of that.
+        placement_note: A sentence on why ``ijk_to_ras`` is not certain; empty where there is nothing to say.
         source: What names the input in the provenance.
-        folder: Where the outputs are written, as <name>.npy.
+        folder: The folder into which the outputs are written, as <name>.npy.
+        model: The name of an installed model, or the path of a bundle.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: The networks' arithmetic.
+        plane: The plane of the slices; the model's own where None.
+        phases: Whether the maps of the last phase or of all phases are written.
+        outputs: The quantities that are written.
+        replace_nonfinite: The value, in the volume's unit, in place of NaN and infinities; None refuses these.
     """
 
     voxels: FilePath
@@ -53,13 +60,21 @@ class TranslateArguments(Arguments):
 
 
 class ImportModelArguments(Arguments):
-    """Attributes: path: a model's folder, or a zip of one."""
+    """The model to add to the library.
+
+    Attributes:
+        path: A model's folder, or a zip of one.
+    """
 
     path: FilePath
 
 
 class RemoveModelArguments(Arguments):
-    """Attributes: name: as ``installed_models`` lists it."""
+    """The model to delete from the library.
+
+    Attributes:
+        name: The model's name, as ``upgan.bundles.library.installed_models`` lists it.
+    """
 
     name: Name
 

@@ -1,4 +1,4 @@
-"""What both ends of the worker's pipe agree on, and what a command is."""
+"""What both ends of the worker's pipe agree on: numbers, limits and signals; and the type of a command."""
 
 from __future__ import annotations
 

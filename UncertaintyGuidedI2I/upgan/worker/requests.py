@@ -25,15 +25,15 @@ class Validated(Generic[T]):
     """A command of the worker, which is not run before its arguments are valid.
 
     Attributes:
-        arguments: What it takes.
-        run: Called with them and with the progress to tell; returns what JSON knows.
+        arguments: The class of the arguments that the command takes.
+        run: Called with valid arguments and with the progress to tell; returns what JSON knows.
     """
 
     arguments: type[T]
     run: Callable[[T, Progress], dict[str, Any]]
 
     def __call__(self, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        """Validate and run.
+        """Validate the arguments and run the command.
 
         Raises:
             UpganError: ``bad_request``, and what the command raises.
@@ -42,14 +42,18 @@ class Validated(Generic[T]):
 
 
 class NoArguments(Arguments):
-    """Of a command that takes none."""
+    """The arguments of a command that takes none."""
 
 
 def validated(model: type[T], arguments: Mapping[str, Any]) -> T:
-    """Return a request's arguments as what they must be.
+    """Return a request's arguments as an object of their class.
+
+    Args:
+        model: The class of the arguments.
+        arguments: The arguments as they came, as JSON.
 
     Raises:
-        UpganError: ``bad_request``, naming the first that is wrong.
+        UpganError: ``bad_request``, naming the first argument that is wrong.
     """
     if is_deeper(arguments):
         raise _bad_request("The request is wrong: it is nested too deep.")

@@ -51,11 +51,11 @@ class Worker:
     """Answers requests one after another; hears cancellations and the end of its input at any time.
 
     Args:
-        requests: Lines of JSON; its end is the end of the worker.
-        events: Where lines of JSON go.
-        commands: What it can do, by name.
+        requests: The stream of requests, a JSON object a line; its end is the end of the worker.
+        events: The stream that events are written to, a JSON object a line.
+        commands: The worker's commands, by name.
         abandon: Called where work does not end although the input has closed; must end the process.
-        grace_s: Seconds between the two.
+        grace_s: Seconds from the closing of the input to the call of ``abandon``.
 
     Attributes:
         was_shut_down: Whether the end was asked for: then there is still somebody at the other end.
@@ -117,7 +117,7 @@ class Worker:
             self.end()
 
     def _lines(self) -> Iterator[bytes]:
-        """Yield the lines of the input, of one that is too long no more than shows that it is."""
+        """Yield the lines of the input; of a line that is too long, only as much as shows that it is."""
         while line := self._requests.readline(LONGEST_LINE + 1):
             yield line
             while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
@@ -244,7 +244,8 @@ def main(folder: Path, grace_s: float = GRACE_S) -> None:
     """Serve stdin and stdout of this process.
 
     Args:
-        folder: For the viewer's files. It is removed at the end, unless the viewer has asked for that end and lives.
+        folder: The folder for the viewer's files. It is removed at the end, unless the viewer has asked for that end
+            and lives.
         grace_s: Seconds that work gets to end in order once stdin has closed.
     """
     if hasattr(os, "nice"):

@@ -24,35 +24,58 @@ _VERSION = "0.1.0"
 
 
 class CheckDataArguments(Arguments):
-    """Attributes: config: as JSON; thumbnails: folder for pictures of the pairs, none where None."""
+    """The pairs to check.
+
+    Attributes:
+        config: The training's configuration, as ``upgan.training.settings.config.TrainingConfig`` in JSON.
+        thumbnails: An existing folder for pictures of the pairs, which are not made where None.
+    """
 
     config: dict[str, Any]
     thumbnails: FilePath | None = None
 
 
 class TrainArguments(Arguments):
-    """Attributes: config: as JSON; folder: of the run."""
+    """The training to begin.
+
+    Attributes:
+        config: The training's configuration, as ``upgan.training.settings.config.TrainingConfig`` in JSON.
+        folder: The folder of the new run.
+    """
 
     config: dict[str, Any]
     folder: FilePath
 
 
 class RunArguments(Arguments):
-    """Attributes: folder: of the run."""
+    """The run that a command is about.
+
+    Attributes:
+        folder: The run's folder.
+    """
 
     folder: FilePath
 
 
 class ResumeArguments(RunArguments):
-    """Attributes: data: where the run's images are now, as ``data.path`` says it; where they were, if None."""
+    """The run to go on with.
+
+    Attributes:
+        data: Where the run's images are now, as ``data.path`` of its configuration says it; None where they were.
+    """
 
     data: FilePath | None = None
 
 
 class CreateModelArguments(Arguments):
-    """Attributes: run: its folder; checkpoint: best, last, phase_1 …; name: of the model; licence: its text.
+    """The model to make of a run.
 
-    data: where the run's images are now, as ``data.path`` says it; where they were, if None.
+    Attributes:
+        run: The run's folder.
+        checkpoint: The checkpoint that the weights come from: "best", "last", "phase_1", ...
+        name: The name of the new model, which no other may have.
+        licence: The text of the model's licence; None for one that grants no licence to anybody else.
+        data: Where the run's images are now, as ``data.path`` of its configuration says it; None where they were.
     """
 
     run: FilePath
@@ -63,14 +86,19 @@ class CreateModelArguments(Arguments):
 
 
 class StartConfigArguments(Arguments):
-    """Attributes: preset: paper, quick or fine-tune; base: a model's name."""
+    """The configuration to start from.
+
+    Attributes:
+        preset: The preset: "paper", "quick" or "fine-tune".
+        base: The name of the model to go on from; None where training starts from scratch.
+    """
 
     preset: Literal["paper", "quick", "fine-tune"]
     base: Name | None = None
 
 
 def training_commands() -> Mapping[str, Validated[Any]]:
-    """Return the commands, by name."""
+    """Return the worker's commands that concern training, by name."""
     return {
         "check_data": Validated(CheckDataArguments, _check_data),
         "train": Validated(TrainArguments, _train),
@@ -88,7 +116,7 @@ class _ReportingWatch:
         self.progress = progress
 
     def line(self, line: dict[str, Any]) -> None:
-        """Leave it to the reader of the file."""
+        """Do nothing: whoever wants to know the journal's lines reads its file."""
 
 
 def _train(request: TrainArguments, progress: Progress) -> dict[str, Any]:

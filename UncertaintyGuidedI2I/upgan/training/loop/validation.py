@@ -47,8 +47,8 @@ def validate(
 
     Args:
         predict: The networks, in eval mode.
-        cache: Holds the subjects' slices and, of these subjects, the references.
-        subjects: To validate on; one at a time is in memory.
+        cache: Holds the subjects' slices and references.
+        subjects: The subjects to validate on; one at a time is in memory.
         task: The translation.
         device: Where ``predict`` wants its input.
 
@@ -134,9 +134,9 @@ def _predicted(
     """Return the maps of each phase, the first being 1, in output units, resized as the engine does.
 
     Args:
-        predict: The networks.
-        a: Input, [N, H, W].
-        intensities: Of the subject.
+        predict: The networks, in eval mode.
+        a: The input's slices in network units, [N, H, W].
+        intensities: How the subject's intensities become network units and back.
         device: Where ``predict`` wants its input.
         size: Rows and columns of the maps; those of ``a`` where None.
     """

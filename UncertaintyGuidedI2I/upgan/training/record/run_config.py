@@ -34,8 +34,9 @@ def read_run_config(folder: Path) -> TrainingConfig:
     """Read the configuration that a run was begun with.
 
     Raises:
-        InputError: ``run_not_found``, ``no_run``, ``run_not_readable`` or ``run_damaged`` as ``runs.read_run_json``;
-            ``run_damaged`` also for values that no run was begun with; ``run_newer`` where a newer version wrote it.
+        InputError: ``run_not_found``, ``no_run``, ``run_not_readable`` or ``run_damaged`` as ``runs.read_run_json``
+            raises them; ``run_damaged`` also for values that no run was begun with; ``run_newer`` where a newer version
+            wrote it.
     """
     content = read_run_json(folder)
     if is_newer(content):
