@@ -27,7 +27,6 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=UncertaintyGuidedI2I $(BIN)/lint-imports --no-cache --no-logo
-	PYTHONPATH=UncertaintyGuidedI2I $(BIN)/lint-imports --no-cache --no-color
 
 benchmark: $(VENV)/.test  ## Speed and memory of the engine beside a plain loop
 	$(BIN)/python -m pytest Testing/Benchmarks --benchmark-only -o addopts= -s

@@ -202,12 +202,20 @@ def test_a_newer_versions_run_is_called_so(first_run):
     config = read_run_json(first_run)
     (first_run / "config.json").write_text(json.dumps({**config, "format": 2}), encoding="utf-8")
     assert read_run(first_run).state == read_run_state(first_run) == "newer"
-    finish(first_run)
-    assert read_run(first_run).state == "newer"
-    for ask in (lambda: resume(first_run, Onlooker()), lambda: TrainedRun.read(first_run, "best")):
+    before = sorted(first_run.rglob("*"))
+    asked = (
+        lambda: resume(first_run, Onlooker()),
+        lambda: TrainedRun.read(first_run, "best"),
+        lambda: finish(first_run),
+    )
+    for ask in asked:
         with pytest.raises(InputError) as refusal:
             ask()
         assert refusal.value.code == "run_newer"
+    assert [path for path in sorted(first_run.rglob("*")) if path.name != "run.lock"] == before
+    # Nor does one that ended become one of today's.
+    (first_run / "finished.json").write_text(json.dumps({"stopped": False}), encoding="utf-8")
+    assert read_run(first_run).state == "newer"
 
 
 def test_a_run_without_the_configuration_that_this_version_knows_is_no_empty_folder(first_run, tmp_path):

@@ -116,6 +116,10 @@ class FakeSession:
         self._resting = resting
         self._at = following(self.at, Event(event), State(resting)).value
 
+    def beginToAsk(self) -> None:
+        """Have the engine asked something that it has not answered yet."""
+        self._move("ask", self._resting)
+
     def prepare(self) -> None:
         self._move("prepare", self._resting)
         self.tell()

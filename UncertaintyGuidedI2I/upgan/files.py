@@ -158,7 +158,7 @@ def to_the_disk(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # On some servers' disks nobody can do that for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # On some servers' disks nobody can do that for a folder.
             raise
     finally:
         os.close(descriptor)

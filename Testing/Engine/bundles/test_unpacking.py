@@ -76,6 +76,16 @@ def test_an_honest_archive_is_laid_out_as_it_is_without_the_folder_around_it(tmp
     assert files_of(place) == members
 
 
+def test_a_folder_around_a_model_may_be_called_as_one_within_it(tmp_path, place):
+    members = {
+        "configs/metadata.json": b"{}",
+        "LICENSE": b"free",
+        "models/model.safetensors": b"\x02" + bytes(7) + b"{}",
+    }
+    unpack(zip_of(tmp_path / "models.zip", [("models/" + name, text) for name, text in members.items()]), place)
+    assert files_of(place) == members
+
+
 FOREIGN = {
     "models/model.pth": ("holds_pickle", b"\x80\x04"),
     "run.py": ("holds_pickle", b"print()"),

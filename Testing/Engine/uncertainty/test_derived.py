@@ -92,6 +92,6 @@ def test_a_volume_gives_the_same_slab_by_slab(rng):
 
 
 def test_the_maps_need_no_torch():
-    module = Path(derived.__file__).parents[1]
+    module = Path(derived.__file__).parents[2]
     code = "import sys; sys.modules['torch'] = None; import upgan.uncertainty.derived, upgan.images.patient"
     subprocess.run([sys.executable, "-c", code], cwd=module, check=True)

@@ -850,6 +850,8 @@ def test_the_run_of_a_saved_scene_is_found_again(host, panel, session, choices):
     choices.run = str(earlier)
     parameters = panel._binding.node
     panel.setParameterNode(None)
+    # Also while the engine is asked for a preset, as it is when a panel has just been opened.
+    session.beginToAsk()
     panel.setParameterNode(parameters)
     assert session.run == earlier
     # But never in the place of one that is trained.

@@ -310,6 +310,11 @@ def test_a_run_that_another_process_trains_is_watched_and_left_alone(session, ho
     assert not watcher.isOurs
     seen = len(watcher.journal)
     host.wait_until(lambda: len(watcher.journal) > seen, 10)
+    # Also while something else is put together here.
+    watcher.prepare()
+    seen = len(watcher.journal)
+    host.wait_until(lambda: len(watcher.journal) > seen, 10)
+    watcher.drop()
     for forbidden in (watcher.pause, watcher.stop, watcher.resume):
         assert refusal(forbidden) == "run_in_use"
     assert session.state == "running"

@@ -129,7 +129,9 @@ class TrainingCourse:
 
     def _stand(self, at: State) -> bool:
         before, self.at = self.at, at
-        self._watch.keepLooking(self.isOurs or at is State.WATCHED)
+        # What another process trains goes on while something is asked or put together here.
+        isAside = at in (State.WAITING, State.PREPARING)
+        self._watch.keepLooking(self.isOurs or (self._watch.resting if isAside else at) is State.WATCHED)
         return at is not before
 
     def _refuse(self, event: Event, at: State | None = None) -> None:

@@ -280,7 +280,9 @@ class TrainPanel(VTKObservationMixin):
         from upgan.training.record.runs import read_run
 
         wanted = self._choices().run
-        isFree = self._session.at in (State.NONE, State.GONE)
+        # The settings may just be asking for a preset.
+        isAsking = self._session.at is State.WAITING and self._session.run is None
+        isFree = isAsking or self._session.at in (State.NONE, State.GONE)
         if isFree and wanted and read_run(Path(wanted)) is not None:
             self._do(lambda: self._session.select(Path(wanted)))
         else:

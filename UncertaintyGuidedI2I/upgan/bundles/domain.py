@@ -104,7 +104,7 @@ class Domain(BaseModel):
         """Measure training inputs, which are taken one at a time.
 
         Args:
-            volumes: At least one with an object in it.
+            volumes: Training inputs, of which at least one shows an object.
             plane: The plane of the slices on which the model is trained.
 
         Raises:

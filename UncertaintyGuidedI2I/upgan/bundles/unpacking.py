@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from upgan.bundles.layout import PARTS, foreign
+from upgan.bundles.layout import METADATA, PARTS, foreign
 from upgan.bundles.strangers import LIMITS, Limits, check_names, is_litter, plain_files, unsafe
 from upgan.errors import BundleError
 from upgan.files import open_plain
@@ -57,7 +57,11 @@ def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
             raise damaged(error) from error
         members = _members(opened, limits)
         outermost = {name.partition("/")[0] for name in members}
-        is_around = len(outermost) == 1 and outermost.isdisjoint(part.parts[0] for part in PARTS)
+        # A folder around a model may be called as one within it: then its metadata tell.
+        is_around = len(outermost) == 1 and (
+            f"{min(outermost)}/{METADATA.as_posix()}" in members
+            or (all("/" in name for name in members) and outermost.isdisjoint(part.parts[0] for part in PARTS))
+        )
         for name, info in members.items():
             place = name.partition("/")[2] if is_around else name
             _write(folder, place, _blocks(partial(opened.open, info), info.file_size, damaged))

@@ -45,7 +45,7 @@ def scope_of(reference: Volume, unit: str) -> Scope:
     card and of a check with a reference.
 
     Args:
-        reference: In any orientation.
+        reference: The real image, in any orientation.
         unit: "HU" for a CT; else ``foreground_scope`` applies.
 
     Returns:

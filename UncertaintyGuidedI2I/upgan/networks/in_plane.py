@@ -73,7 +73,7 @@ class InPlaneGrid(NamedTuple):
         """Cover slices of a shape and pixel size (rows, columns) with pixels of another size.
 
         Raises:
-            InputError: As ``inner_size``.
+            InputError: What ``inner_size`` raises.
         """
         return cls(shape, inner_size(shape, spacing_mm, wanted_mm))
 

@@ -18,7 +18,7 @@ def percentile_stepwise(values: np.ndarray, percent: float) -> Generator[None, N
 
     Args:
         values: One-dimensional, at least one; NaN where one of them is.
-        percent: In [0, 100].
+        percent: The rank that is looked for, in [0, 100].
     """
     for span in spans(values.size):
         if np.isnan(values[span]).any():

@@ -39,7 +39,7 @@ def interval_width(alpha: np.ndarray, beta: np.ndarray, level: float) -> np.ndar
     Args:
         alpha: Scale α ≥ 0.
         beta: Shape β > 0.
-        level: In (0, 1), e.g. 0.9.
+        level: The share of the distribution within the interval, in (0, 1), e.g. 0.9.
     """
     beta = np.asarray(beta)
     log_beta = np.log(beta, dtype=np.float64)
@@ -57,7 +57,7 @@ def probability_above(image: np.ndarray, alpha: np.ndarray, beta: np.ndarray, th
         image: Translated image.
         alpha: Scale α ≥ 0 in the image's unit; where it is 0 the answer is 0, ½ or 1.
         beta: Shape β > 0.
-        threshold: In the image's unit, e.g. 300 HU for bone.
+        threshold: The value in the image's unit, e.g. 300 HU for bone.
     """
     # In float64: an error of float32 in the exponent is one of 1e-4 in a far tail.
     deviation = np.subtract(image, threshold, dtype=np.float64)

@@ -106,7 +106,7 @@ def statement(patients: int, chosen: bool) -> str:
     """Say in words what the table of so many patients claims.
 
     Args:
-        patients: In the validation.
+        patients: The number of patients in the validation.
         chosen: Whether these patients also decided which weights were kept.
     """
     certificate = f"a distribution-free certificate ({PATIENTS:.0%} of patients, {CONFIDENCE:.0%} confidence)"

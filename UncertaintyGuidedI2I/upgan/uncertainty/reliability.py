@@ -16,7 +16,7 @@ class Reliability(NamedTuple):
     Attributes:
         predicted: Root mean σ² of each bin, in the image's unit.
         observed: Root mean squared error of each bin, same unit; equal to ``predicted`` when σ is true.
-        voxels: How many each bin holds.
+        voxels: The number of voxels in each bin.
     """
 
     predicted: np.ndarray
@@ -41,7 +41,7 @@ def reliability(error: np.ndarray, sigma: np.ndarray, bins: int = BINS) -> Relia
     Args:
         error: Image minus reference, [N].
         sigma: Predicted standard deviation > 0 in the same unit, [N].
-        bins: At most so many.
+        bins: The largest number of bins.
     """
     edges = np.unique(np.quantile(sigma, np.linspace(0, 1, bins + 1)[1:-1]))
     member = np.searchsorted(edges, sigma, side="left")

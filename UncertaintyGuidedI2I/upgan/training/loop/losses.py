@@ -23,8 +23,8 @@ class PixelWeights(NamedTuple):
     """What each pixel counts in a step's loss.
 
     Attributes:
-        likelihood: In Eq. 1, [N, 1, H, W].
-        l1: In the L1 term, same shape.
+        likelihood: Each pixel's weight in Eq. 1, [N, 1, H, W].
+        l1: Each pixel's weight in the L1 term, same shape.
         total: What both weighted sums are divided by.
     """
 

@@ -8,6 +8,7 @@ trained, with all that it began with.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -30,6 +31,18 @@ def write_run_config(config: TrainingConfig, folder: Path) -> None:
     write_json(folder / CONFIG, {FORMAT_KEY: FORMAT, **config.model_dump(mode="json")})
 
 
+def read_known_json(folder: Path) -> dict[str, Any]:
+    """Read the configuration that a run was begun with as JSON, whatever it holds.
+
+    Raises:
+        InputError: What ``runs.read_run_json`` raises; ``run_newer`` where a newer version wrote it.
+    """
+    content = read_run_json(folder)
+    if is_newer(content):
+        raise _newer(folder, f"format {content[FORMAT_KEY]}")
+    return content
+
+
 def read_run_config(folder: Path) -> TrainingConfig:
     """Read the configuration that a run was begun with.
 
@@ -38,9 +51,7 @@ def read_run_config(folder: Path) -> TrainingConfig:
             raises them; ``run_damaged`` also for values that no run was begun with; ``run_newer`` where a newer version
             wrote it.
     """
-    content = read_run_json(folder)
-    if is_newer(content):
-        raise _newer(folder, f"format {content[FORMAT_KEY]}")
+    content = read_known_json(folder)
     content.pop(FORMAT_KEY, None)
     try:
         return TrainingConfig.of_run(content)

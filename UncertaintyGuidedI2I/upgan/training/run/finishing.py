@@ -12,7 +12,8 @@ from upgan.errors import InputError
 from upgan.files import refusal, write_json
 from upgan.training.record import checkpoint
 from upgan.training.record.layout import CACHE, FINISHED, LOCK
-from upgan.training.record.runs import read_finished, read_run_json
+from upgan.training.record.run_config import read_known_json
+from upgan.training.record.runs import read_finished
 from upgan.training.record.state import RunState
 
 # Whoever asks whether the run is in use holds the lock for an instant.
@@ -23,10 +24,10 @@ def finish(run: Path) -> None:
     """Declare a paused run ended and remove its copy of the images; its checkpoints stay.
 
     Raises:
-        InputError: ``run_in_use`` while a process trains, or what ``runs.read_run_json`` refuses.
+        InputError: ``run_in_use`` while a process trains, or what ``run_config.read_known_json`` refuses.
         OutputError: ``disk_full`` or ``not_writable``.
     """
-    read_run_json(run)
+    read_known_json(run)
     try:
         with FileLock(run / LOCK, timeout=_LOCK_S):
             if not read_finished(run):  # Not there, or damaged.

@@ -23,7 +23,7 @@ class RunData:
         split: Subjects' names.
         cache: Their slices.
         notes: What the journal tells of them once, when the run begins, each a code and a sentence.
-        warnings: What it tells of them at this start, likewise.
+        warnings: What it tells of them at this start, each a code and a sentence.
         begun: What its checkpoints are to remember, see ``begun.begun_with``.
     """
 
