@@ -4,13 +4,23 @@ import errno
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from upgan import files
 from upgan.errors import OutputError
-from upgan.files import DRAFT, atomically, draft, explained, refusal, write_json
+from upgan.files import (
+    DRAFT,
+    atomically,
+    draft,
+    explained,
+    refusal,
+    remove_unfinished,
+    sweep_drafts,
+    write_json,
+)
 
 
 def raising(error):
@@ -138,3 +148,25 @@ def test_what_libraries_say_to_programmers_is_not_repeated():
     refused = refusal(RuntimeError("sitk::ERROR: /tmp/SimpleITK.cxx:97"), "The picture")
     assert refused.code == "not_writable"
     assert "sitk" not in refused.sentence
+
+
+def test_what_a_killed_process_has_left_goes_and_nothing_else(tmp_path):
+    for name in (".0123.tmp", "kept.tmp", "last.safetensors"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".folder.tmp").mkdir()  # what cannot be removed is no error
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept.tmp", "last.safetensors", ".folder.tmp"}
+
+
+def test_drafts_of_the_day_before_are_swept_and_what_may_be_in_use_stays(tmp_path):
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for name in (f"{DRAFT}old", f"{DRAFT}new", ".pairs-old", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x")
+        if not name.endswith("new"):
+            os.utime(tmp_path / name, (two_days_ago, two_days_ago))
+    sweep_drafts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{DRAFT}new", ".pairs-old", "model"}
+    sweep_drafts(tmp_path, ".pairs-")
+    sweep_drafts(tmp_path / "absent")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{DRAFT}new", "model"}

@@ -74,7 +74,19 @@ def atomically(path: Path, *, suffix: str = ".tmp", private: bool = False, durab
             temporary.unlink()
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what ``atomically`` has left where its process was killed; in folders that one process writes to.
+
+    What cannot be removed stays.
+    """
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 DRAFT = ".draft-"
+# Nobody writes longer at one.
+_ABANDONED_AFTER_S = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -99,6 +111,19 @@ def draft(home: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_drafts(home: Path, prefix: str = DRAFT) -> None:
+    """Delete what processes that were killed have begun in a folder, but not what another may be writing now.
+
+    Args:
+        home: The folder, which need not exist.
+        prefix: How the names of drafts there begin.
+    """
+    for path in home.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):  # Another process may be sweeping, too.
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

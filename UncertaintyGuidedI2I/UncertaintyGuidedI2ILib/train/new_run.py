@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 PAIRS = "pairs"
 # In the runs' home until a run takes them; a folder that was left by a crash is removed after a day.
 PAIRS_DRAFT = ".pairs-"
-ABANDONED_AFTER_S = 24 * 3600
 # Without the one, there is no run to go on with; without the other, what a refused one has reached is nothing.
 CONFIG = "config.json"
 DATA = "data.json"
@@ -31,22 +29,17 @@ class PairDrafts:
         """Return a private folder in the runs' home, so that a run can take it without copying.
 
         Raises:
-            OutputError: ``no_home`` or ``not_writable``.
+            OutputError: ``no_home``, ``disk_full`` or ``not_writable``.
         """
-        from upgan.errors import OutputError
+        from upgan.files import explained, sweep_drafts
         from upgan.training.record.runs import runs_home
 
         home = runs_home()
-        try:
+        remedy = "Free some space, or set the environment variable UPGAN_RUNS to another folder of yours."
+        with explained(f"The folder for pairs in {home}", remedy):
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sweep(home)
+            sweep_drafts(home, PAIRS_DRAFT)
             folder = Path(tempfile.mkdtemp(prefix=PAIRS_DRAFT, dir=home))
-        except OSError as error:
-            raise OutputError(
-                "not_writable",
-                f"No pairs can be kept in {home}: {error.strerror}.",
-                "Set the environment variable UPGAN_RUNS to a folder of yours.",
-            ) from error
         self._folders.append(folder)
         return folder
 
@@ -98,20 +91,16 @@ class NewRun:
         """Take the scene's volumes, where a configuration's data are such, and return it with their new place.
 
         Raises:
-            OutputError: ``not_writable``.
+            OutputError: ``disk_full`` or ``not_writable``.
         """
-        from upgan.errors import OutputError
+        from upgan.files import explained
 
         path = Path(config.get("data", {}).get("path", ""))
         draft = self._drafts.holding(path)
         if draft is None:
             return config
-        try:
+        with explained(f"The pairs in {self.folder}", "Choose them again."):
             self._drafts.move(draft, self.folder / PAIRS)
-        except OSError as error:
-            raise OutputError(
-                "not_writable", f"The pairs cannot be moved to {self.folder}: {error.strerror}.", "Choose them again."
-            ) from error
         self._draft = draft
         place = self.folder / PAIRS / path.relative_to(draft)
         return {**config, "data": {**config["data"], "path": str(place)}}
@@ -131,12 +120,3 @@ class NewRun:
             with contextlib.suppress(OSError):
                 self._drafts.move(self.folder / PAIRS, self._draft)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _sweep(home: Path) -> None:
-    """Remove copies of volumes that a crashed application has left, but none that another may be using now."""
-    for draft in home.glob(f"{PAIRS_DRAFT}*"):
-        # Another application may be sweeping, too.
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
-                shutil.rmtree(draft, ignore_errors=True)

@@ -23,8 +23,6 @@ import itertools
 import json
 import os
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +31,10 @@ from typing import Any, Literal
 from upgan.bundles.strangers import check_names
 from upgan.bundles.unpacking import copy_folder, unpack
 from upgan.errors import BundleError, OutputError
-from upgan.files import DRAFT, draft, explained
+from upgan.files import draft, explained, sweep_drafts
 
 Origin = Literal["bundled", "trained", "imported"]
 
-
-_ABANDONED_AFTER_S = 24 * 3600
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -261,16 +257,8 @@ def _place_for(home: Path) -> Iterator[Path]:
         "UPGAN_MODELS to a folder of yours."
     )
     with explained(f"The models in {home}", remedy), draft(home) as place:
-        _sweep(home)
+        sweep_drafts(home)
         yield place
-
-
-def _sweep(home: Path) -> None:
-    """Delete what a process that was killed had begun, but not what another may be writing now."""
-    for path in home.glob(f"{DRAFT}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _move_in(content: Path, home: Path, wanted: str, metadata: dict[str, Any]) -> Path:

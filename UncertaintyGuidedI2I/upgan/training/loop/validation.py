@@ -12,7 +12,7 @@ from torch import Tensor
 
 from upgan.errors import InputError
 from upgan.evaluation.metrics import Metrics
-from upgan.files import atomically, explained, write_json
+from upgan.files import atomically, explained, remove_unfinished, write_json
 from upgan.inference.translation import PhaseMaps, Translation
 from upgan.networks.in_plane import InPlaneGrid
 from upgan.tasks import Intensities, Task
@@ -163,5 +163,6 @@ def _save(path: Path, array: np.ndarray) -> None:
     """Put an array in place of what a file held: a reader finds the old one or the new one."""
     with explained(str(path)):
         path.parent.mkdir(mode=0o700, exist_ok=True)
+        remove_unfinished(path.parent)
         with atomically(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)

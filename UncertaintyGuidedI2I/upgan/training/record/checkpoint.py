@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from upgan.errors import InputError
-from upgan.files import atomically, explained, replace, to_the_disk
+from upgan.files import atomically, explained, remove_unfinished, replace, to_the_disk
 
 # Of what is written: 1 has no checksum, or none but that of tensors and state. Both are read for ever.
 FORMAT = 2
@@ -88,7 +88,8 @@ def save(
     remedy = "Free some space on that disk; the training then goes on from the checkpoint before."
     with explained(f"The training's state in {path.parent}", remedy, "checkpoint_not_written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_unfinished(path.parent)
+        # It may be as large as a checkpoint.
+        remove_unfinished(path.parent)
         with atomically(path, durable=True) as temporary:
             try:
                 save_file(contiguous, temporary, metadata=metadata)
@@ -286,9 +287,3 @@ def _keep(path: Path) -> None:
         os.link(path, link)
         replace(link, previous_of(path))
     link.unlink(missing_ok=True)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process has left, which is as large as a checkpoint; one process at a time writes here."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
