@@ -28,7 +28,7 @@ LONGEST = (
     "test_moved_images.py",
     "test_processes.py",
     "test_memory.py",
-    "test_evaluation.py",
+    "test_report.py",
     # It measures how long the viewer is held up: after the trainings, which would hold it up.
     "test_translate_panel.py",
 )
