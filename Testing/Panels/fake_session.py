@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.states import State
-    from UncertaintyGuidedI2ILib.train.training import Training
+    from UncertaintyGuidedI2ILib.train.session.states import State
+    from UncertaintyGuidedI2ILib.train.session.training import Training
     from UncertaintyGuidedI2ILib.work.worker import Handler
     from upgan.training.record.runs import Run
 
@@ -66,25 +66,25 @@ class FakeSession:
 
     @property
     def at(self) -> State:
-        from UncertaintyGuidedI2ILib.train.states import State
+        from UncertaintyGuidedI2ILib.train.session.states import State
 
         return State(self._at)
 
     @property
     def state(self) -> str:
-        from UncertaintyGuidedI2ILib.train.states import State
+        from UncertaintyGuidedI2ILib.train.session.states import State
 
         return State(self._resting if self._at in ("waiting", "preparing") else self._at).word
 
     @property
     def isOurs(self) -> bool:
-        from UncertaintyGuidedI2ILib.train.states import OURS
+        from UncertaintyGuidedI2ILib.train.session.states import OURS
 
         return self.at in OURS
 
     @property
     def isBusy(self) -> bool:
-        from UncertaintyGuidedI2ILib.train.states import RESTING
+        from UncertaintyGuidedI2ILib.train.session.states import RESTING
 
         return self.at not in RESTING
 
@@ -110,7 +110,7 @@ class FakeSession:
             callback()
 
     def _move(self, event: str, resting: str = "none") -> None:
-        from UncertaintyGuidedI2ILib.train.states import Event, State, following, refusal
+        from UncertaintyGuidedI2ILib.train.session.states import Event, State, following, refusal
 
         assert refusal(self.at, Event(event)) is None, f"{event} in {self._at}"
         self._resting = resting

@@ -22,7 +22,7 @@ from UncertaintyGuidedI2ILib.scene.outputs import Output, addOutputs
 from UncertaintyGuidedI2ILib.scene.placement import placementOf
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession
+    from UncertaintyGuidedI2ILib.train.session.session import TrainingSession
     from upgan.bundles.bundle import Bundle
     from upgan.images.orientation import Plane
     from upgan.images.volume import Volume
@@ -280,7 +280,7 @@ def _newTraining() -> TrainingSession:
     from upgan.errors import UpganError
 
     try:
-        from UncertaintyGuidedI2ILib.train.session import TrainingSession, trainingClient
+        from UncertaintyGuidedI2ILib.train.session.session import TrainingSession, trainingClient
     except ModuleNotFoundError as error:
         # What slicer-core lacks.
         if error.name not in ("qt", "slicer.i18n"):

@@ -257,3 +257,23 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is beyond all limits")
     return number
+
+
+def home_of(what: str) -> Path:
+    """Return the folder of the user's models or runs, which need not exist.
+
+    It is what ``UPGAN_MODELS`` says, or ``.upgan/models`` in the home folder; likewise for any other word.
+
+    Args:
+        what: What is kept there, in the plural: "models".
+
+    Raises:
+        OutputError: ``no_home`` where the system knows no home folder.
+    """
+    variable = f"UPGAN_{what.upper()}"
+    chosen = os.environ.get(variable)
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".upgan" / what
+    except RuntimeError as error:
+        remedy = f"Set the environment variable {variable} to a folder."
+        raise OutputError("no_home", f"There is no home folder to keep {what} in.", remedy) from error

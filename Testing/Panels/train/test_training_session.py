@@ -39,7 +39,7 @@ def make_session(host, runs, said, monkeypatch):
     """Make sessions with a made-up worker; they are closed at the end."""
     host.expose_library(MODULE, "UncertaintyGuidedI2I")
     from UncertaintyGuidedI2ILib import dependencies
-    from UncertaintyGuidedI2ILib.train.session import GRACE_S, TrainingSession
+    from UncertaintyGuidedI2ILib.train.session.session import GRACE_S, TrainingSession
     from UncertaintyGuidedI2ILib.work.client import WorkerClient
 
     # The made-up worker needs none of them.
@@ -545,7 +545,7 @@ def slabs(tmp_path):
 def test_quitting_keeps_every_step_of_a_real_training(host, runs, slabs, warm_worker):
     pytest.importorskip("lightning_fabric")
     host.expose_library(MODULE, "UncertaintyGuidedI2I")
-    from UncertaintyGuidedI2ILib.train.session import TrainingSession, trainingClient
+    from UncertaintyGuidedI2ILib.train.session.session import TrainingSession, trainingClient
     from upgan.training.record.checkpoint import load_weights
 
     log = []

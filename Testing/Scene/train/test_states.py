@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from UncertaintyGuidedI2ILib.train.states import (
+from UncertaintyGuidedI2ILib.train.session.states import (
     OURS,
     RESTING,
     TRANSITIONS,

@@ -18,7 +18,7 @@ from UncertaintyGuidedI2ILib.widgets import Labels, bindPath, bindSelector, bind
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.training import Training
+    from UncertaintyGuidedI2ILib.train.session.training import Training
 
 # By widget: the choice, and its values as people call them.
 SELECTORS: dict[str, tuple[str, Labels]] = {

@@ -18,8 +18,8 @@ from UncertaintyGuidedI2ILib.train.data import DataSection
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.preparation import Preparation
 from UncertaintyGuidedI2ILib.train.results import MODEL_NAME, ResultsSection
+from UncertaintyGuidedI2ILib.train.session.states import Button, Event, State, sentBy
 from UncertaintyGuidedI2ILib.train.settings import SettingsSection
-from UncertaintyGuidedI2ILib.train.states import Button, Event, State, sentBy
 from UncertaintyGuidedI2ILib.train.text import runLabel, runText, whyDead
 from UncertaintyGuidedI2ILib.widgets import bindText, enable, showText
 from UncertaintyGuidedI2ILib.work.install_frame import InstallFrame
@@ -27,7 +27,7 @@ from UncertaintyGuidedI2ILib.work.progress_line import ProgressLine
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.training import Training
+    from UncertaintyGuidedI2ILib.train.session.training import Training
     from upgan.training.record.runs import Run
 
 NEEDED = (dependencies.TRANSLATING, dependencies.CHECKING, dependencies.TRAINING)

@@ -16,14 +16,14 @@ from UncertaintyGuidedI2ILib.train.history import TrainingHistory
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.plots import TrainingPlots
 from UncertaintyGuidedI2ILib.train.preview import TrainingPreview
-from UncertaintyGuidedI2ILib.train.states import Event, sentBy
+from UncertaintyGuidedI2ILib.train.session.states import Event, sentBy
 from UncertaintyGuidedI2ILib.train.text import whyDead
 from UncertaintyGuidedI2ILib.widgets import Labels, enable
 from UncertaintyGuidedI2ILib.work.cooperative import Cooperative
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.training import Training
+    from UncertaintyGuidedI2ILib.train.session.training import Training
 
 CHARTS: Labels = {
     "loss": _("Training loss"),

@@ -14,7 +14,7 @@ from UncertaintyGuidedI2ILib.models import installedModels, modelLabel
 from UncertaintyGuidedI2ILib.widgets import Labels, bindSelector, select
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.training import Training
+    from UncertaintyGuidedI2ILib.train.session.training import Training
     from upgan.bundles.library import InstalledModel
 
 PRESETS: Labels = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
-from UncertaintyGuidedI2ILib.train.states import OURS, Button, State, sentBy
+from UncertaintyGuidedI2ILib.train.session.states import OURS, Button, State, sentBy
 
 if TYPE_CHECKING:
     from upgan.training.record.runs import Run

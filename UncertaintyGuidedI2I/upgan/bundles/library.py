@@ -31,7 +31,7 @@ from typing import Any, Literal
 from upgan.bundles.strangers import check_names
 from upgan.bundles.unpacking import copy_folder, unpack
 from upgan.errors import BundleError, OutputError
-from upgan.files import draft, explained, sweep_drafts
+from upgan.files import draft, explained, home_of, sweep_drafts
 
 Origin = Literal["bundled", "trained", "imported"]
 
@@ -67,15 +67,7 @@ def models_home() -> Path:
     Raises:
         OutputError: ``no_home`` where the system knows no home folder.
     """
-    chosen = os.environ.get("UPGAN_MODELS")
-    try:
-        return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".upgan" / "models"
-    except RuntimeError as error:
-        raise OutputError(
-            "no_home",
-            "There is no home folder to keep models in.",
-            "Set the environment variable UPGAN_MODELS to a folder.",
-        ) from error
+    return home_of("models")
 
 
 def installed_models() -> list[InstalledModel]:

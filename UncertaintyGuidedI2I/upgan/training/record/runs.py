@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upgan.errors import InputError, OutputError
-from upgan.files import read_regular, refusal
+from upgan.files import home_of, read_regular, refusal
 from upgan.training.record.journal_reader import JOURNAL, is_count, is_finite, last_lines, parsed
 from upgan.training.record.layout import DATA, FORMAT, FORMAT_KEY, SPLIT
 
@@ -72,15 +72,7 @@ def runs_home() -> Path:
     Raises:
         OutputError: ``no_home`` where the system knows no home folder.
     """
-    chosen = os.environ.get("UPGAN_RUNS")
-    try:
-        return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".upgan" / "runs"
-    except RuntimeError as error:
-        raise OutputError(
-            "no_home",
-            "There is no home folder to keep runs in.",
-            "Set the environment variable UPGAN_RUNS to a folder.",
-        ) from error
+    return home_of("runs")
 
 
 def list_runs() -> list[Run]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
-from UncertaintyGuidedI2ILib.train.states import State, stateOf
+from UncertaintyGuidedI2ILib.train.session.states import State, stateOf
 
 if TYPE_CHECKING:
     from upgan.training.record.journal_reader import JournalReader

@@ -9,10 +9,10 @@ from typing import Any
 import slicer
 
 from UncertaintyGuidedI2ILib import dependencies
-from UncertaintyGuidedI2ILib.train.course import TrainingCourse, existing
-from UncertaintyGuidedI2ILib.train.new_run import NewRun, PairDrafts
-from UncertaintyGuidedI2ILib.train.refusals import crashed
-from UncertaintyGuidedI2ILib.train.states import RESTING, Event, State, stateOf
+from UncertaintyGuidedI2ILib.train.session.course import TrainingCourse, existing
+from UncertaintyGuidedI2ILib.train.session.new_run import NewRun, PairDrafts
+from UncertaintyGuidedI2ILib.train.session.refusals import crashed
+from UncertaintyGuidedI2ILib.train.session.states import RESTING, Event, State, stateOf
 from UncertaintyGuidedI2ILib.work.client import WorkerClient
 from UncertaintyGuidedI2ILib.work.worker import Handler, TrainingWorker
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from UncertaintyGuidedI2ILib.train.states import Refusal
+from UncertaintyGuidedI2ILib.train.session.states import Refusal
 
 # Sentence and remedy by code.
 TEXTS: dict[Refusal, tuple[str, str]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from UncertaintyGuidedI2ILib.work.worker import Handler
 
 if TYPE_CHECKING:
-    from UncertaintyGuidedI2ILib.train.states import State
+    from UncertaintyGuidedI2ILib.train.session.states import State
     from upgan.training.record.runs import Run
 
 

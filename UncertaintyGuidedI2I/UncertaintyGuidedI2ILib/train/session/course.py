@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from UncertaintyGuidedI2ILib.train.refusals import refused
-from UncertaintyGuidedI2ILib.train.states import OURS, RESTING, Event, State, following, refusal
-from UncertaintyGuidedI2ILib.train.watch import RunWatch
+from UncertaintyGuidedI2ILib.train.session.refusals import refused
+from UncertaintyGuidedI2ILib.train.session.states import OURS, RESTING, Event, State, following, refusal
+from UncertaintyGuidedI2ILib.train.session.watch import RunWatch
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 if TYPE_CHECKING:
