@@ -22,7 +22,7 @@ from upgan.inference.engine import InferenceEngine
 from upgan.inference.estimate import estimate
 from upgan.inference.saving import read_result
 from upgan.training.model.trained_run import TrainedRun
-from upgan.training.record import checkpoint
+from upgan.training.record import checkpoint, layout
 from upgan.training.record.journal_reader import JournalReader, read_journal
 from upgan.training.record.run_config import read_run_config
 from upgan.training.record.runs import checkpoints, list_runs, read_run, read_run_json, read_run_state
@@ -200,7 +200,7 @@ def test_what_may_change_numbers_is_refused_as_a_newer_versions(tiny_bundle, cha
 
 def test_a_newer_versions_run_is_called_so(first_run):
     config = read_run_json(first_run)
-    (first_run / "config.json").write_text(json.dumps({**config, "format": 2}), encoding="utf-8")
+    (first_run / "config.json").write_text(json.dumps({**config, "format": layout.FORMAT + 1}), encoding="utf-8")
     assert read_run(first_run).state == read_run_state(first_run) == "newer"
     before = sorted(first_run.rglob("*"))
     asked = (

@@ -31,7 +31,7 @@ from upgan.tasks import Task
 from upgan.uncertainty.calibration import Calibration
 
 # Of the section that is written. It goes up with every key that is added; sections without it are of the first.
-FORMAT = 1
+FORMAT = 2
 
 # Where an unknown key may change numbers.
 _DECISIVE = ("architecture", "task", "calibration")
@@ -77,7 +77,7 @@ class ModelSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format: int = Field(FORMAT, ge=1, strict=True)
+    format: int = Field(1, ge=1, strict=True)
     architecture: Architecture
     task: Task
     plane: Plane = "axial"
@@ -87,6 +87,16 @@ class ModelSection(BaseModel):
     cost: Cost | None = None
     sha256: dict[str, str]
     figures: Annotated[dict[str, Any], AfterValidator(_measurable)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, content: Any) -> Any:
+        """In format 1 an architecture that says nothing else was guided by σ."""
+        if isinstance(content, dict) and content.get("format", 1) == 1:
+            sizes = content.get("architecture")
+            if isinstance(sizes, dict) and sizes.get("name", "up-gan") == "up-gan" and "hand_over" not in sizes:
+                content = {**content, "architecture": {"attention": True, **sizes}}
+        return content
 
     @model_validator(mode="after")
     def _is_calibrated_in_every_phase(self) -> ModelSection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from upgan.errors import BundleError
 
@@ -17,6 +17,9 @@ SMALLEST_CONCENTRATION, LARGEST_CONCENTRATION = 0.1, 100.0
 # U-Nets of a whole model at most; the authors' largest has four.
 MOST_UNETS = 16
 
+# What a phase hands on to the next: its image b̂; b̂ and σ/σ̄ as two channels; or their product (Eq. 3).
+HandOver = Literal["image", "image+sigma", "product"]
+
 _SIZES = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -28,7 +31,15 @@ class CascadeArchitecture(BaseModel):
         phases: M, the number of generators (3 in the paper).
         width: Channels of each U-Net's finest level (64 in the paper).
         deepest: Channels of the two deepest levels, as a multiple of the width.
-        attention: Whether σ weights the image handed on (Eq. 3); off for the paper's ablation.
+        hand_over: What a later phase sees of the one before, beside the input a: ``image`` its b̂, ``image+sigma`` its
+            b̂ and σ/σ̄ as two channels, ``product`` their product (Eq. 3; the paper's ablation is ``image``).
+        features: Whether it also sees the last features of the one before, as many channels as the width.
+        residual: Whether it corrects that b̂, instead of predicting the image anew as in the paper.
+        coarse_first: Whether the first phase looks at every other row and column, averaged, for a quarter of the cost.
+        sigma_mean: What σ̄ is a mean over: the ``object``, weighted by the input's square so that the air around counts
+            nothing, or the whole ``slice`` (Eq. 3).
+        align_corners: Whether maps are enlarged with their corners in place, which shifts them by up to half a pixel of
+            each level towards the slice's edges; so in models of format 1 and in the published code.
         concentration_range: Limits of β, within 0.1 to 100.
         scale_floor: Smallest α in network units.
     """
@@ -39,9 +50,27 @@ class CascadeArchitecture(BaseModel):
     phases: int = Field(3, ge=1, le=MOST_UNETS)
     width: int = Field(64, ge=1, le=512)
     deepest: int = Field(8, ge=1, le=8)
-    attention: bool = True
+    hand_over: HandOver = "product"
+    features: bool = False
+    residual: bool = True
+    coarse_first: bool = False
+    sigma_mean: Literal["object", "slice"] = "object"
+    align_corners: bool = False
     concentration_range: tuple[float, float] = (0.3, 8.0)
     scale_floor: float = Field(0.01, ge=1e-6, le=10)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, content: Any) -> Any:
+        """Models of format 1 say ``attention``, and no more than that of how phases hang together."""
+        if isinstance(content, dict) and "attention" in content:
+            content = dict(content)
+            is_guided = content.pop("attention")
+            if not isinstance(is_guided, bool):
+                raise ValueError("attention must be true or false")
+            former = {"hand_over": "product" if is_guided else "image", "sigma_mean": "slice", "align_corners": True}
+            content = former | content
+        return content
 
     @field_validator("concentration_range")
     @classmethod

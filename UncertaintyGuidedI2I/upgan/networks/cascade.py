@@ -1,4 +1,4 @@
-"""The chain of generators: each later phase is guided by the doubt of the one before (Eq. 3 and 4)."""
+"""The chain of generators: each later phase is guided by what the one before hands on (Eq. 3 and 4)."""
 
 from __future__ import annotations
 
@@ -13,47 +13,89 @@ from upgan.networks.unet import Generator
 from upgan.uncertainty.distribution import GeneralizedNormal
 
 
-def attention(sigma: Tensor) -> Tensor:
-    """σ of each slice [N, 1, H, W] divided by its mean over the slice, in float32.
+def attention(sigma: Tensor, weight: Tensor | None = None) -> Tensor:
+    """σ of each slice [N, 1, H, W] divided by its weighted mean over the slice, in float32.
 
     Eq. 3 divides by the sum over the K pixels, which makes f ~ 1e-5 and loses it in half precision; K·σ/Σσ is the
     same up to a factor that the first convolution absorbs.
+
+    Args:
+        sigma: σ, [N, 1, H, W].
+        weight: What each pixel counts in the mean, same shape, not negative; all the same where None.
     """
+    tiny = torch.finfo(torch.float32).tiny
     sigma = sigma.float()
-    return sigma / sigma.mean(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    weight = torch.ones_like(sigma) if weight is None else weight.float()
+    mean = (sigma * weight).sum((-2, -1), keepdim=True) / weight.sum((-2, -1), keepdim=True).clamp_min(tiny)
+    # A slice without any weight has nothing in it that a later phase could be guided to.
+    return sigma / torch.where(mean > 0, mean, sigma.mean((-2, -1), keepdim=True)).clamp_min(tiny)
 
 
 class Cascade(nn.Module):
-    """M generators; a later one sees a_m = concat(f_m, a) and corrects the image of its predecessor.
+    """M generators; a later one sees a_m = concat(f_m, a), and corrects the image of its predecessor.
 
     The correction starts at zero, so that a new phase never starts worse than the one before it. The paper's
-    generators predict the image anew; from f_m alone they must first recover what σ has hidden.
+    generators predict the image anew (``residual`` false) from f_m = b̂·σ/σ̄ alone (``product``), from which they must
+    first recover what σ has hidden.
     """
 
     def __init__(self, architecture: CascadeArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
+        guides = 2 if architecture.hand_over == "image+sigma" else 1
+        later = 1 + guides + (architecture.width if architecture.features else 0)
         self.generators = nn.ModuleList(
-            Generator(
-                1 if phase == 0 else 2,
-                architecture.width,
-                architecture.deepest,
-                architecture.concentration_range,
-                architecture.scale_floor,
-            )
+            Generator(later if phase else 1, architecture, architecture.coarse_first and phase == 0)
             for phase in range(architecture.phases)
         )
 
     def phases(self, a: Tensor) -> Iterator[GeneralizedNormal]:
         """Yield each phase's distribution of [N, 1, H, W] as soon as it is known."""
+        for prediction, _ in self.looked_into(a):
+            yield prediction
+
+    def looked_into(self, a: Tensor) -> Iterator[tuple[GeneralizedNormal, Tensor]]:
+        """Yield each phase's distribution of [N, 1, H, W] and the features [N, width, H, W] it was read from."""
         previous: GeneralizedNormal | None = None
+        features = a
         for generator in self.generators:
             if previous is None:
-                previous = generator(a)
+                previous, features = generator(a)
             else:
-                f = previous.loc * attention(previous.stddev) if self.architecture.attention else previous.loc
-                previous = generator(torch.cat([f.to(a.dtype), a], dim=1), previous.loc)
-            yield previous
+                seen = self._handed_on(previous, features, a)
+                previous, features = generator(seen, previous.loc if self.architecture.residual else None)
+            yield previous, features
+
+    def _handed_on(self, previous: GeneralizedNormal, features: Tensor, a: Tensor) -> Tensor:
+        """All that a later phase sees, [N, C, H, W]: guidance first, the input last (Eq. 4)."""
+        kind = self.architecture.hand_over
+        guides = [previous.loc]
+        if kind != "image":
+            weight = a.float().clamp(0, 1).square() if self.architecture.sigma_mean == "object" else None
+            relative = attention(previous.stddev, weight)
+            guides = [previous.loc * relative] if kind == "product" else [previous.loc, relative]
+        if self.architecture.features:
+            guides.append(features)
+        return torch.cat([*(guide.to(a.dtype) for guide in guides), a], dim=1)
+
+    @torch.no_grad()
+    def begin_as_predecessor(self, phase: int) -> None:
+        """Give a later phase, index from 1, the weights of the one before, as far as they look at the same things.
+
+        The first convolutions look at the input as the predecessor's do, and at the guidance not yet. A correction
+        starts as none, α and β as the predecessor's.
+        """
+        before, after = self.generators[phase - 1], self.generators[phase]
+        kept = after.state_dict()
+        for name, values in before.state_dict().items():
+            if name.startswith("image_head") and self.architecture.residual:
+                values = torch.zeros_like(values)
+            if values.shape != kept[name].shape:
+                known = values[:, -1:] if phase == 1 else values
+                values = torch.zeros_like(kept[name])
+                values[:, -known.shape[1] :] = known
+            kept[name] = values
+        after.load_state_dict(kept)
 
     def forward(self, a: Tensor, count: int | None = None) -> list[GeneralizedNormal]:
         """Normalised slices [N, 1, H, W] → one distribution per phase, of the first ``count`` phases."""

@@ -35,7 +35,7 @@ class _ImageUNet(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.body = ResidualUNet(inputs, width)
+        self.body = ResidualUNet(inputs, width, align_corners=True)
         self.image_head = nn.Conv2d(width, inputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class _ThreeHeadedUNet(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.body = ResidualUNet(inputs, width)
+        self.body = ResidualUNet(inputs, width, align_corners=True)
         self.image_head = nn.Conv2d(width, 1, 1)
         self.inverse_scale_head, self.concentration_head = (
             nn.Sequential(nn.Conv2d(width, _HEAD_CHANNELS, 1), nn.Conv2d(_HEAD_CHANNELS, 1, 1), nn.ReLU())

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upgan.networks.architecture import STARTING_CONCENTRATION
+from upgan.networks.architecture import STARTING_CONCENTRATION, CascadeArchitecture
 from upgan.uncertainty.distribution import GeneralizedNormal
+
+# Rows and columns that can be halved four times.
+_SMALLEST = 16
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -47,10 +50,12 @@ class ResidualUNet(nn.Module):
         inputs: Channels of the image that comes in.
         width: Channels of the finest level (64 in the paper); also the channels that come out.
         deepest: Channels of the two deepest levels as a multiple of the width (8 in the paper).
+        align_corners: How the decoder enlarges its maps, see ``CascadeArchitecture``.
     """
 
-    def __init__(self, inputs: int, width: int, deepest: int = 8) -> None:
+    def __init__(self, inputs: int, width: int, deepest: int = 8, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         down = [inputs, width, 2 * width, 4 * width, deepest * width, deepest * width]
         up = [2 * deepest * width, 8 * width, 4 * width, 2 * width]
         out = [4 * width, 2 * width, width, width]
@@ -66,7 +71,7 @@ class ResidualUNet(nn.Module):
         skips.pop()
         for block in self.decoder:
             skip = skips.pop()
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=self.align_corners)
             rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
             if rows or columns:
                 x = F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
@@ -80,28 +85,22 @@ class Generator(nn.Module):
     The heads run in float32 whatever the body's precision: α and β pass through exponentials and gamma functions.
 
     Args:
-        inputs: Channels in: 1 for the first phase, 2 (guidance, image) for later ones.
-        width: Channels of the U-Net's finest level.
-        deepest: Channels of its deepest levels, as a multiple of the width.
-        concentration_range: The (β_lo, β_hi) that β is kept within; the likelihood drives β → ∞ on bounded residuals.
-        scale_floor: Smallest α, in network units (0.01 is 10 HU in PET→CT).
+        inputs: Channels in: 1 for the first phase, more (guidance, image) for later ones.
+        architecture: Width and depth; the (β_lo, β_hi) that β is kept within, for the likelihood drives β → ∞ on
+            bounded residuals; and the smallest α, in network units (0.01 is 10 HU in PET→CT).
+        coarse: Whether the U-Net looks at the mean of each 2×2 pixels.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        deepest: int = 8,
-        concentration_range: tuple[float, float] = (0.3, 8.0),
-        scale_floor: float = 0.01,
-    ) -> None:
+    def __init__(self, inputs: int, architecture: CascadeArchitecture, coarse: bool = False) -> None:
         super().__init__()
-        self.body = ResidualUNet(inputs, width, deepest)
+        width = architecture.width
+        self.coarse = coarse
+        self.body = ResidualUNet(inputs, width, architecture.deepest, architecture.align_corners)
         self.image_head = nn.Conv2d(width, 1, 1)
         self.scale_head = nn.Conv2d(width, 1, 1)
         self.concentration_head = nn.Conv2d(width, 1, 1)
-        self.concentration_range = concentration_range
-        self.scale_floor = scale_floor
+        self.concentration_range = architecture.concentration_range
+        self.scale_floor = architecture.scale_floor
         self._start_at_a_plain_answer()
 
     def _start_at_a_plain_answer(self) -> None:
@@ -119,15 +118,31 @@ class Generator(nn.Module):
                 head.weight.zero_()
                 head.bias.fill_(bias)  # type: ignore[union-attr]
 
-    def forward(self, x: Tensor, previous: Tensor | None = None) -> GeneralizedNormal:
-        """[N, inputs, H, W] → distribution of [N, 1, H, W]; with ``previous``, b̂ is that image plus a correction."""
-        features = self.body(x)
+    def forward(self, x: Tensor, previous: Tensor | None = None) -> tuple[GeneralizedNormal, Tensor]:
+        """Predict a distribution, and give the features that it was read from.
+
+        Args:
+            x: [N, inputs, H, W].
+            previous: An image [N, 1, H, W], of which b̂ is a correction; None where b̂ is predicted anew.
+
+        Returns:
+            The distribution of [N, 1, H, W], and features [N, width, H, W] in the body's precision.
+        """
+        features = self._coarse_features(x) if self.coarse else self.body(x)
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            image = self.image_head(features)
+            seen = features.float()
+            image = self.image_head(seen)
             if previous is not None:
                 image = previous.float() + image
-            scale = self.scale_floor + F.softplus(self.scale_head(features))
+            scale = self.scale_floor + F.softplus(self.scale_head(seen))
             low, high = self.concentration_range
-            concentration = low + (high - low) * torch.sigmoid(self.concentration_head(features))
-        return GeneralizedNormal(image, scale, concentration, validate_args=False)
+            concentration = low + (high - low) * torch.sigmoid(self.concentration_head(seen))
+        return GeneralizedNormal(image, scale, concentration, validate_args=False), features
+
+    def _coarse_features(self, x: Tensor) -> Tensor:
+        """Look at every 2×2 pixels as one; slices that are too small for that, or odd, are padded with zeros."""
+        rows, columns = x.shape[-2:]
+        padded = [max(side + side % 2, 2 * _SMALLEST) - side for side in (rows, columns)]
+        means = F.avg_pool2d(F.pad(x, [0, padded[1], 0, padded[0]]), 2)
+        features = F.interpolate(self.body(means), scale_factor=2, mode="bilinear", align_corners=False)
+        return features[..., :rows, :columns]

@@ -231,7 +231,11 @@ def test_the_defaults_are_the_papers(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": {"attention": False}},
+        {"architecture": {"hand_over": "image"}},
+        {"architecture": {"hand_over": "image+sigma", "features": True, "residual": False}},
+        {"architecture": {"coarse_first": True}, "schedule": {"begin_as_predecessor": True}},
+        {"loss": {"form": "beta_nll"}},
+        {"loss": {"form": "detached_mean", "l1": 2.0}},
         {"architecture": {"name": "published-up-gan", "chains": [2, 1], "phases": None, "deepest": None}},
         {"loss": {"form": "published_product"}},
         {"loss": {"adversarial": 0.0}},

@@ -428,7 +428,7 @@ def test_a_model_with_the_authors_wiring_and_loss_says_so(heads, tmp_path):
 
 
 def test_a_model_without_guidance_is_called_the_ablation(heads, tmp_path):
-    cascade = Cascade(CascadeArchitecture(phases=2, width=4, deepest=2, attention=False)).eval()
+    cascade = Cascade(CascadeArchitecture(phases=2, width=4, deepest=2, hand_over="image")).eval()
     run = write_run(tmp_path, heads, cascade, split=FEW)
     assert "σ guidance off, which is the paper's ablation" in in_one_line(
         card_of(export(run, tmp_path / "model", "", "1"))

@@ -65,7 +65,7 @@ def test_a_configuration_is_read_with_its_paths_relative_to_it_and_the_defaults_
     assert config.schedule.epochs == (15, 5)
     assert config.schedule.joint_learning_rate == 5e-4
     assert (config.loss.likelihood, config.loss.adversarial) == (1, 0.001)
-    assert config.architecture.attention
+    assert config.architecture.hand_over == "product"
 
 
 def test_a_base_is_a_folder_beside_the_file_or_else_a_name(tmp_path, monkeypatch):

@@ -67,6 +67,7 @@ def generalized_gaussian_loss(
     weight: Tensor | None = None,
     epsilon: float = EPSILON,
     total: Tensor | None = None,
+    weighed_by_sigma: bool = False,
 ) -> Tensor:
     """Eq. 1, L_αβ = mean[(|b̂−b|/α)^β − ln(β/α) + lnΓ(1/β)], in a form that trains.
 
@@ -79,6 +80,8 @@ def generalized_gaussian_loss(
         weight: Non-negative weights of the pixels; the mean is weighted by them.
         epsilon: Smoothing of |r| in network units; it makes β read too high where σ is below about 20 times of it.
         total: What the weighted sum is divided by; the weights' own sum where None.
+        weighed_by_sigma: Whether each pixel counts in proportion to its σ, through which no gradient goes, and which is
+            1 on average: β-NLL of Seitzer et al. (ICLR 2022) with β = ½, so that what is hard is not abandoned.
     """
     residual = target - prediction.loc
     log_z = 0.5 * torch.log(residual.square() + epsilon**2) - prediction.scale.log()
@@ -91,6 +94,9 @@ def generalized_gaussian_loss(
         + prediction.scale.log()
         + torch.lgamma(prediction.concentration.reciprocal())
     )
+    if weighed_by_sigma:
+        sigma = prediction.stddev.detach()
+        loss = loss * sigma / _mean(sigma, weight, None).clamp_min(1e-12)
     return _mean(loss, weight, total)
 
 

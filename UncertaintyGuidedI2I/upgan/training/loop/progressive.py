@@ -164,6 +164,7 @@ class ProgressiveTraining:
                 self._save()
         else:
             self.state.begin_stage(index)
+            self._begin_as_predecessor(plan)
             phases = [phase + 1 for phase in plan.trained]
             self._write(kind="stage", stage=plan.number, phases=phases, epochs=plan.epochs, steps=steps)
             self._save()
@@ -173,6 +174,12 @@ class ProgressiveTraining:
             except _UnhealthyError as trouble:
                 self._roll_back(str(trouble))
         self._end_stage(plan)
+
+    def _begin_as_predecessor(self, plan: StagePlan) -> None:
+        """Start a later phase from the one before where that is asked for; a base model's phases know better."""
+        wanted = self.config.schedule.begin_as_predecessor and self.config.base is None
+        if wanted and len(plan.trained) == 1 and plan.trained[0] and isinstance(self.cascade, Cascade):
+            self.cascade.begin_as_predecessor(plan.trained[0])
 
     def _take_steps(self, plan: StagePlan, batches: Batches, steps: int) -> None:
         """Take steps until the stage ends.

@@ -303,7 +303,10 @@ def _likelihood(prediction: GeneralizedNormal, b: Tensor, weights: PixelWeights,
     if form == "published_product":
         inverse_scale = prediction.scale.reciprocal()
         return published_product_loss(inverse_scale, prediction.concentration, b - prediction.loc, weight, total)
-    return generalized_gaussian_loss(prediction, b, weight, total=total)
+    if form == "detached_mean":
+        loc, scale, concentration = prediction.loc.detach(), prediction.scale, prediction.concentration
+        prediction = GeneralizedNormal(loc, scale, concentration, validate_args=False)
+    return generalized_gaussian_loss(prediction, b, weight, total=total, weighed_by_sigma=form == "beta_nll")
 
 
 def _trainable(modules: list[nn.Module] | list[Any]) -> list[nn.Parameter]:

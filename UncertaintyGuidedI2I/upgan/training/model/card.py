@@ -6,7 +6,7 @@ from typing import Any
 
 from upgan.bundles.domain import Domain
 from upgan.evaluation.metrics import SSIM_3D
-from upgan.networks.published import PublishedArchitecture
+from upgan.networks.architecture import CascadeArchitecture, PublishedArchitecture
 from upgan.tasks import Task
 from upgan.training.loop.losses import EPSILON, MEANINGFUL_SIGMA
 from upgan.training.model.markdown import (
@@ -95,6 +95,23 @@ def _data(run: TrainedRun, training: dict[str, Any], domain: Domain) -> str:
     return "\n\n".join([wrap(counts), wrap(seen), wrap(fingerprint)])
 
 
+_HANDED_ON = {
+    "image": "σ guidance off, which is the paper's ablation: a later phase sees the image of the one before",
+    "image+sigma": "σ guidance beside the image: a later phase sees the image of the one before, σ over its mean",
+    "product": "σ guidance on (Eq. 3 and 4): a later phase sees the image of the one before times σ over its mean",
+}
+
+
+def _wiring(architecture: CascadeArchitecture) -> str:
+    """Say how the phases hang together; nothing where there is one."""
+    if architecture.phases == 1:
+        return ""
+    seen = f"{_HANDED_ON[architecture.hand_over]}{', its last features' if architecture.features else ''} and the input"
+    manner = "corrects that image" if architecture.residual else "predicts the image anew, as in the paper"
+    coarse = "; the first phase looks at half the resolution" if architecture.coarse_first else ""
+    return f", {seen}, and {manner}{coarse}"
+
+
 def _model(run: TrainedRun, training: dict[str, Any]) -> str:
     architecture, loss, schedule = run.cascade.architecture, run.config.loss, run.config.schedule
     parameters = sum(parameter.numel() for parameter in run.cascade.parameters()) / 1e6
@@ -105,15 +122,9 @@ def _model(run: TrainedRun, training: dict[str, Any]) -> str:
             f"width {architecture.width}; a later phase sees b̂, 1/α, β and the input, there is no σ guidance)."
         )
     else:
-        guidance = (
-            "σ guidance on (Eq. 3 and 4)"
-            if architecture.attention
-            else "σ guidance off, which is the paper's ablation: a later phase sees the image of the one before and "
-            "the input"
-        )
         network += (
             f" (width {architecture.width}, deepest levels {architecture.deepest}×{architecture.width}; the paper has "
-            f"64 and 8×64), {guidance}. Each later phase corrects the image of the one before."
+            f"64 and 8×64){_wiring(architecture)}."
         )
     if run.base is not None:
         network += f" It went on from {run.base.metadata.name} {run.base.metadata.version}."

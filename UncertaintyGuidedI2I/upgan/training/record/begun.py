@@ -12,7 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from upgan.errors import InputError
+from upgan.networks.architecture import Architecture
 from upgan.pairs.finding import file_stem
 from upgan.pairs.splitting import Split
 from upgan.training.record import checkpoint
@@ -109,11 +112,21 @@ def _remembered(run: Path) -> dict[str, Any] | None:
 
 
 def _changed_settings(begun: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    begun = {**begun, _CONFIG: _of_this_version(begun.get(_CONFIG, {}))}
     for section in (_CONFIG, _IMAGES):
         before, after = (dict(_leaves(record.get(section, {}))) for record in (begun, now))
         # A key that only one of them has is another version's.
         for key in (key for key in before if key in after and before[key] != after[key]):
             yield changed(key, before[key], after[key])
+
+
+def _of_this_version(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Say the sizes of networks as this version does, whichever wrote them down."""
+    try:
+        architecture = TypeAdapter(Architecture).validate_python(config["architecture"])
+    except (KeyError, ValidationError):
+        return config
+    return {**config, "architecture": architecture.model_dump(mode="json")}
 
 
 def _changed_patients(begun: Mapping[str, Any], now: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]:

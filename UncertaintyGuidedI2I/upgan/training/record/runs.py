@@ -138,7 +138,7 @@ def read_run_state(folder: Path) -> State | None:
 
 def is_newer(config: Mapping[str, Any]) -> bool:
     """Whether a newer version began the run of a configuration, as its file has it."""
-    written = config.get(FORMAT_KEY, FORMAT)
+    written = config.get(FORMAT_KEY, 1)
     return isinstance(written, int) and written > FORMAT
 
 

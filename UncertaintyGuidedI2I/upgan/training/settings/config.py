@@ -32,8 +32,9 @@ class AugmentationConfig(Section):
 class LossConfig(Section):
     """Weights of the generator's loss (Eq. 2)."""
 
-    form: Literal["generalized_gaussian", "published_product"] = "generalized_gaussian"
-    """generalized_gaussian is Eq. 1; published_product is what the authors' code does: β comes out near 0.68."""
+    form: Literal["generalized_gaussian", "beta_nll", "detached_mean", "published_product"] = "generalized_gaussian"
+    """generalized_gaussian is Eq. 1; beta_nll weighs it by σ (Seitzer et al. 2022, β = ½); detached_mean lets it train
+    α and β alone, and L1 the image; published_product is what the authors' code does: β comes out near 0.68."""
     likelihood: float = Field(1.0, ge=0)
     """λ1 of Eq. 2."""
     adversarial: float = Field(0.001, ge=0)
@@ -82,6 +83,8 @@ class ScheduleConfig(Section):
     """Epochs without a better validation error after which a stage ends, at its best epoch."""
     weight_averaging: float | None = Field(None, gt=0, lt=1)
     """Decay of an exponential average of the weights, which is what is validated and kept (0.999 works)."""
+    begin_as_predecessor: bool = False
+    """Whether a later phase begins with the weights of the one before; else with random ones."""
     freeze_normalisation: bool = False
     """Keep the batch normalisation's statistics: a few patients cannot replace them."""
 
@@ -131,6 +134,12 @@ class TrainingConfig(Section):
             if isinstance(section, Mapping) and key not in section:
                 content[name] = {**section, key: former}
         return cls.model_validate(content)
+
+    @model_validator(mode="after")
+    def _trains_an_image(self) -> TrainingConfig:
+        if self.loss.form == "detached_mean" and not self.loss.l1:
+            raise ValueError("loss: with detached_mean only l1 trains the image, and l1 is 0")
+        return self
 
     @model_validator(mode="after")
     def _has_one_duration_per_phase(self) -> TrainingConfig:
