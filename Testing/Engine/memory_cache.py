@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from upgan.images.outline import Window
 from upgan.training.slices.references import Reference
 
 
@@ -23,12 +24,22 @@ class MemorySubject:
     ijk_to_ras: np.ndarray
     acquired_mm: tuple[float, float] = (1.0, 1.0)
 
+    @property
+    def window(self) -> Window:
+        return Window.whole(self.shape)
+
+    @property
+    def imaged(self) -> tuple[slice, slice]:
+        rows, columns = self.shape
+        return slice(0, rows), slice(0, columns)
+
 
 @dataclass
 class MemoryCache:
     canvas: tuple[int, int]
     spacing_mm: tuple[float, float] = (1.0, 1.0)
     plane: str = "axial"
+    margin_mm: float | None = None
     subjects: dict[str, MemorySubject] = field(default_factory=dict)
     slices: dict[str, MemorySlices] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -425,3 +426,65 @@ def test_cuda_gives_what_the_cpu_gives(tiny_bundle):
     volume = Volume(blob(), np.diag([2.0, 2.0, 2.0, 1.0]))
     cpu, cuda = (InferenceEngine(tiny_bundle, device, "float32").translate(volume) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(cuda.last.image, cpu.last.image, rtol=1e-3, atol=0.5)
+
+
+# What lies around
+
+
+def seeing_the_object(bundle, margin_mm=6.0):
+    """The same model, made to look at the object and a margin."""
+    section = bundle.metadata.upgan.model_copy(update={"margin_mm": margin_mm})
+    return replace(bundle, metadata=bundle.metadata.model_copy(update={"upgan": section}))
+
+
+def noisy_head(rng, shape=(3, 50, 44)) -> Volume:
+    _, j, i = np.indices(shape)
+    inside = ((j - 26) / 18) ** 2 + ((i - 20) / 14) ** 2 <= 1
+    voxels = np.where(inside, rng.uniform(60, 100, shape), rng.uniform(0, 5, shape)).astype(np.float32)
+    return Volume(voxels, np.diag([-2.0, -2.0, 3.0, 1.0]))
+
+
+@pytest.mark.parametrize("sides", [(0, 0, 40, 8), (33, 7, 0, 0), (64, 64, 64, 64)])
+@pytest.mark.parametrize("noise", [0.0, 5.0])
+def test_air_around_the_object_and_its_place_in_it_change_no_number(tiny_bundle, rng, sides, noise):
+    head, bundle = noisy_head(rng), seeing_the_object(tiny_bundle)
+    above, below, left, right = sides
+    shape = (3, 50 + above + below, 44 + left + right)
+    here = (slice(None), slice(above, above + 50), slice(left, left + 44))
+    wide = rng.uniform(0, noise + 1e-6, shape).astype(np.float32)
+    wide[here] = head.voxels
+    one, other = (translate(bundle, volume).last for volume in (head, Volume(wide, head.ijk_to_ras)))
+    # The margin, which shows the air that there is, too.
+    seen = (slice(None), slice(8 - 3, 45 + 3), slice(6 - 3, 35 + 3))
+    for name in ("image", "alpha", "beta"):
+        ours, theirs = getattr(one, name)[seen], getattr(other, name)[here][seen]
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-3)
+    # What networks that see all make of it is another matter.
+    all_of_it = (translate(tiny_bundle, volume).last.image for volume in (head, Volume(wide, head.ijk_to_ras)))
+    ours, theirs = next(all_of_it)[seen], next(all_of_it)[here][seen]
+    assert np.sqrt(np.square(ours - theirs).mean()) > 1
+
+
+def test_outside_of_what_networks_see_an_image_goes_on_evenly(tiny_bundle, rng):
+    wide = Volume(np.pad(noisy_head(rng).voxels, [(0, 0), (50, 50), (50, 50)]), np.diag([-2.0, -2.0, 3.0, 1.0]))
+    last = translate(seeing_the_object(tiny_bundle), wide).last
+    for maps in (last.image, last.alpha, last.beta, last.sigma):
+        for part in maps:
+            corner = part[:20, :20]
+            assert np.ptp(corner) == 0
+            assert part.min() <= corner[0, 0] <= part.max()
+
+
+def test_an_object_at_the_edge_is_seen_as_if_air_went_on(tiny_bundle, rng):
+    head, bundle = noisy_head(rng), seeing_the_object(tiny_bundle)
+    head.voxels[head.voxels < 60] = 0
+    tight = Volume(np.ascontiguousarray(head.voxels[:, 8:45, 6:35]), head.ijk_to_ras)
+    one, other = (translate(bundle, volume).last.image for volume in (head, tight))
+    np.testing.assert_allclose(other, one[:, 8:45, 6:35], rtol=1e-5, atol=1e-3)
+
+
+def test_an_image_without_an_object_is_seen_whole(tiny_bundle):
+    even = Volume(np.indices((3, 20, 24)).sum(axis=0).astype(np.float32) - 40.0, np.diag([-2.0, -2.0, 3.0, 1.0]))
+    ours = translate(seeing_the_object(tiny_bundle, 100.0), even).last.image
+    assert ours.shape == even.voxels.shape
+    assert np.isfinite(ours).all()

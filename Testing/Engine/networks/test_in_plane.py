@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Engine.made_images import code_of, quick
+from upgan.images.outline import Window
 from upgan.networks.in_plane import MULTIPLE, InPlaneGrid, canvas_size, inner_size, resize
 
 
@@ -58,3 +59,33 @@ def test_a_slice_lies_in_the_middle_of_what_the_network_sees_and_comes_back_as_i
     assert torch.equal(seen[:, :, 6:26, 7:40], slices)
     assert seen.sum() == pytest.approx(slices.sum())
     assert torch.equal(grid.leave(seen), slices)
+
+
+def test_a_window_is_all_that_the_network_sees_and_its_rim_goes_on_around_it():
+    grid = InPlaneGrid.of((20, 33), (2.0, 2.0), (2.0, 2.0), Window(4, -2, 12, 10))
+    slices = 1 + torch.rand(2, 1, 20, 33)
+    seen = grid.resized(slices)
+    assert torch.equal(seen[..., 2:], slices[:, :, 4:16, :8])
+    assert not seen[..., :2].any()
+    maps = torch.cat([seen, -seen], dim=1)
+    back = grid.leave(grid.seat(maps))
+    assert torch.equal(back[:, :, 4:16, :8], maps[..., 2:])
+    around = torch.ones(20, 33, dtype=torch.bool)
+    around[4:16, :8] = False
+    for n, c in np.ndindex(2, 2):
+        part = maps[n, c].numpy()
+        rim = np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]])
+        # Of an even number torch takes the lower one of the two in the middle.
+        expected = np.sort(rim)[(rim.size - 1) // 2]
+        assert (back[n, c][around] == expected).all()
+
+
+def test_a_window_at_other_pixels_is_resized_as_a_slice_of_its_own(rng):
+    window = Window(3, 5, 14, 20)
+    image = torch.from_numpy(rng.normal(size=(2, 1, 27, 31)))
+    grid = InPlaneGrid.of((27, 31), (1.5, 1.0), (2.0, 2.1), window)
+    alone = InPlaneGrid.of((14, 20), (1.5, 1.0), (2.0, 2.1))
+    assert grid.inside == alone.inside
+    assert torch.equal(grid.enter(image), alone.enter(image[:, :, 3:17, 5:25]))
+    maps = torch.from_numpy(rng.normal(size=(2, 3, *grid.padded)))
+    assert torch.equal(grid.leave(maps)[:, :, 3:17, 5:25], alone.leave(maps))

@@ -1,4 +1,7 @@
-"""What a trained job is measured by: every phase on the test heads, patient by patient."""
+"""What a trained job is measured by: every phase on the test heads, patient by patient, on the networks' own pixels.
+
+On finer ones all variants of a small plan would share the error of pixels that none of them has.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +36,15 @@ def measure(cascade: Cascade, cache: SliceCache, subjects: Sequence[str], task: 
     rows: list[list[dict[str, float]]] = []
     samples: list[tuple[np.ndarray, ...]] = []
     for subject in subjects:
-        phases = translated(cascade, cache, subject, task, fabric)
-        truth = cache.load_reference(subject)
-        metrics = [Metrics(*maps[:1], truth.target, truth.mask, truth.data_range, *maps[1:]) for maps in phases]
+        phases, target, mask, data_range = translated(cascade, cache, subject, task, fabric)
+        metrics = [Metrics(maps[0], target, mask, data_range, *maps[1:]) for maps in phases]
         rows.append([{"mae": each.mae} for each in metrics])
         last = metrics[-1]
         rows[-1][-1] |= {f"mae_{name}": value for name, value in last.mae_of_tissues.items()}
         rows[-1][-1] |= {"rmse": last.rmse, "psnr": last.psnr, "ssim_3d": last.ssim_3d, "sigma_rms": last.sigma_rms}
-        inside = np.flatnonzero(truth.mask)
+        inside = np.flatnonzero(mask)
         chosen = inside[:: -(-inside.size // _SAMPLE)]
-        samples.append(tuple(array.ravel()[chosen].astype(np.float64) for array in (*phases[-1], truth.target)))
+        samples.append(tuple(array.ravel()[chosen].astype(np.float64) for array in (*phases[-1], target)))
     found: dict[str, Any] = {name: round(float(np.mean([row[-1][name] for row in rows])), 4) for name in rows[0][-1]}
     found |= {
         f"mae_phase_{n + 1}": round(float(np.mean([row[n]["mae"] for row in rows])), 2)
@@ -86,18 +88,21 @@ def uncertainty(samples: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
 @torch.inference_mode()
 def translated(
     cascade: Cascade, cache: SliceCache, subject: str, task: Task, fabric: Fabric
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return image, α and β (HU, HU, no unit) of each phase on the input's own pixels, [K, J, I]."""
-    slices, known = cache.load(subject), cache.subjects[subject]
+) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray, np.ndarray, tuple[float, float]]:
+    """Return image, α and β (HU, HU, no unit) of each phase, the target (HU), the mask and the data range."""
+    slices, known, truth = cache.load(subject), cache.subjects[subject], cache.load_reference(subject)
     intensities = Intensities(task, known.reference)
-    outside = cache.load_reference(subject).target.shape
-    grid = InPlaneGrid((outside[1], outside[2]), known.shape)
+    alone = InPlaneGrid.of(known.shape, (1, 1), (1, 1))
     found: list[list[np.ndarray]] = []
     for first in range(0, known.count, 16):
         a = torch.from_numpy(slices.a[first : first + 16].astype(np.float32))[:, None]
         with fabric.autocast():
-            predictions = cascade(grid.enter(a.to(fabric.device)))
-        maps = [grid.leave(torch.cat([p.loc, p.scale, p.concentration], 1).float()).cpu().numpy() for p in predictions]
+            predictions = cascade(alone.seat(a.to(fabric.device)))
+        maps = [alone.leave(torch.cat([p.loc, p.scale, p.concentration], 1).float()).cpu().numpy() for p in predictions]
         found.append(maps)
     phases = [np.concatenate(parts).swapaxes(0, 1) for parts in zip(*found, strict=True)]
-    return [(intensities.denormalise(i), intensities.denormalise_scale(s), c) for i, s, c in phases]
+    outside = (truth.target.shape[1], truth.target.shape[2])
+    grid = InPlaneGrid(outside, known.window, known.shape)
+    mask = grid.resized(torch.from_numpy(truth.mask[:, None].astype(np.float32)))[:, 0].numpy() >= 0.5
+    maps_of = [(intensities.denormalise(i), intensities.denormalise_scale(s), c) for i, s, c in phases]
+    return maps_of, intensities.denormalise(slices.b.astype(np.float32)), mask, truth.data_range

@@ -231,6 +231,7 @@ def write(plan: str, row: dict[str, Any]) -> None:
     """Add a line to a plan's results."""
     path = RESULTS / f"{plan}.csv"
     with FileLock(WORK / f"{plan}.csv.lock"):
+        RESULTS.mkdir(exist_ok=True)
         is_new = not path.exists()
         with path.open("a", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, row, lineterminator="\n")

@@ -57,7 +57,9 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
         metadata = checked_metadata(model.metadata)
     except BundleError as error:
         return [f"{error.sentence} {error.remedy}"]
-    found = misfits(metadata.upgan.task, metadata.upgan.domain, _volume(node), _plane(plane))
+    section = metadata.upgan
+    seesAll = section.margin_mm is None
+    found = misfits(section.task, section.domain, _volume(node), _plane(plane), sees_all=seesAll)
     placement = placementOf(node)
     said = (metadata.newer_note, "" if placement.is_certain else placement.sentence, *found)
     return [sentence for sentence in said if sentence]

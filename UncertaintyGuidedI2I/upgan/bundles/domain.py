@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from upgan.errors import InputError
 from upgan.images.orientation import Plane, Reorientation
+from upgan.images.outline import midway
 from upgan.images.volume import Volume
 from upgan.tasks import Task
 
@@ -142,7 +143,9 @@ class Domain(BaseModel):
         )
 
 
-def misfits(task: Task, domain: Domain | None, volume: Volume, plane: Plane | None = None) -> list[str]:
+def misfits(
+    task: Task, domain: Domain | None, volume: Volume, plane: Plane | None = None, *, sees_all: bool = True
+) -> list[str]:
     """Sentences on why a model may do badly with this volume; empty where it seems to be what it was trained on.
 
     Args:
@@ -150,13 +153,14 @@ def misfits(task: Task, domain: Domain | None, volume: Volume, plane: Plane | No
         domain: What it was trained on, where its bundle says so.
         volume: Any orientation; takes 10 to 30 ms whatever its size.
         plane: In which slices are to be cut; the model's own where None.
+        sees_all: Whether the networks see the whole field of view, so that it may be too wide, or the object alone.
     """
     found = task.misfits(volume)
     if domain is None:
         return found
     if plane is not None and plane != domain.plane:
         found.append(f"Slices are to be {plane}, but the model was trained on {domain.plane} ones.")
-    found += _geometry_misfits(domain, _SliceGrid.of(volume, domain.plane))
+    found += _geometry_misfits(domain, _SliceGrid.of(volume, domain.plane), sees_all)
     appearance = appearance_of(volume, domain.plane)
     return found if appearance is None else found + _appearance_misfits(domain, appearance)
 
@@ -167,7 +171,7 @@ def appearance_of(volume: Volume, plane: Plane) -> Appearance | None:
     if not sample.any():
         return None
     # A quarter of it, an eighth of the object's mean: dark rims belong to the object, the noise of air does not.
-    foreground = sample > _midway(sample) / 4
+    foreground = sample > midway(sample) / 4
     reference = np.percentile(sample[foreground], 99)
     outline = _outlines(foreground)
     area = outline.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
@@ -224,19 +228,6 @@ def _coarse(volume: Volume, plane: Plane) -> tuple[np.ndarray, list[float]]:
     return sample, [step * distance for step, distance in zip(steps, spacing, strict=True)]
 
 
-def _midway(sample: np.ndarray) -> float:
-    """Threshold midway between the mean of what is above it and of what is not (Ridler and Calvard 1978)."""
-    threshold = float(sample.mean())
-    for _ in range(20):
-        above = sample > threshold
-        if not above.any():
-            break
-        previous, threshold = threshold, float(sample[above].mean() + sample[~above].mean()) / 2
-        if abs(threshold - previous) < 0.01 * threshold:
-            break
-    return threshold
-
-
 def _outlines(foreground: np.ndarray) -> np.ndarray:
     """Keep the largest part of each slice [K, J, I] and fill its holes."""
     within_slices = np.zeros((3, 3, 3))
@@ -264,7 +255,7 @@ def _contrast(sample: np.ndarray, outline: np.ndarray, spacing: list[float]) -> 
     return float(np.median(both)) if both.size else 0.0
 
 
-def _geometry_misfits(domain: Domain, grid: _SliceGrid) -> list[str]:
+def _geometry_misfits(domain: Domain, grid: _SliceGrid, sees_all: bool) -> list[str]:
     found = []
     coarsest = domain.pixel_mm[1]
     # Pixels finer than the training's along one side do not make up for coarse ones along the other.
@@ -280,7 +271,8 @@ def _geometry_misfits(domain: Domain, grid: _SliceGrid) -> list[str]:
             f"{_range(domain.gap_mm, 1)} mm."
         )
     low, high = domain.field_mm
-    if min(grid.field_mm) < _NARROWER_FIELD * low or max(grid.field_mm) > _WIDER_FIELD * high:
+    is_wide = sees_all and max(grid.field_mm) > _WIDER_FIELD * high
+    if min(grid.field_mm) < _NARROWER_FIELD * low or is_wide:
         found.append(
             f"The field of view of the {domain.plane} slices is {_sides(grid.field_mm, 0)} mm; the model was trained "
             f"on sides of {_range(domain.field_mm, 0)} mm."

@@ -16,15 +16,14 @@ from upgan.bundles.bundle import Bundle
 from upgan.bundles.domain import misfits
 from upgan.errors import DeviceError, InputError, ResultError
 from upgan.images.nonfinite import finite
-from upgan.images.orientation import Plane, Reorientation
+from upgan.images.orientation import Plane
 from upgan.images.volume import Volume
 from upgan.inference.devices import choose_device, choose_precision
+from upgan.inference.entrance import Entrance
 from upgan.inference.memory import default_batch, refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation, is_sound
 from upgan.networks.folding import fold_batch_norm
-from upgan.networks.in_plane import InPlaneGrid
 from upgan.progress import seconds_left
-from upgan.tasks import Intensities
 from upgan.uncertainty.distribution import GeneralizedNormal
 
 
@@ -119,8 +118,9 @@ class InferenceEngine:
         volume = finite(volume, replace_nonfinite)
         plane = plane or metadata.plane
         task = metadata.task
-        intensities = task.measure(volume)
-        work = _SliceWork(self, volume, plane, intensities, keep_all=phases == "all")
+        entrance = Entrance.of(volume, task, plane, metadata.spacing_mm, metadata.margin_mm)
+        intensities = entrance.intensities
+        work = _SliceWork(self, volume.voxels.shape, entrance, keep_all=phases == "all")
         maps = work.run(progress, started)
         provenance = {
             "engine": "upgan",
@@ -150,7 +150,8 @@ class InferenceEngine:
     def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
         """Sentences on what is odd: the device, the model, the volume's place and its looks (``bundles.domain``)."""
         metadata = self.bundle.metadata
-        found = misfits(metadata.upgan.task, metadata.upgan.domain, volume, plane)
+        section = metadata.upgan
+        found = misfits(section.task, section.domain, volume, plane, sees_all=section.margin_mm is None)
         said = (self._device_warning, metadata.newer_note, volume.placement.sentence, *found)
         return [sentence for sentence in said if sentence]
 
@@ -158,20 +159,11 @@ class InferenceEngine:
 class _SliceWork:
     """One translation under way: slices of the reoriented volume in, maps of the original layout filled."""
 
-    def __init__(
-        self, engine: InferenceEngine, volume: Volume, plane: Plane, intensities: Intensities, keep_all: bool
-    ) -> None:
+    def __init__(self, engine: InferenceEngine, shape: tuple[int, ...], entrance: Entrance, keep_all: bool) -> None:
         self.engine = engine
-        self.intensities = intensities
-        reorientation = Reorientation.of(volume.ijk_to_ras, plane)
-        self.slices = reorientation.apply(volume.voxels)
-        # First: what the slices become may be refused, and that before anything is allocated.
-        rows, columns = self.slices.shape[1:]
-        wanted_mm = engine.bundle.metadata.upgan.spacing_mm
-        self.grid = InPlaneGrid.of((rows, columns), reorientation.in_plane_spacing, wanted_mm)
+        self.slices, self.intensities, self.grid = entrance.slices, entrance.intensities, entrance.grid
         self.phase_count = engine.bundle.metadata.upgan.architecture.phases
         kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
-        shape = volume.voxels.shape
         try:
             self.maps = {phase: PhaseMaps(*(np.empty(shape, dtype=np.float32) for _ in range(3))) for phase in kept}
         except MemoryError as error:
@@ -181,7 +173,7 @@ class _SliceWork:
                 "Keep the last phase only, crop the image, or use a computer with more memory.",
             ) from error
         self.views = {
-            phase: tuple(reorientation.apply(array) for array in (maps.image, maps.alpha, maps.beta))
+            phase: tuple(entrance.layout.apply(array) for array in (maps.image, maps.alpha, maps.beta))
             for phase, maps in self.maps.items()
         }
 

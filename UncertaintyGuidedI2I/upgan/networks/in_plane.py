@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from upgan.errors import InputError
+from upgan.images.outline import Window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,20 +63,29 @@ class InPlaneGrid(NamedTuple):
 
     Attributes:
         outside: Rows and columns of the image's slices.
-        inside: Rows and columns at the network's pixel size.
+        window: What the network sees of them, and of nothing beyond them.
+        inside: Rows and columns of the window at the network's pixel size.
     """
 
     outside: tuple[int, int]
+    window: Window
     inside: tuple[int, int]
 
     @classmethod
-    def of(cls, shape: tuple[int, int], spacing_mm: tuple[float, float], wanted_mm: tuple[float, float]) -> InPlaneGrid:
-        """Cover slices of a shape and pixel size (rows, columns) with pixels of another size.
+    def of(
+        cls,
+        shape: tuple[int, int],
+        spacing_mm: tuple[float, float],
+        wanted_mm: tuple[float, float],
+        window: Window | None = None,
+    ) -> InPlaneGrid:
+        """Cover slices of a shape and pixel size (rows, columns), or a window in them, with pixels of another size.
 
         Raises:
             InputError: What ``inner_size`` raises.
         """
-        return cls(shape, inner_size(shape, spacing_mm, wanted_mm))
+        window = window or Window.whole(shape)
+        return cls(shape, window, inner_size((window.rows, window.columns), spacing_mm, wanted_mm))
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -91,17 +101,48 @@ class InPlaneGrid(NamedTuple):
 
     def enter(self, slices: Tensor) -> Tensor:
         """[N, 1, J, I] → [N, 1, H, W] at the network's pixel size, padded with zeros."""
+        return self.seat(self.resized(slices))
+
+    def resized(self, slices: Tensor) -> Tensor:
+        """[N, 1, J, I] → the window at the network's pixel size; zeros where it reaches beyond the slices."""
+        from torch.nn import functional as F
+
+        left, right, top, bottom = self._beyond
+        # What is negative is cut off.
+        return resize(F.pad(slices, (left, right, top, bottom)), self.inside)
+
+    def seat(self, slices: Tensor) -> Tensor:
+        """Pad what ``resized`` gave, so that a network can halve it: [N, 1, H, W]."""
         import torch
         from torch.nn import functional as F
 
-        padded = F.pad(resize(slices, self.inside), self.padding)
-        return padded.contiguous(memory_format=torch.channels_last)
+        return F.pad(slices, self.padding).contiguous(memory_format=torch.channels_last)
 
     def leave(self, maps: Tensor) -> Tensor:
-        """[N, C, H, W] → [N, C, J, I], the inverse."""
+        """[N, C, H, W] → [N, C, J, I], the inverse; what lies outside the window goes on as the median of its rim."""
         left, _, top, _ = self.padding
         rows, columns = self.inside
-        return resize(maps[:, :, top : top + rows, left : left + columns], self.outside)
+        seen = resize(maps[:, :, top : top + rows, left : left + columns], (self.window.rows, self.window.columns))
+        if self.window == Window.whole(self.outside):
+            return seen
+        rim = [seen[..., 0, :], seen[..., -1, :], seen[..., :, 0], seen[..., :, -1]]
+        around = rim[0].new_empty((*maps.shape[:2], *self.outside))
+        around[:] = _joined(rim).median(dim=-1).values[..., None, None]
+        here, there = self.window.overlap(self.outside)
+        around[:, :, here[0], here[1]] = seen[:, :, there[0], there[1]]
+        return around
+
+    @property
+    def _beyond(self) -> tuple[int, int, int, int]:
+        """Pixels by which the window reaches beyond the slices left, right, above and below."""
+        top, left, rows, columns = self.window
+        return -left, left + columns - self.outside[1], -top, top + rows - self.outside[0]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    import torch
+
+    return torch.cat(parts, dim=-1)
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,7 +16,14 @@ from Engine.memory_cache import MemoryCache
 from upgan.errors import InputError
 from upgan.simulation.degradation import keep_central_lines
 from upgan.training.settings.config import AugmentationConfig, TrainingConfig
-from upgan.training.slices.augmentation import Change, change_intensity, draw_change, move
+from upgan.training.slices.augmentation import (
+    Change,
+    change_intensity,
+    draw_change,
+    draw_surroundings,
+    move,
+    surround,
+)
 from upgan.training.slices.batches import Batches
 
 STILL = Change(flip=False, rotation_degrees=0.0, scale=1.0, intensity=1.0)
@@ -346,3 +353,58 @@ def test_the_intensity_of_the_input_changes_and_that_of_the_target_does_not():
     assert factors.std() > 0.01
     assert torch.equal(changed.b, plain.b)
     assert torch.equal(changed.body, plain.body)
+
+
+# Surroundings
+
+
+def test_what_surrounds_the_object_is_drawn_and_the_object_is_never_cut():
+    """A frame of air of 4 pixels around an object: it lies anywhere within, and some of the air is gone."""
+    shape, margin = (20, 18), 4
+    cache = MemoryCache((32, 32), margin_mm=float(margin))
+    a = np.full((1, *shape), 0.25)
+    a[:, margin:-margin, margin:-margin] = 1.0
+    cache.add("p1", a, 2 * a, np.ones_like(a))
+    batches = Batches(cache, ["p1"], config_of(batch=64, augmentation={"surroundings": 1.0}), stage=1)
+    batch = batches[0]
+    places, seen = set(), set()
+    for a, b, body, imaged in zip(*(part[:, 0].numpy() for part in batch[:4]), strict=True):
+        rows, columns = (np.flatnonzero((a == 1).any(axis=axis)) for axis in (1, 0))
+        assert (rows.size, columns.size) == (12, 10)
+        assert (a[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 1).all()
+        places.add((rows[0] - 10, columns[0] - 11))
+        seen.add(tuple(int(imaged.any(axis=axis).sum()) for axis in (1, 0)))
+        np.testing.assert_array_equal(b, 2 * a)
+        np.testing.assert_array_equal(imaged, a > 0)
+        np.testing.assert_array_equal(body, imaged)
+    for place in zip(*places, strict=True):
+        assert (min(place), max(place)) == (-margin, margin)
+    assert min(seen)[0] < 16 < max(seen)[0] <= 20
+
+
+@pytest.mark.parametrize(("share", "margin_mm"), [(0.0, 8.0), (1.0, None), (1.0, 0.5)])
+def test_without_a_margin_or_a_share_of_it_slices_stay_where_they_are(share, margin_mm):
+    still, moved = (structured_cache(canvas=(48, 48)) for _ in range(2))
+    moved.margin_mm = margin_mm
+    asked, nothing = ({"surroundings": share, "flip": 0.5}, {"flip": 0.5})
+    found, expected = (
+        Batches(cache, ["s1"], config_of(augmentation=changes), stage=1)[3]
+        for cache, changes in ((moved, asked), (still, nothing))
+    )
+    assert_equal(found, expected)
+
+
+@given(st.tuples(st.integers(0, 5), st.integers(0, 5)), st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_slices_are_cut_and_moved_as_numpy_pads_and_rolls(margin, seed):
+    rng = np.random.default_rng(seed)
+    drawn = [draw_surroundings(margin, rng) for _ in range(3)]
+    slices = rng.uniform(1, 2, (3, 2, 14, 16))
+    frames = [(slice(1, 14), slice(0, 13))] * 3
+    found = surround(torch.from_numpy(slices), frames, drawn).numpy()
+    for ours, before, (down, right, (above, below, left, after)) in zip(found, slices, drawn, strict=True):
+        kept = np.zeros_like(before)
+        inside = (slice(None), slice(1 + above, 14 - below), slice(left, 13 - after))
+        kept[inside] = before[inside]
+        wide = np.roll(np.pad(kept, [(0, 0), (9, 9), (9, 9)]), (down, right), axis=(1, 2))
+        np.testing.assert_array_equal(ours, wide[:, 9:-9, 9:-9])

@@ -38,7 +38,7 @@ from upgan.training.slices.augmentation import draw_change
 from upgan.training.slices.batches import Batches
 from upgan.training.slices.cache import SliceCache, build_cache
 
-DATA = DataConfig(path=Path("unused"), layout="csv")
+DATA = DataConfig(path=Path("unused"), layout="csv", margin_mm=None)
 SPACING_MM = (2.0, 2.0)
 
 
@@ -71,17 +71,27 @@ def build(pairs, folder, data=DATA, task=PET_TO_CT, spacing_mm=SPACING_MM, progr
     return build_cache(pairs, data, task, spacing_mm, folder, progress)
 
 
+def seeing(bundle: IdentityBundle, **section) -> IdentityBundle:
+    """Return the bundle with other entries in its section."""
+    changed = bundle.metadata.upgan.model_copy(update=section)
+    return IdentityBundle(bundle.folder, bundle.metadata.model_copy(update={"upgan": changed}), bundle.network)
+
+
 OBLIQUE = affine_of(np.array([[0.1, -0.98, 0.2], [-0.97, -0.05, 0.2], [0.2, 0.2, -0.96]]), (1.3, 2.1, 3.0), (7, -8, 9))
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("spacing_mm", [(2.0, 2.0), (2.6, 1.7), (1.0, 3.3)])
-def test_cached_inputs_are_what_the_engine_shows_the_network(identity_bundle, tmp_path, folder, spacing_mm, plane):
+@pytest.mark.parametrize("margin_mm", [None, 4.0, 30.0])
+def test_cached_inputs_are_what_the_engine_shows_the_network(
+    identity_bundle, tmp_path, folder, spacing_mm, plane, margin_mm
+):
     files = write_pair(tmp_path, "s", (12, 25, 21), OBLIQUE)
-    bundle = identity_bundle(spacing_mm, PET_TO_CT)
+    bundle = seeing(identity_bundle(spacing_mm, PET_TO_CT), margin_mm=margin_mm)
     InferenceEngine(bundle, "cpu", "float32").translate(read_volume(files.input), plane=plane)
     seen = torch.cat(bundle.network.seen)[:, 0].numpy()
-    cache = build([files], folder, DATA.model_copy(update={"plane": plane}), spacing_mm=spacing_mm)
+    data = DATA.model_copy(update={"plane": plane, "margin_mm": margin_mm})
+    cache = build([files], folder, data, spacing_mm=spacing_mm)
     rows, columns = cache.subjects["s"].shape
     top, left = ((size - count) // 2 for size, count in zip(seen.shape[1:], (rows, columns), strict=True))
     a = cache.load("s").a
@@ -110,19 +120,18 @@ def test_targets_and_references_give_the_files_back(pairs, folder):
 @pytest.mark.parametrize(
     ("plane", "spacing_mm"), [("axial", (2.0, 2.0)), ("coronal", (3.1, 2.7)), ("sagittal", (2.6, 1.7))]
 )
+@pytest.mark.parametrize("margin_mm", [None, 6.0])
 def test_the_journal_and_evaluate_measure_the_same_in_the_same_patients(
-    identity_bundle, tmp_path, folder, plane, spacing_mm
+    identity_bundle, tmp_path, folder, plane, spacing_mm, margin_mm
 ):
     """Whatever the plane and the networks' pixels: one mask, one grid, one range."""
     files = write_pair(tmp_path, "s", (12, 25, 21), OBLIQUE)
     ct = read_volume(files.target)
     ct.voxels[ct.voxels > 0] += 300 * np.indices(ct.voxels.shape).sum(axis=0)[ct.voxels > 0] % 700
     write_volume(ct, files.target)
-    bundle = identity_bundle(spacing_mm, PET_TO_CT)
-    section = bundle.metadata.upgan.model_copy(update={"plane": plane})
-    metadata = bundle.metadata.model_copy(update={"upgan": section})
-    engine = InferenceEngine(IdentityBundle(bundle.folder, metadata, bundle.network), "cpu", "float32")
-    data = DATA.model_copy(update={"plane": plane})
+    bundle = seeing(identity_bundle(spacing_mm, PET_TO_CT), plane=plane, margin_mm=margin_mm)
+    engine = InferenceEngine(bundle, "cpu", "float32")
+    data = DATA.model_copy(update={"plane": plane, "margin_mm": margin_mm})
     cache = build_cache([files], data, PET_TO_CT, spacing_mm, folder, measured=["s"])
     journal = validate(lambda a: list(bundle.network.phases(a)), cache, ["s"], PET_TO_CT, torch.device("cpu"))[1]
     report = evaluate(engine, [prepare_pair(files, data, PET_TO_CT)], 1)["rows"]["1"]["s"]
@@ -180,6 +189,7 @@ def test_a_degraded_volume_is_measured_and_normalised_itself(tmp_path, folder, m
     clean = Volume(blob((8, 24, 20)) + rng.uniform(0, 1, (8, 24, 20)), affine_of(np.diag([-1, -1, 1]), (2, 2, 3)))
     write_volume(clean, tmp_path / "t1.nii")
     data = DataConfig(path=tmp_path, layout="pattern", target="{subject}.nii", task="mri_motion", degradation="motion")
+    data = data.model_copy(update={"margin_mm": None})
     cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED)
     slices, subject = cache.load("t1"), cache.subjects["t1"]
     source = Volume((clean.voxels * 0.5 + 3).astype(np.float32), clean.ijk_to_ras)
@@ -304,6 +314,7 @@ def test_training_validation_and_test_leave_the_same_lines_of_k_space(tmp_path, 
         target="{subject}.nii",
         task="mri_undersampled",
         degradation="central_lines",
+        margin_mm=None,
     )
     cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(1.2, 2.0))
     assert cache.subjects["t1"].shape == (192, 24)
@@ -335,11 +346,12 @@ def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder
     assert acquired.shape == (1, 40, 36)
     same_again = deepcopy(rng)
     moved = torch.from_numpy(degrade_slices(acquired, "motion", rng, (2.0, 2.0)))[None]
-    rows, columns = cache.subjects["t1"].shape
-    top, left = (32 - rows) // 2, (32 - columns) // 2
+    (rows, columns), window = cache.subjects["t1"].shape, cache.subjects["t1"].window
+    assert (window.rows, window.columns) < acquired.shape[1:]
+    top, left = ((room - size) // 2 for room, size in zip(cache.canvas, (rows, columns), strict=True))
     found = batch.a[0, 0, top : top + rows, left : left + columns]
-    assert (rows, columns) != acquired.shape[1:]
-    torch.testing.assert_close(found, resize(moved, (rows, columns))[0, 0])
+    seen = torch.from_numpy(window.cut(moved[0].numpy()))[None]
+    torch.testing.assert_close(found, resize(seen, (rows, columns))[0, 0])
     # It is a motion that is seen, and none that pixels of the network's size would have had as well.
     at_rest = resize(torch.from_numpy(acquired)[None], (rows, columns))
     of_other_pixels = degrade_slices(at_rest[0].numpy(), "motion", same_again, (3.0, 3.0))

@@ -13,6 +13,7 @@ from torch import Tensor
 from upgan.errors import InputError
 from upgan.evaluation.metrics import Metrics
 from upgan.files import atomically, explained, remove_unfinished, write_json
+from upgan.images.outline import Window
 from upgan.inference.translation import PhaseMaps, Translation
 from upgan.networks.in_plane import InPlaneGrid
 from upgan.tasks import Intensities, Task
@@ -66,7 +67,9 @@ def validate(
         truth = cache.load_reference(subject)
         if not truth.mask.any():
             raise InputError("no_body", f"The target of {subject} shows no body.", "Leave this subject out.")
-        for phase, maps in _predicted(predict, slices.a, intensities, device, truth.target.shape[1:]).items():
+        known = cache.subjects[subject]
+        grid = InPlaneGrid((truth.target.shape[1], truth.target.shape[2]), known.window, known.shape)
+        for phase, maps in _predicted(predict, slices.a, intensities, device, grid).items():
             rows.setdefault(phase, []).append(_figures(maps, truth))
     return {
         phase: {name: float(np.mean([row[name] for row in found])) for name in found[0]}
@@ -94,7 +97,8 @@ def preview(
     """
     slices, cached = cache.load(subject), cache.subjects[subject]
     intensities = Intensities(task, cached.reference)
-    phases = _predicted(predict, slices.a, intensities, device)
+    alone = InPlaneGrid(cached.shape, Window.whole(cached.shape), cached.shape)
+    phases = _predicted(predict, slices.a, intensities, device, alone)
     last = phases[max(phases)]
     target = intensities.denormalise(slices.b.astype(np.float32))
     arrays = {"input": slices.a, "target": target, "image": last.image, "sigma": last.sigma}
@@ -129,7 +133,7 @@ def _predicted(
     a: np.ndarray,
     intensities: Intensities,
     device: torch.device,
-    size: tuple[int, int] | None = None,
+    grid: InPlaneGrid,
 ) -> dict[int, PhaseMaps]:
     """Return the maps of each phase, the first being 1, in output units, resized as the engine does.
 
@@ -138,15 +142,13 @@ def _predicted(
         a: The input's slices in network units, [N, H, W].
         intensities: How the subject's intensities become network units and back.
         device: Where ``predict`` wants its input.
-        size: Rows and columns of the maps; those of ``a`` where None.
+        grid: From the slices' pixels to those of the maps.
     """
-    # As the engine pads, not to the cache's canvas: the guidance divides σ by its mean over the padded slice.
-    _, rows, columns = a.shape
-    grid = InPlaneGrid(size or (rows, columns), (rows, columns))
     found: dict[int, PhaseMaps] = {}
     for first in range(0, len(a), _BATCH):
         batch = torch.from_numpy(a[first : first + _BATCH].astype(np.float32))[:, None]
-        predictions = predict(grid.enter(batch.to(device)))
+        # As the engine pads, not to the cache's canvas: σ may be divided by its mean over the padded slice.
+        predictions = predict(grid.seat(batch.to(device)))
         for phase, prediction in enumerate(predictions, start=1):
             maps = found.setdefault(
                 phase, PhaseMaps(*(np.empty((len(a), *grid.outside), np.float32) for _ in range(3)))

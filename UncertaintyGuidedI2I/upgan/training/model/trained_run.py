@@ -27,6 +27,7 @@ from upgan.training.record.runs import checkpoints as kept_checkpoints
 from upgan.training.record.state import RunState
 from upgan.training.run.prepare import (
     base_changed,
+    data_of,
     files_of,
     images_changed,
     images_not_found,
@@ -44,7 +45,7 @@ class TrainedRun:
     Attributes:
         folder: The run's folder.
         config: The configuration with which it was started.
-        data: Settings of its images: plane and pixel size are those it trained on, a base model's included.
+        data: Settings of its images: plane, pixel size and margin are those it trained on, a base model's included.
         task: The translation.
         split: The labels of the subjects in each part.
         files: Each subject's files, by label.
@@ -95,9 +96,6 @@ class TrainedRun:
         content = read_data(run)
         split = read_split(run, content)
         task = Task.model_validate(content["task"])
-        data = config.data.model_copy(
-            update={"plane": content["plane"], "spacing_mm": tuple(map(float, content["spacing_mm"]))}
-        )
         files = {files.subject: files for files in files_of(content, run)}
         checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
         machine = read_machine(run)
@@ -105,6 +103,9 @@ class TrainedRun:
         base = find_bundle(config.base) if config.base else None
         if base is not None and base.sha256 != content.get("base_sha256"):
             raise base_changed(base.metadata.name)
+        data = data_of(config, base)[0].model_copy(
+            update={"plane": content["plane"], "spacing_mm": tuple(map(float, content["spacing_mm"]))}
+        )
         refuse_changes(run, begun_with(config, content, split), split)
         state_dict, kept = checkpoints.load_weights(path)
         try:

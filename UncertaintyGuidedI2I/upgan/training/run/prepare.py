@@ -94,7 +94,8 @@ def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Ta
     if base is None:
         return config.data, TASKS[config.data.task]
     model = base.metadata.upgan
-    return config.data.model_copy(update={"plane": model.plane, "spacing_mm": model.spacing_mm}), model.task
+    brought = {"plane": model.plane, "spacing_mm": model.spacing_mm, "margin_mm": model.margin_mm}
+    return config.data.model_copy(update=brought), model.task
 
 
 def place_of(config: TrainingConfig, folder: Path) -> Path:

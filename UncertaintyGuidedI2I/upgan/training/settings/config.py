@@ -27,6 +27,8 @@ class AugmentationConfig(Section):
     """Largest relative change of size: 0.1 is 90 % to 110 %."""
     intensity: float = Field(0.0, ge=0, le=0.5)
     """Largest relative change of the input's intensity."""
+    surroundings: float = Field(0.0, ge=0, le=1)
+    """Share of the margin around the object by which slices are moved, and by which each side of it is cut off."""
 
 
 class LossConfig(Section):
@@ -123,13 +125,19 @@ class TrainingConfig(Section):
     def of_run(cls, content: Mapping[str, Any]) -> Self:
         """Read what a run of this version or an earlier one wrote; it goes on with what it began with.
 
-        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie.
+        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie. In
+        format 1 networks saw the whole field of view.
 
         Raises:
             ValueError: It is no configuration.
         """
         content = dict(content)
-        for name, key, former in (("loss", "normalisation", "slice"), ("data", "trust_guessed_places", True)):
+        formerly = (
+            ("loss", "normalisation", "slice"),
+            ("data", "trust_guessed_places", True),
+            ("data", "margin_mm", None),
+        )
+        for name, key, former in formerly:
             section = content.get(name, {})
             if isinstance(section, Mapping) and key not in section:
                 content[name] = {**section, key: former}

@@ -80,6 +80,47 @@ def move(
     return moved
 
 
+class Surroundings(NamedTuple):
+    """Where one slice lies on the canvas, and how much of the air around it is left.
+
+    Attributes:
+        down: Rows by which it is moved.
+        right: Columns by which it is moved.
+        cut: Rows above and below, columns left and right that are taken away, in this order.
+    """
+
+    down: int
+    right: int
+    cut: tuple[int, int, int, int]
+
+
+def draw_surroundings(margin: tuple[int, int], rng: np.random.Generator) -> Surroundings:
+    """Draw a place and a margin, evenly up to these rows and columns: the object is never cut."""
+    rows, columns = margin
+    down, right = (int(rng.integers(-side, side + 1)) for side in margin)
+    above, below, left, after = (int(rng.integers(0, side + 1)) for side in (rows, rows, columns, columns))
+    return Surroundings(down, right, (above, below, left, after))
+
+
+def surround(slices: Tensor, frames: Sequence[tuple[slice, slice]], surroundings: Sequence[Surroundings]) -> Tensor:
+    """Take some of the margin of each slice away, then move it; zeros come in, of air and of nothing.
+
+    Args:
+        slices: [N, C, H, W], each with its margin.
+        frames: Rows and columns that each of them fills, N.
+        surroundings: One for each of the N.
+    """
+    found = torch.zeros_like(slices)
+    height, width = slices.shape[-2:]
+    for target, source, (rows, columns), drawn in zip(found, slices, frames, surroundings, strict=True):
+        above, below, left, after = drawn.cut
+        down, right = drawn.down, drawn.right
+        top, bottom = max(rows.start + above, -down), min(rows.stop - below, height - down)
+        first, last = max(columns.start + left, -right), min(columns.stop - after, width - right)
+        target[:, top + down : bottom + down, first + right : last + right] = source[:, top:bottom, first:last]
+    return found
+
+
 def change_intensity(a: Tensor, changes: Sequence[Change]) -> Tensor:
     """Multiply each input of [N, C, H, W] by its factor."""
     return a * torch.tensor([change.intensity for change in changes], dtype=a.dtype)[:, None, None, None]

@@ -14,10 +14,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from upgan.errors import InputError
-from upgan.networks.in_plane import resize
+from upgan.networks.in_plane import InPlaneGrid
 from upgan.simulation.degradation import degrade_slices
 from upgan.training.settings.config import TrainingConfig
-from upgan.training.slices.augmentation import Change, change_intensity, draw_change, mirrored_by_columns, move
+from upgan.training.slices.augmentation import (
+    Change,
+    change_intensity,
+    draw_change,
+    draw_surroundings,
+    mirrored_by_columns,
+    move,
+    surround,
+)
 
 if TYPE_CHECKING:
     from upgan.training.slices.cache import SliceCache
@@ -107,7 +115,26 @@ class Batches(Dataset[Batch]):
             a, b, body, imaged = self._moved(names, changes)
         else:
             a, b, body, imaged = self._degraded(names, changes, rngs)
-        return Batch(change_intensity(a, changes).contiguous(), b.contiguous(), body, imaged, names)
+        margin = self._margin
+        if margin is not None:
+            # Last of what is drawn: switching it on leaves all else as it was.
+            surroundings = [draw_surroundings(margin, rng) for rng in rngs]
+            frames = [self._frame(subject) for subject, _ in names]
+            a, b, body, imaged = surround(torch.cat([a, b, body, imaged], dim=1), frames, surroundings).split(1, dim=1)
+        return Batch(
+            change_intensity(a, changes).contiguous(), b.contiguous(), body.contiguous(), imaged.contiguous(), names
+        )
+
+    @property
+    def _margin(self) -> tuple[int, int] | None:
+        """Rows and columns of the margin that are drawn at random; None where nothing is."""
+        margin_mm = self.cache.margin_mm
+        if not margin_mm or not self.config.augmentation.surroundings:
+            return None
+        rows, columns = (
+            int(self.config.augmentation.surroundings * margin_mm / side) for side in self.cache.spacing_mm
+        )
+        return rows, columns
 
     def _change(self, rng: np.random.Generator) -> Change:
         change = draw_change(self.config.augmentation, rng)
@@ -119,7 +146,7 @@ class Batches(Dataset[Batch]):
         for n, (subject, index) in enumerate(names):
             slices, inside = self.cache.load(subject), (n, 0, *self._frame(subject))
             a[inside], b[inside], body[inside] = (_read(part, index) for part in (slices.a, slices.b, slices.body))
-            imaged[inside] = 1
+            imaged[inside][self.cache.subjects[subject].imaged] = 1
         spacing = self.cache.spacing_mm
         images = move(torch.cat([a, b], dim=1), changes, spacing).split(1, dim=1)
         masks = move(torch.cat([body, imaged], dim=1), changes, spacing, "nearest").split(1, dim=1)
@@ -144,10 +171,11 @@ class Batches(Dataset[Batch]):
             spacing, acquired_mm = self.cache.spacing_mm, known.acquired_mm
             acquired = move(clean, [change], acquired_mm)[0].numpy()
             made = torch.from_numpy(degrade_slices(acquired, self.config.data.degradation, rng, acquired_mm))
-            a[inside] = resize(made[None], known.shape)[0, 0]
+            acquired_grid = InPlaneGrid((made.shape[-2], made.shape[-1]), known.window, known.shape)
+            a[inside] = acquired_grid.resized(made[None])[0, 0]
             b[inside] = move(target, [change], spacing)[0, 0]
             body[inside] = move(mask, [change], spacing, "nearest")[0, 0]
-            imaged[inside] = 1
+            imaged[inside][known.imaged] = 1
         return a, b, body, imaged
 
     def _name(self, draw: int) -> SliceName:

@@ -19,13 +19,15 @@ from scipy import ndimage
 
 from upgan.errors import InputError
 from upgan.files import atomically, explained, read_json, write_json
-from upgan.images.orientation import Plane, Reorientation
-from upgan.networks.in_plane import canvas_size, inner_size, resize
+from upgan.images.orientation import Plane
+from upgan.images.outline import Window
+from upgan.inference.entrance import Entrance
+from upgan.networks.in_plane import InPlaneGrid, canvas_size
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles, file_stem
 from upgan.pairs.preparation import Pair, patient_mask, prepare_pair, sides_read
 from upgan.progress import SILENT, Progress
-from upgan.tasks import Intensities, Task
+from upgan.tasks import Task
 from upgan.training.slices.references import SUFFIX, Reference
 
 # Of what is written: another number makes older caches out of date.
@@ -83,6 +85,8 @@ class CachedSubject:
         subject: The subject's label.
         count: The number of slices.
         shape: Rows and columns (H, W) of the slices.
+        window: What they show of the slices that were acquired.
+        imaged: Rows and columns of the slices that were acquired, and are not beyond the field of view.
         ijk_to_ras: 4x4, mm, of the slices [N, H, W] as a volume [K, J, I].
         reference: v_ref, the input intensity that became 1.
         sha256: Checksum of the images of which they were made, as ``pairs.preparation.Pair`` has it.
@@ -93,6 +97,8 @@ class CachedSubject:
     subject: str
     count: int
     shape: tuple[int, int]
+    window: Window
+    imaged: tuple[slice, slice]
     ijk_to_ras: np.ndarray
     reference: float
     sha256: str
@@ -110,12 +116,14 @@ class SliceCache:
         spacing_mm: Pixel size (rows, columns) that was asked for; a subject's own, see its ``ijk_to_ras``, differs from
             it by what is left of a pixel.
         plane: The plane of the slices.
+        margin_mm: Of air around the object that slices show; their whole field of view where None.
     """
 
     folder: Path
     subjects: dict[str, CachedSubject]
     spacing_mm: tuple[float, float]
     plane: Plane
+    margin_mm: float | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -128,7 +136,7 @@ class SliceCache:
             index = read_json(folder / _INDEX)
             subjects = {name: _subject_of(index["subjects"][name]) for name in sorted(index["subjects"])}
             rows, columns = index["spacing_mm"]
-            return cls(folder, subjects, (rows, columns), index["plane"])
+            return cls(folder, subjects, (rows, columns), index["plane"], index.get("margin_mm"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable() from error
 
@@ -221,7 +229,8 @@ def build_cache(
             raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
         index[files.subject] = entry
         step.tell(1.0)
-    write_json(folder / _INDEX, {"spacing_mm": list(spacing_mm), "plane": data.plane, "subjects": index})
+    content = {"spacing_mm": list(spacing_mm), "plane": data.plane, "margin_mm": data.margin_mm, "subjects": index}
+    write_json(folder / _INDEX, content)
     return SliceCache.open(folder)
 
 
@@ -233,23 +242,26 @@ def _build(
 ) -> dict[str, Any]:
     """Write a subject's slices and return what the index says of them."""
     pair = prepare_pair(files, data, task)
-    layout = Reorientation.of(pair.source.ijk_to_ras, data.plane)
-    stored = layout.apply(pair.source.voxels).shape
-    size = inner_size(stored[1:], layout.in_plane_spacing, spacing_mm)
+    entrance = Entrance.of(pair.source, task, data.plane, spacing_mm, data.margin_mm)
+    layout, intensities, grid = entrance.layout, entrance.intensities, entrance.grid
     # Both ways from the same targets would be two definitions of what a degradation does: it acts on acquired pixels.
-    clean_shape = (stored[1], stored[2]) if data.degradation != "none" and stored[1:] != size else None
-    intensities = task.measure(pair.source)
+    is_degraded = data.degradation != "none" and (
+        grid.inside != grid.outside or grid.window != Window.whole(grid.outside)
+    )
+    clean_shape = grid.outside if is_degraded else None
     _entry_path(folder, files.subject).unlink(missing_ok=True)  # It says that the slices are whole.
     reference_path = _reference_path(folder, files.subject)
     if measured:
         Reference.of(pair, task, data.plane).save(reference_path)
-    records = _records(pair, layout, intensities, _record(size, clean_shape))
-    checksum = _write_records(_slices_path(folder, files.subject), stored[0], _record(size, clean_shape), records)
-    affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(stored, size)
+    count, record = len(entrance.slices), _record(grid.inside, clean_shape)
+    checksum = _write_records(_slices_path(folder, files.subject), count, record, _records(pair, entrance, record))
+    affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(grid)
     return {
         "subject": files.subject,
-        "count": stored[0],
-        "shape": list(size),
+        "count": count,
+        "shape": list(grid.inside),
+        "window": list(grid.window),
+        "imaged": [[side.start, side.stop] for side in _imaged(grid)],
         "ijk_to_ras": affine.tolist(),
         "reference": intensities.reference,
         "sha256": pair.sha256,
@@ -260,39 +272,48 @@ def _build(
     }
 
 
-def _records(pair: Pair, layout: Reorientation, intensities: Intensities, record: np.dtype) -> Iterator[np.ndarray]:
-    """Convert slices as the engine does: laid out, normalised, and resized in float32."""
-    source, target, body = (
-        layout.apply(array)
-        for array in (pair.source.voxels, pair.target.voxels, patient_mask(pair.target, intensities.task))
-    )
+def _records(pair: Pair, entrance: Entrance, record: np.dtype) -> Iterator[np.ndarray]:
+    """Convert slices as the engine does: laid out, normalised, cut, and resized in float32."""
+    layout, intensities, grid = entrance.layout, entrance.intensities, entrance.grid
+    target, body = (layout.apply(array) for array in (pair.target.voxels, patient_mask(pair.target, intensities.task)))
     size = record["b"].shape
-    for first in range(0, len(source), _SLICES):
+    for first in range(0, len(target), _SLICES):
         part = slice(first, first + _SLICES)
-        records = np.empty(len(source[part]), record)
+        records = np.empty(len(target[part]), record)
         # A spike must not become infinite: it would be all that the training sees.
-        records["a"] = np.minimum(_resized(intensities.normalise(source[part]), size), _LARGEST_HALF)
+        records["a"] = np.minimum(_resized(intensities.normalise(entrance.slices[part]), grid), _LARGEST_HALF)
         clean = intensities.normalise_target(target[part])
-        records["b"] = np.clip(_resized(clean, size), -_LARGEST_HALF, _LARGEST_HALF)
+        records["b"] = np.clip(_resized(clean, grid), -_LARGEST_HALF, _LARGEST_HALF)
         if "clean" in (record.names or ()):
             records["clean"] = np.clip(clean, -_LARGEST_HALF, _LARGEST_HALF)
-        patient = _resized(body[part].astype(np.float32), size) >= 0.5
+        patient = _resized(body[part].astype(np.float32), grid) >= 0.5
+        assert patient.shape[1:] == size
         records["body"] = ndimage.binary_dilation(patient, np.ones((1, 3, 3)), iterations=_DILATION)
         yield records
 
 
-def _resized(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize slices [N, J, I] to [N, H, W]."""
-    resized: np.ndarray = resize(torch.from_numpy(np.ascontiguousarray(slices))[:, None], size)[:, 0].numpy()
+def _resized(slices: np.ndarray, grid: InPlaneGrid) -> np.ndarray:
+    """Bring slices [N, J, I] to the network's pixels, [N, H, W]."""
+    resized: np.ndarray = grid.resized(torch.from_numpy(np.ascontiguousarray(slices))[:, None])[:, 0].numpy()
     return resized
 
 
-def _enlarged(shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
-    """From indices of resized slices to those of the stored ones: the edges of their fields of view coincide."""
+def _imaged(grid: InPlaneGrid) -> tuple[slice, slice]:
+    """Return which of the network's rows and columns lie within the field of view, at least by half."""
+    _, seen = grid.window.overlap(grid.outside)
+    sides = zip(seen, (grid.window.rows, grid.window.columns), grid.inside, strict=True)
+    rows, columns = (slice(round(s.start * inside / all_), round(s.stop * inside / all_)) for s, all_, inside in sides)
+    return rows, columns
+
+
+def _enlarged(grid: InPlaneGrid) -> np.ndarray:
+    """From indices of cut, resized slices to those of the stored ones: edges of window and slice coincide."""
     matrix = np.eye(4)
-    for axis, (before, after) in enumerate(zip(shape[:0:-1], size[::-1], strict=True)):
+    # Columns are an affine's first axis.
+    sides = zip(grid.window[1::-1], grid.window[:1:-1], grid.inside[::-1], strict=True)
+    for axis, (first, before, after) in enumerate(sides):
         matrix[axis, axis] = before / after
-        matrix[axis, 3] = (before / after - 1) / 2
+        matrix[axis, 3] = first + (before / after - 1) / 2
     return matrix
 
 
@@ -346,10 +367,16 @@ def _subject_of(entry: dict[str, Any]) -> CachedSubject:
     rows, columns = entry["shape"]
     affine = np.array(entry["ijk_to_ras"], dtype=np.float64)
     acquired_mm, clean = entry["acquired_mm"], entry["clean_shape"]
+    # Until networks saw a window, they saw all.
+    top, left, height, width = entry.get("window", (0, 0, *(clean or (rows, columns))))
+    first_and_last = entry.get("imaged", ((0, rows), (0, columns)))
+    (upper, lower), (leftmost, rightmost) = first_and_last
     return CachedSubject(
         entry["subject"],
         entry["count"],
         (rows, columns),
+        Window(top, left, height, width),
+        (slice(upper, lower), slice(leftmost, rightmost)),
         affine,
         entry["reference"],
         entry["sha256"],
@@ -364,10 +391,16 @@ def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[fl
         "version": _VERSION,
         "files": {side: _state(getattr(files, side)) for side in ("input", "target")},
         "task": task.model_dump(mode="json", include={"unit", "input", "output"}),
-        "data": data.model_dump(mode="json", include={"degradation", "plane", "register_pairs"}),
+        "data": _prepared_by(data),
         "spacing_mm": list(spacing_mm),
     }
     return dict(json.loads(json.dumps(origin)))
+
+
+def _prepared_by(data: DataConfig) -> dict[str, Any]:
+    """Settings that slices depend on; without a margin those of earlier versions."""
+    names = {"degradation", "plane", "register_pairs"} | ({"margin_mm"} if data.margin_mm is not None else set())
+    return data.model_dump(mode="json", include=names)
 
 
 def _state(path: Path | None) -> dict[str, Any] | None:
