@@ -73,6 +73,16 @@ SMALL_VARIANTS = {
     "one network, detached mean": Variant(settings={"loss": {"form": "detached_mean"}}),
 }
 
+# These are compared with every seed before the others begin.
+FIRST = (
+    "one network",
+    "image",
+    "product",
+    "image+sigma",
+    "one network, twice the multiply-adds",
+    "product, anew",
+)
+
 PLANS = {
     "trial": Plan(40, 4, 8.0, (0,), {"one network": Variant(), "image": _two("image")}),
     "small": Plan(2500, 8, 4.0, (0, 1, 2), SMALL_VARIANTS),

@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from measuring import measure
-from plans import PLANS, Plan, Variant
+from plans import FIRST, PLANS, Plan, Variant
 
 from upgan.files import read_json
 from upgan.networks.architecture import CascadeArchitecture
@@ -94,10 +94,12 @@ def main() -> None:
 
 
 def jobs(plan: Plan) -> Iterator[tuple[str, Variant, int]]:
-    """All with the first seed, then all with the next: a queue that is cut short has compared everything once."""
-    for seed in plan.seeds:
-        for name, variant in plan.variants.items():
-            yield name, variant, seed
+    """Seed by seed those that come first, then the others: a queue that is cut short has compared something."""
+    first = [name for name in FIRST if name in plan.variants]
+    for names in (first, [name for name in plan.variants if name not in first]):
+        for seed in plan.seeds:
+            for name in names:
+                yield name, plan.variants[name], seed
 
 
 def prepare(plan: Plan, name: str) -> tuple[SliceCache, Split]:

@@ -22,6 +22,7 @@ from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.stage import Stage, plan_stages
 from upgan.training.model.trained_run import TrainedRun
 from upgan.training.record import checkpoint
+from upgan.training.record.layout import FORMAT
 from upgan.training.record.run_config import read_run_config, write_run_config
 from upgan.training.run.trainer import resume, train
 
@@ -409,7 +410,7 @@ def test_a_run_of_another_configuration_is_not_taken_for_ones_own(pairs, run):
         (lambda config: {**config, "seed": "seven"}, "run_damaged"),
         (lambda config: {**config, "seed": "seven", "warp": 1}, "run_damaged"),
         (lambda config: {key: config[key] for key in config if key != "data"}, "run_damaged"),
-        (lambda config: {**config, "format": 2}, "run_newer"),
+        (lambda config: {**config, "format": FORMAT + 1}, "run_newer"),
         (lambda config: {**config, "warp": 1}, "run_newer"),
         (lambda config: {**config, "data": {**config["data"], "plane": "curved"}}, "run_newer"),
         (lambda config: {**config, "architecture": {"name": "diffusion"}}, "run_newer"),

@@ -142,7 +142,8 @@ class Stage:
         self._cascade = fabric.setup_module(share_batch_norm(cascade, fabric))
         self._discriminators = [fabric.setup_module(discriminator) for discriminator in self.discriminators]
         self._optimizers = {
-            name: fabric.setup_optimizers(torch.optim.Adam(_trainable(modules), lr=plan.rate, betas=_BETAS))
+            # Fused: some hundred small tensors take a third of the time, of a CPU too.
+            name: fabric.setup_optimizers(torch.optim.Adam(_trainable(modules), lr=plan.rate, betas=_BETAS, fused=True))
             for name, modules in (("generators", [cascade]), ("discriminators", self.discriminators))
             if _trainable(modules)
         }
