@@ -433,7 +433,8 @@ def test_cuda_gives_what_the_cpu_gives(tiny_bundle):
 
 def seeing_the_object(bundle, margin_mm=6.0):
     """The same model, made to look at the object and a margin."""
-    section = bundle.metadata.upgan.model_copy(update={"margin_mm": margin_mm})
+    architecture = bundle.metadata.upgan.architecture.model_copy(update={"margin_mm": margin_mm})
+    section = bundle.metadata.upgan.model_copy(update={"architecture": architecture})
     return replace(bundle, metadata=bundle.metadata.model_copy(update={"upgan": section}))
 
 
@@ -460,7 +461,8 @@ def test_air_around_the_object_and_its_place_in_it_change_no_number(tiny_bundle,
         ours, theirs = getattr(one, name)[seen], getattr(other, name)[here][seen]
         np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-3)
     # What networks that see all make of it is another matter.
-    all_of_it = (translate(tiny_bundle, volume).last.image for volume in (head, Volume(wide, head.ijk_to_ras)))
+    sees_all = seeing_the_object(tiny_bundle, None)
+    all_of_it = (translate(sees_all, volume).last.image for volume in (head, Volume(wide, head.ijk_to_ras)))
     ours, theirs = next(all_of_it)[seen], next(all_of_it)[here][seen]
     assert np.sqrt(np.square(ours - theirs).mean()) > 1
 

@@ -152,7 +152,7 @@ def test_a_phase_that_predicts_anew_begins_with_its_predecessors_image():
 def test_models_of_format_1_hang_together_as_they_did(attention, hand_over):
     former = CascadeArchitecture.model_validate({"name": "up-gan", "phases": 3, "width": 16, "attention": attention})
     assert (former.hand_over, former.sigma_mean, former.align_corners) == (hand_over, "slice", True)
-    assert (former.features, former.residual, former.coarse_first) == (False, True, False)
+    assert (former.features, former.residual, former.coarse_first, former.margin_mm) == (False, True, False, None)
 
 
 @pytest.mark.parametrize("attention", ["yes", 1, None])

@@ -58,7 +58,7 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
     except BundleError as error:
         return [f"{error.sentence} {error.remedy}"]
     section = metadata.upgan
-    seesAll = section.margin_mm is None
+    seesAll = section.architecture.margin_mm is None
     found = misfits(section.task, section.domain, _volume(node), _plane(plane), sees_all=seesAll)
     placement = placementOf(node)
     said = (metadata.newer_note, "" if placement.is_certain else placement.sentence, *found)

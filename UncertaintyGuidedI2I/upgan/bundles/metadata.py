@@ -68,8 +68,6 @@ class ModelSection(BaseModel):
         task: The translation, whole: a bundle may bring a task of its own.
         plane: The plane of the slices on which the networks were trained.
         spacing_mm: Pixel size (rows, columns) it was trained on; within the limits of images' spacing.
-        margin_mm: Of air around the object in the image, which is all that the networks see; the whole field of view in
-            bundles that do not say.
         domain: What its training inputs were like; unknown in imported and older bundles.
         calibration: How its uncertainty is corrected; not at all in imported and older bundles.
         cost: What the networks cost, as it was counted; not in older bundles.
@@ -84,7 +82,6 @@ class ModelSection(BaseModel):
     task: Task
     plane: Plane = "axial"
     spacing_mm: tuple[_Spacing, _Spacing]
-    margin_mm: Annotated[float, Field(ge=0, le=1000)] | None = None
     domain: Domain | None = None
     calibration: Calibration | None = None
     cost: Cost | None = None

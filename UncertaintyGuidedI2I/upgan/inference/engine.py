@@ -118,7 +118,7 @@ class InferenceEngine:
         volume = finite(volume, replace_nonfinite)
         plane = plane or metadata.plane
         task = metadata.task
-        entrance = Entrance.of(volume, task, plane, metadata.spacing_mm, metadata.margin_mm)
+        entrance = Entrance.of(volume, task, plane, metadata.spacing_mm, metadata.architecture.margin_mm)
         intensities = entrance.intensities
         work = _SliceWork(self, volume.voxels.shape, entrance, keep_all=phases == "all")
         maps = work.run(progress, started)
@@ -151,7 +151,7 @@ class InferenceEngine:
         """Sentences on what is odd: the device, the model, the volume's place and its looks (``bundles.domain``)."""
         metadata = self.bundle.metadata
         section = metadata.upgan
-        found = misfits(section.task, section.domain, volume, plane, sees_all=section.margin_mm is None)
+        found = misfits(section.task, section.domain, volume, plane, sees_all=section.architecture.margin_mm is None)
         said = (self._device_warning, metadata.newer_note, volume.placement.sentence, *found)
         return [sentence for sentence in said if sentence]
 

@@ -20,6 +20,9 @@ MOST_UNETS = 16
 # What a phase hands on to the next: its image b̂; b̂ and σ/σ̄ as two channels; or their product (Eq. 3).
 HandOver = Literal["image", "image+sigma", "product"]
 
+# Some mm more than the object, or the whole field of view.
+Margin = Annotated[float, Field(ge=0, le=1000)] | None
+
 _SIZES = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -40,6 +43,8 @@ class CascadeArchitecture(BaseModel):
             nothing, or the whole ``slice`` (Eq. 3).
         align_corners: Whether maps are enlarged with their corners in place, which shifts them by up to half a pixel of
             each level towards the slice's edges; so in models of format 1 and in the published code.
+        margin_mm: Of air around the object in the image, which is all that the networks see; they see the whole field
+            of view where None, as in models of format 1.
         concentration_range: Limits of β, within 0.1 to 100.
         scale_floor: Smallest α in network units.
     """
@@ -56,6 +61,7 @@ class CascadeArchitecture(BaseModel):
     coarse_first: bool = False
     sigma_mean: Literal["object", "slice"] = "object"
     align_corners: bool = False
+    margin_mm: Margin = 8.0
     concentration_range: tuple[float, float] = (0.3, 8.0)
     scale_floor: float = Field(0.01, ge=1e-6, le=10)
 
@@ -68,7 +74,12 @@ class CascadeArchitecture(BaseModel):
             is_guided = content.pop("attention")
             if not isinstance(is_guided, bool):
                 raise ValueError("attention must be true or false")
-            former = {"hand_over": "product" if is_guided else "image", "sigma_mean": "slice", "align_corners": True}
+            former = {
+                "hand_over": "product" if is_guided else "image",
+                "sigma_mean": "slice",
+                "align_corners": True,
+                "margin_mm": None,
+            }
             content = former | content
         return content
 
@@ -101,6 +112,7 @@ class PublishedArchitecture(BaseModel):
         chains: U-Nets in each phase's generator: (2, 1, 1) or (1, 1, 1).
         width: Channels of the finest level.
         deepest: Channels of the two deepest levels, as a multiple of the width.
+        margin_mm: As ``CascadeArchitecture`` has it; the published code sees the whole field of view.
     """
 
     model_config = _SIZES
@@ -110,6 +122,7 @@ class PublishedArchitecture(BaseModel):
     name: Literal["published-up-gan"] = "published-up-gan"
     chains: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 1, 1), min_length=1, max_length=MOST_UNETS)
     width: int = Field(64, ge=1, le=512)
+    margin_mm: Margin = None
 
     @field_validator("chains")
     @classmethod

@@ -45,8 +45,6 @@ class DataConfig(Section):
     """Plane of the slices; a base model brings its own."""
     spacing_mm: PixelSize | None = None
     """Pixel size (rows, columns) to train on; the base model's, or else the training inputs' median."""
-    margin_mm: float | None = Field(8.0, ge=0, le=1000)
-    """Of air around the object in the input that the networks see, mm; a base model brings its own."""
     register_pairs: bool = False
     """Align each target rigidly to its input before anything else."""
     trust_guessed_places: bool = False

@@ -38,7 +38,7 @@ from upgan.training.slices.augmentation import draw_change
 from upgan.training.slices.batches import Batches
 from upgan.training.slices.cache import SliceCache, build_cache
 
-DATA = DataConfig(path=Path("unused"), layout="csv", margin_mm=None)
+DATA = DataConfig(path=Path("unused"), layout="csv")
 SPACING_MM = (2.0, 2.0)
 
 
@@ -67,13 +67,16 @@ def folder(tmp_path) -> Path:
     return tmp_path / "run" / "cache"
 
 
-def build(pairs, folder, data=DATA, task=PET_TO_CT, spacing_mm=SPACING_MM, progress=SILENT) -> SliceCache:
-    return build_cache(pairs, data, task, spacing_mm, folder, progress)
+def build(
+    pairs, folder, data=DATA, task=PET_TO_CT, spacing_mm=SPACING_MM, progress=SILENT, margin_mm=None
+) -> SliceCache:
+    return build_cache(pairs, data, task, spacing_mm, folder, progress, margin_mm=margin_mm)
 
 
-def seeing(bundle: IdentityBundle, **section) -> IdentityBundle:
-    """Return the bundle with other entries in its section."""
-    changed = bundle.metadata.upgan.model_copy(update=section)
+def seeing(bundle: IdentityBundle, margin_mm, **section) -> IdentityBundle:
+    """Return the bundle as one that sees so much around the object, with other entries in its section."""
+    architecture = bundle.metadata.upgan.architecture.model_copy(update={"margin_mm": margin_mm})
+    changed = bundle.metadata.upgan.model_copy(update={"architecture": architecture, **section})
     return IdentityBundle(bundle.folder, bundle.metadata.model_copy(update={"upgan": changed}), bundle.network)
 
 
@@ -87,11 +90,11 @@ def test_cached_inputs_are_what_the_engine_shows_the_network(
     identity_bundle, tmp_path, folder, spacing_mm, plane, margin_mm
 ):
     files = write_pair(tmp_path, "s", (12, 25, 21), OBLIQUE)
-    bundle = seeing(identity_bundle(spacing_mm, PET_TO_CT), margin_mm=margin_mm)
+    bundle = seeing(identity_bundle(spacing_mm, PET_TO_CT), margin_mm)
     InferenceEngine(bundle, "cpu", "float32").translate(read_volume(files.input), plane=plane)
     seen = torch.cat(bundle.network.seen)[:, 0].numpy()
-    data = DATA.model_copy(update={"plane": plane, "margin_mm": margin_mm})
-    cache = build([files], folder, data, spacing_mm=spacing_mm)
+    data = DATA.model_copy(update={"plane": plane})
+    cache = build([files], folder, data, spacing_mm=spacing_mm, margin_mm=margin_mm)
     rows, columns = cache.subjects["s"].shape
     top, left = ((size - count) // 2 for size, count in zip(seen.shape[1:], (rows, columns), strict=True))
     a = cache.load("s").a
@@ -129,10 +132,10 @@ def test_the_journal_and_evaluate_measure_the_same_in_the_same_patients(
     ct = read_volume(files.target)
     ct.voxels[ct.voxels > 0] += 300 * np.indices(ct.voxels.shape).sum(axis=0)[ct.voxels > 0] % 700
     write_volume(ct, files.target)
-    bundle = seeing(identity_bundle(spacing_mm, PET_TO_CT), plane=plane, margin_mm=margin_mm)
+    bundle = seeing(identity_bundle(spacing_mm, PET_TO_CT), margin_mm, plane=plane)
     engine = InferenceEngine(bundle, "cpu", "float32")
-    data = DATA.model_copy(update={"plane": plane, "margin_mm": margin_mm})
-    cache = build_cache([files], data, PET_TO_CT, spacing_mm, folder, measured=["s"])
+    data = DATA.model_copy(update={"plane": plane})
+    cache = build_cache([files], data, PET_TO_CT, spacing_mm, folder, margin_mm=margin_mm, measured=["s"])
     journal = validate(lambda a: list(bundle.network.phases(a)), cache, ["s"], PET_TO_CT, torch.device("cpu"))[1]
     report = evaluate(engine, [prepare_pair(files, data, PET_TO_CT)], 1)["rows"]["1"]["s"]
     assert report["mae"] > 100
@@ -189,7 +192,6 @@ def test_a_degraded_volume_is_measured_and_normalised_itself(tmp_path, folder, m
     clean = Volume(blob((8, 24, 20)) + rng.uniform(0, 1, (8, 24, 20)), affine_of(np.diag([-1, -1, 1]), (2, 2, 3)))
     write_volume(clean, tmp_path / "t1.nii")
     data = DataConfig(path=tmp_path, layout="pattern", target="{subject}.nii", task="mri_motion", degradation="motion")
-    data = data.model_copy(update={"margin_mm": None})
     cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED)
     slices, subject = cache.load("t1"), cache.subjects["t1"]
     source = Volume((clean.voxels * 0.5 + 3).astype(np.float32), clean.ijk_to_ras)
@@ -314,7 +316,6 @@ def test_training_validation_and_test_leave_the_same_lines_of_k_space(tmp_path, 
         target="{subject}.nii",
         task="mri_undersampled",
         degradation="central_lines",
-        margin_mm=None,
     )
     cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(1.2, 2.0))
     assert cache.subjects["t1"].shape == (192, 24)
@@ -338,7 +339,7 @@ def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder
     middle = np.repeat(blob((9, 40, 36))[4:5], 3, axis=0)
     write_volume(Volume(50 * middle, affine_of(np.diag([-1, -1, 1]), (2, 2, 2))), tmp_path / "t1.nii")
     data = DataConfig(path=tmp_path, layout="pattern", target="{subject}.nii", task="mri_motion", degradation="motion")
-    cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(3.0, 3.0))
+    cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED, spacing_mm=(3.0, 3.0), margin_mm=8.0)
     batches = Batches(cache, ["t1"], TrainingConfig(name="x", data=data, schedule=ScheduleConfig(batch=1)), 1)
     batch, rng = batches[0], batches._rng(0)
     draw_change(AugmentationConfig(), rng)

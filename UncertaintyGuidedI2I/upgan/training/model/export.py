@@ -78,7 +78,6 @@ def export(
         "task": found.task.model_dump(mode="json"),
         "plane": found.data.plane,
         "spacing_mm": found.data.spacing_mm,
-        "margin_mm": found.data.margin_mm,
     }
     metadata = _metadata(found, name, version)
     with tempfile.TemporaryDirectory() as scratch:

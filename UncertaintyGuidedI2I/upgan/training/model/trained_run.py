@@ -26,8 +26,8 @@ from upgan.training.record.run_config import read_run_config
 from upgan.training.record.runs import checkpoints as kept_checkpoints
 from upgan.training.record.state import RunState
 from upgan.training.run.prepare import (
+    architecture_of,
     base_changed,
-    data_of,
     files_of,
     images_changed,
     images_not_found,
@@ -45,7 +45,7 @@ class TrainedRun:
     Attributes:
         folder: The run's folder.
         config: The configuration with which it was started.
-        data: Settings of its images: plane, pixel size and margin are those it trained on, a base model's included.
+        data: Settings of its images: plane and pixel size are those it trained on, a base model's included.
         task: The translation.
         split: The labels of the subjects in each part.
         files: Each subject's files, by label.
@@ -96,6 +96,9 @@ class TrainedRun:
         content = read_data(run)
         split = read_split(run, content)
         task = Task.model_validate(content["task"])
+        data = config.data.model_copy(
+            update={"plane": content["plane"], "spacing_mm": tuple(map(float, content["spacing_mm"]))}
+        )
         files = {files.subject: files for files in files_of(content, run)}
         checksums = {entry["subject"]: entry["sha256"] for entry in content["pairs"]}
         machine = read_machine(run)
@@ -103,9 +106,6 @@ class TrainedRun:
         base = find_bundle(config.base) if config.base else None
         if base is not None and base.sha256 != content.get("base_sha256"):
             raise base_changed(base.metadata.name)
-        data = data_of(config, base)[0].model_copy(
-            update={"plane": content["plane"], "spacing_mm": tuple(map(float, content["spacing_mm"]))}
-        )
         refuse_changes(run, begun_with(config, content, split), split)
         state_dict, kept = checkpoints.load_weights(path)
         try:
@@ -114,7 +114,7 @@ class TrainedRun:
             raise checkpoints.unreadable(path) from error
         if not state["phases_trained"]:
             raise _unfinished(run, checkpoint)
-        architecture = base.metadata.upgan.architecture if base else config.architecture
+        architecture = architecture_of(config, base)
         cascade = _cut(architecture, state_dict, state["phases_trained"], path)
         return cls(
             run,

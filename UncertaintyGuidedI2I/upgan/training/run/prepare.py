@@ -17,6 +17,7 @@ from upgan.errors import BundleError, InputError
 from upgan.files import read_json, read_regular, write_json
 from upgan.images.orientation import Plane
 from upgan.inference.devices import devices
+from upgan.networks.architecture import Architecture
 from upgan.pairs.checking import check_pairs, median_spacing, place_warnings, refuse
 from upgan.pairs.config import DataConfig, PixelSize
 from upgan.pairs.finding import PairFiles, find_pairs, statement_of
@@ -94,8 +95,12 @@ def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Ta
     if base is None:
         return config.data, TASKS[config.data.task]
     model = base.metadata.upgan
-    brought = {"plane": model.plane, "spacing_mm": model.spacing_mm, "margin_mm": model.margin_mm}
-    return config.data.model_copy(update=brought), model.task
+    return config.data.model_copy(update={"plane": model.plane, "spacing_mm": model.spacing_mm}), model.task
+
+
+def architecture_of(config: TrainingConfig, base: Bundle | None) -> Architecture:
+    """Return the sizes of the networks, which a base model brings along."""
+    return base.metadata.upgan.architecture if base else config.architecture
 
 
 def place_of(config: TrainingConfig, folder: Path) -> Path:
@@ -224,11 +229,10 @@ def prepare_data(
     notes: Notes = ()
     warnings: Notes = ()
     if fabric.is_global_zero:
-        base_sha256 = base.sha256 if base else None
         if moved_to is not None:
             find_again(data, folder, moved_to, progress)
         is_moved = moved_to is not None
-        notes, warnings = _prepare(config, data, task, base_sha256, folder, fabric, progress, are_known=is_moved)
+        notes, warnings = _prepare(config, base, folder, fabric, progress, are_known=is_moved)
     fabric.barrier()
     content, split = _read(folder)
     begun = begun_with(config, content, split)
@@ -278,9 +282,7 @@ def find_again(data: DataConfig, folder: Path, moved_to: Path, progress: Progres
 
 def _prepare(
     config: TrainingConfig,
-    data: DataConfig,
-    task: Task,
-    base_sha256: str | None,
+    base: Bundle | None,
     folder: Path,
     fabric: Fabric,
     progress: Progress,
@@ -288,6 +290,7 @@ def _prepare(
     are_known: bool,
 ) -> tuple[Notes, Notes]:
     """Prepare the data; returns ``RunData``'s notes and warnings. Images that ``are_known`` are those of before."""
+    data, task = data_of(config, base)
     if not (folder / DATA).exists():
         checked = check_pairs(find_pairs(data), data, task, progress)
         split = split_subjects(refuse(checked, data.skip_bad, config.split), config.split)
@@ -301,7 +304,7 @@ def _prepare(
             "plane": data.plane,
             "task": task.model_dump(mode="json"),
             "statement": data.statement or statement_of(data),
-            "base_sha256": base_sha256,
+            "base_sha256": base.sha256 if base else None,
             # The slices take their time: the journal may be begun by another start than this.
             "notes": notes,
             _RELATIVE_TO: _RUN,
@@ -328,6 +331,7 @@ def _prepare(
             (rows, columns),
             folder / CACHE,
             progress,
+            margin_mm=architecture_of(config, base).margin_mm,
             known=known,
             measured=split.validation,
             on_damage=damaged.append,

@@ -17,7 +17,7 @@ from upgan.pairs.findings import CheckedPair, Problem
 from upgan.pairs.splitting import split_subjects
 from upgan.progress import Progress
 from upgan.training.run.estimate import estimate
-from upgan.training.run.prepare import data_of
+from upgan.training.run.prepare import architecture_of, data_of
 from upgan.training.settings.config import TrainingConfig
 
 # Of the work that checking the pairs is; the rest is the estimate.
@@ -94,7 +94,7 @@ def _described(pair: CheckedPair, part: str) -> dict[str, Any]:
 
 
 def _estimated(config: TrainingConfig, base: Bundle | None, canvas: tuple[int, int], slices: int) -> dict[str, Any]:
-    architecture = base.metadata.upgan.architecture if base else config.architecture
+    architecture = architecture_of(config, base)
     device = str(choose_device(config.compute.device).device)
     found = estimate(config, architecture, canvas, slices, device)
     return {"seconds": found.seconds, "memory_bytes": found.memory_bytes, "device": device}

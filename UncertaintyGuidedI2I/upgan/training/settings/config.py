@@ -125,19 +125,13 @@ class TrainingConfig(Section):
     def of_run(cls, content: Mapping[str, Any]) -> Self:
         """Read what a run of this version or an earlier one wrote; it goes on with what it began with.
 
-        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie. In
-        format 1 networks saw the whole field of view.
+        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie.
 
         Raises:
             ValueError: It is no configuration.
         """
         content = dict(content)
-        formerly = (
-            ("loss", "normalisation", "slice"),
-            ("data", "trust_guessed_places", True),
-            ("data", "margin_mm", None),
-        )
-        for name, key, former in formerly:
+        for name, key, former in (("loss", "normalisation", "slice"), ("data", "trust_guessed_places", True)):
             section = content.get(name, {})
             if isinstance(section, Mapping) and key not in section:
                 content[name] = {**section, key: former}

@@ -179,6 +179,7 @@ def build_cache(
     folder: Path,
     progress: Progress = SILENT,
     *,
+    margin_mm: float | None = None,
     known: Mapping[str, str] | None = None,
     measured: Collection[str] = (),
     on_damage: Callable[[str], None] | None = None,
@@ -193,6 +194,7 @@ def build_cache(
         task: How intensities become network units.
         spacing_mm: Pixel size (rows, columns) of the slices.
         folder: Made, readable by this user only: it holds patients' images.
+        margin_mm: What networks see, see ``Entrance.of``.
         progress: Told after each pair; what it raises ends the work, which can go on later.
         known: Checksums, as ``preparation.Pair`` has them, of subjects whose images were moved or are gone: slices made
             of images with these checksums are kept where they are whole.
@@ -210,7 +212,7 @@ def build_cache(
         _remove_others(folder, pairs)
     index = {}
     for files, step in progress.each(pairs, len(pairs), "preparing slices of patient"):
-        origin = _origin(files, data, task, spacing_mm)
+        origin = _origin(files, data, task, spacing_mm, margin_mm)
         is_measured = files.subject in measured
         entry = _kept(folder, files, origin, (known or {}).get(files.subject))
         if entry is not None and not _is_whole(folder, entry, is_measured):
@@ -220,7 +222,7 @@ def build_cache(
         try:
             if entry is None:
                 with _explained():
-                    entry = _build(files, data, task, spacing_mm, folder, is_measured) | {"origin": origin}
+                    entry = _build(files, data, task, spacing_mm, margin_mm, folder, is_measured) | {"origin": origin}
                 _write_entry(folder, entry)
             elif entry["origin"] != origin and all(origin["files"][side] for side in sides_read(data)):
                 entry |= {"origin": origin}  # They are in another place from now on.
@@ -229,7 +231,7 @@ def build_cache(
             raise InputError(error.code, f"{files.subject}: {error.sentence}", error.remedy) from error
         index[files.subject] = entry
         step.tell(1.0)
-    content = {"spacing_mm": list(spacing_mm), "plane": data.plane, "margin_mm": data.margin_mm, "subjects": index}
+    content = {"spacing_mm": list(spacing_mm), "plane": data.plane, "margin_mm": margin_mm, "subjects": index}
     write_json(folder / _INDEX, content)
     return SliceCache.open(folder)
 
@@ -238,11 +240,17 @@ def build_cache(
 
 
 def _build(
-    files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float], folder: Path, measured: bool
+    files: PairFiles,
+    data: DataConfig,
+    task: Task,
+    spacing_mm: tuple[float, float],
+    margin_mm: float | None,
+    folder: Path,
+    measured: bool,
 ) -> dict[str, Any]:
     """Write a subject's slices and return what the index says of them."""
     pair = prepare_pair(files, data, task)
-    entrance = Entrance.of(pair.source, task, data.plane, spacing_mm, data.margin_mm)
+    entrance = Entrance.of(pair.source, task, data.plane, spacing_mm, margin_mm)
     layout, intensities, grid = entrance.layout, entrance.intensities, entrance.grid
     # Both ways from the same targets would be two definitions of what a degradation does: it acts on acquired pixels.
     is_degraded = data.degradation != "none" and (
@@ -385,22 +393,20 @@ def _subject_of(entry: dict[str, Any]) -> CachedSubject:
     )
 
 
-def _origin(files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float]) -> dict[str, Any]:
+def _origin(
+    files: PairFiles, data: DataConfig, task: Task, spacing_mm: tuple[float, float], margin_mm: float | None
+) -> dict[str, Any]:
     """All that a subject's slices depend on, as JSON gives it back."""
     origin = {
         "version": _VERSION,
         "files": {side: _state(getattr(files, side)) for side in ("input", "target")},
         "task": task.model_dump(mode="json", include={"unit", "input", "output"}),
-        "data": _prepared_by(data),
+        "data": data.model_dump(mode="json", include={"degradation", "plane", "register_pairs"}),
         "spacing_mm": list(spacing_mm),
+        # Without one as earlier versions, whose slices stay good.
+        **({} if margin_mm is None else {"margin_mm": margin_mm}),
     }
     return dict(json.loads(json.dumps(origin)))
-
-
-def _prepared_by(data: DataConfig) -> dict[str, Any]:
-    """Settings that slices depend on; without a margin those of earlier versions."""
-    names = {"degradation", "plane", "register_pairs"} | ({"margin_mm"} if data.margin_mm is not None else set())
-    return data.model_dump(mode="json", include=names)
 
 
 def _state(path: Path | None) -> dict[str, Any] | None:
