@@ -43,8 +43,8 @@ class CascadeArchitecture(BaseModel):
             nothing, or the whole ``slice`` (Eq. 3).
         align_corners: Whether maps are enlarged with their corners in place, which shifts them by up to half a pixel of
             each level towards the slice's edges; so in models of format 1 and in the published code.
-        margin_mm: Of air around the object in the image, which is all that the networks see; they see the whole field
-            of view where None, as in models of format 1.
+        margin_mm: Of air around the object in the image that the networks see, and nothing beyond it; models of format
+            1 name none and see the whole field of view.
         concentration_range: Limits of β, within 0.1 to 100.
         scale_floor: Smallest α in network units.
     """

@@ -35,7 +35,7 @@ class LossConfig(Section):
     """Weights of the generator's loss (Eq. 2)."""
 
     form: Literal["generalized_gaussian", "beta_nll", "detached_mean", "published_product"] = "generalized_gaussian"
-    """generalized_gaussian is Eq. 1; beta_nll weighs it by σ (Seitzer et al. 2022, β = ½); detached_mean lets it train
+    """generalized_gaussian is Eq. 1; beta_nll weighs it by σ (Seitzer et al. 2022, with ½); detached_mean lets it train
     α and β alone, and L1 the image; published_product is what the authors' code does: β comes out near 0.68."""
     likelihood: float = Field(1.0, ge=0)
     """λ1 of Eq. 2."""
