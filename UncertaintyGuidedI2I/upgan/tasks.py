@@ -20,7 +20,7 @@ _SAMPLE = 2_000_000
 
 
 # What an output's file and dictionary key may not be: its companions' names, and devices of Windows.
-_RESERVED = re.compile(r"alpha|beta|sigma|provenance|.*_phase_\d+|con|prn|aux|nul|(com|lpt)\d")
+_RESERVED = re.compile(r"alpha|beta|sigma|epistemic|provenance|.*_phase_\d+|con|prn|aux|nul|(com|lpt)\d")
 
 # Intensities, in output units: HU and SUV, and the Bq/ml of a bladder, lie far within.
 _LARGEST = 1e9
@@ -93,8 +93,8 @@ class Task(_Frozen):
         title: One line for a model card or a menu.
         input_modality: DICOM modality code of the input.
         output_modality: DICOM modality code of what comes out.
-        image_key: File stem and dictionary key of the translated image: none of ``alpha``, ``beta``, ``sigma`` and
-            ``provenance``, which lie beside it.
+        image_key: File stem and dictionary key of the translated image: none of ``alpha``, ``beta``, ``sigma``,
+            ``epistemic`` and ``provenance``, which lie beside it.
         image_name: Name of the translated image for people.
         unit: Unit of image, α and σ; empty for the input's own arbitrary unit.
         input: Intensities → network.

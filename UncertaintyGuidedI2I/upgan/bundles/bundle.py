@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from upgan.plain_json import without_nan
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 _LONGEST_LICENCE = 1 << 20
+_ROW = re.compile(r"\[\n[-+.\deE,\s]+\]")
 _BLOCK = 1 << 20
 
 
@@ -154,6 +156,8 @@ def write_bundle(
         # As ``read_metadata`` has it: a figure may be without value.
         stated = without_nan({"schema": SCHEMA, **metadata, "upgan": section})
         text = json.dumps(stated, indent=4, ensure_ascii=False, allow_nan=False)
+        # Rows of numbers on one line each; a string holds no line break of its own, so that none is touched.
+        text = _ROW.sub(lambda row: " ".join(row[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
         (content / METADATA).write_text(f"{text}\n", encoding="utf-8")
         (content / CARD).write_text(card, encoding="utf-8")
         (content / LICENCE).write_text(licence, encoding="utf-8")

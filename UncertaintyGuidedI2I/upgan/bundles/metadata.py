@@ -26,9 +26,11 @@ from upgan.images.orientation import Plane
 from upgan.images.volume import SPACING_LIMITS_MM
 from upgan.networks.architecture import Architecture, kind_of
 from upgan.networks.cost import Cost
+from upgan.networks.features import feature_count
 from upgan.schema import Label
 from upgan.tasks import Task
 from upgan.uncertainty.calibration import Calibration
+from upgan.uncertainty.familiarity import Familiarity
 
 # Of the section that is written. It goes up with every key that is added; sections without it are of the first.
 FORMAT = 2
@@ -70,6 +72,7 @@ class ModelSection(BaseModel):
         spacing_mm: Pixel size (rows, columns) it was trained on; within the limits of images' spacing.
         domain: What its training inputs were like; unknown in imported and older bundles.
         calibration: How its uncertainty is corrected; not at all in imported and older bundles.
+        familiarity: By which features images are told from those trained on; not in imported and older bundles.
         cost: What the networks cost, as it was counted; not in older bundles.
         sha256: Checksums of the weight files, by path within the bundle.
         figures: What was measured, on what; shown on the card.
@@ -84,6 +87,7 @@ class ModelSection(BaseModel):
     spacing_mm: tuple[_Spacing, _Spacing]
     domain: Domain | None = None
     calibration: Calibration | None = None
+    familiarity: Familiarity | None = None
     cost: Cost | None = None
     sha256: dict[str, str]
     figures: Annotated[dict[str, Any], AfterValidator(_measurable)] = {}
@@ -104,6 +108,13 @@ class ModelSection(BaseModel):
             raise ValueError(
                 f"calibration.scale has {len(self.calibration.scale)} factors for {self.architecture.phases} phases"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_features_it_knows(self) -> ModelSection:
+        features = feature_count(self.architecture)
+        if self.familiarity is not None and len(self.familiarity.mean) != features:
+            raise ValueError(f"familiarity.mean has {len(self.familiarity.mean)} numbers for {features} features")
         return self
 
 

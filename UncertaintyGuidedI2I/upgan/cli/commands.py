@@ -89,6 +89,9 @@ def translate(
         float | None,
         typer.Option(callback=_finite, help="Put this value in place of NaN and Inf instead of refusing them."),
     ] = None,
+    epistemic: Annotated[
+        bool, typer.Option("--epistemic", help="Also write how far the mirror image's translation is from this one.")
+    ] = False,
     record_path: Annotated[
         bool, typer.Option("--record-path", help="Put the input's whole path into the provenance, not its name only.")
     ] = False,
@@ -104,12 +107,13 @@ def translate(
 
     engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
     volume = read_volume(image, series=series)
-    for sentence in engine.warnings(volume, plane.value if plane else None):
+    warned = engine.warnings(volume, plane.value if plane else None)
+    for sentence in warned:
         warn(sentence)
     if file_format is Formats.nifti and not opens_as_nifti(volume):
         warn("The image's axes are slanted. ITK and Slicer open no such NIfTI file: write NRRD (--format nrrd).")
     kept = engine.bundle.metadata.upgan.architecture.phases if phases is Phases.all else 1
-    needed = bytes_of_outputs(volume.voxels.shape, len(QUANTITIES) * kept)
+    needed = bytes_of_outputs(volume.voxels.shape, len(QUANTITIES) * kept + epistemic)
     with OutputFolder(output, needed) as folder:
         with progress_bar(_messages, "translating") as progress:
             translation = engine.translate(
@@ -120,10 +124,14 @@ def translate(
                 replace_nonfinite=replace_nonfinite,
                 # Folders are often called after patients.
                 source=os.path.basename(os.path.abspath(image)),
+                epistemic=epistemic,
             )
         if record_path:
             translation.provenance["path"] = os.path.abspath(image)
         names = save_translation(translation, folder, file_format.value)
+    for sentence in translation.provenance["warnings"]:
+        if sentence not in warned:  # What only the translation itself could tell.
+            warn(sentence)
     seconds = translation.provenance["seconds"]
     _messages.print(f"{seconds:.1f} s on {engine.device} in {translation.provenance['precision']}")
     for name in names:

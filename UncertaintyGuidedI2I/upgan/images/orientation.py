@@ -22,6 +22,11 @@ LAYOUTS: dict[Plane, str] = {"axial": "LPS", "coronal": "LIA", "sagittal": "PIR"
 DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
+def has_mirror_axis(plane: Plane) -> bool:
+    """Whether the slices of a plane show the patient's left and right, as their columns then."""
+    return LAYOUTS.get(plane, "").startswith("L")
+
+
 @dataclass(frozen=True)
 class Reorientation:
     """The axis permutation and flips that bring a grid into the layout of a plane, and back.

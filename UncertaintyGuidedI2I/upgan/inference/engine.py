@@ -5,26 +5,32 @@ from __future__ import annotations
 import datetime
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import upgan
 from upgan.bundles.bundle import Bundle
 from upgan.bundles.domain import misfits
 from upgan.errors import DeviceError, InputError, ResultError
 from upgan.images.nonfinite import finite
-from upgan.images.orientation import Plane
+from upgan.images.orientation import Plane, has_mirror_axis
 from upgan.images.volume import Volume
 from upgan.inference.devices import choose_device, choose_precision
 from upgan.inference.entrance import Entrance
 from upgan.inference.memory import default_batch, refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation, is_sound
+from upgan.networks.features import FeatureTap, feature_count
 from upgan.networks.folding import fold_batch_norm
 from upgan.progress import seconds_left
 from upgan.uncertainty.distribution import GeneralizedNormal
+from upgan.uncertainty.familiarity import SliceFeatures
+
+# An input above this share of v_ref, a high percentile of the foreground, is the object's: air's noise is not.
+_OBJECT = 1 / 16
 
 
 class SlicesDone(NamedTuple):
@@ -36,6 +42,7 @@ class SlicesDone(NamedTuple):
     slices: int
     elapsed_s: float
     fraction: float
+    mirrored: bool = False
 
     @property
     def remaining_s(self) -> float:
@@ -46,7 +53,8 @@ class SlicesDone(NamedTuple):
     @property
     def what(self) -> str:
         """For people."""
-        return f"phase {self.phase} of {self.phases}, slice {self.slice} of {self.slices}"
+        of_what = ", mirror image" if self.mirrored else ""
+        return f"phase {self.phase} of {self.phases}, slice {self.slice} of {self.slices}{of_what}"
 
 
 # A ``upgan.progress.Progress`` can be called so, too.
@@ -80,6 +88,7 @@ class InferenceEngine:
         self.precision = choose_precision(precision, self.device)
         self.batch = batch
         network = fold_batch_norm(bundle.load_cascade())
+        self.tap = FeatureTap(network)
         try:
             self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -94,6 +103,7 @@ class InferenceEngine:
         progress: ProgressCallback | None = None,
         replace_nonfinite: float | None = None,
         source: str = "",
+        epistemic: bool = False,
     ) -> Translation:
         """Translate a volume; the maps lie on exactly its grid.
 
@@ -104,6 +114,8 @@ class InferenceEngine:
             progress: Called with ``SlicesDone`` after each batch and phase, or a ``Progress``; may raise ``Cancelled``.
             replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.
             source: What names the input in the provenance, e.g. its file's name. Its content is there as a hash.
+            epistemic: Whether to translate the mirror image, left to right, too, for the map of their disagreement; it
+                takes twice the time and changes no other map. Sagittal slices have no left and right: no map there.
 
         Raises:
             InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``absurd_field_of_view`` or
@@ -113,15 +125,24 @@ class InferenceEngine:
         """
         started = time.monotonic()
         metadata = self.bundle.metadata.upgan
-        refuse_beyond_memory(volume.voxels.shape, metadata.architecture.phases if phases == "all" else 1)
+        plane = plane or metadata.plane
+        mirrors = epistemic and has_mirror_axis(plane)
+        kept = metadata.architecture.phases if phases == "all" else 1
+        refuse_beyond_memory(volume.voxels.shape, kept, further=int(mirrors))
         content = content_hash(volume)
         volume = finite(volume, replace_nonfinite)
-        plane = plane or metadata.plane
         task = metadata.task
-        entrance = Entrance.of(volume, task, plane, metadata.spacing_mm, metadata.architecture.margin_mm)
+        entrance = self._entrance(volume, plane)
         intensities = entrance.intensities
-        work = _SliceWork(self, volume.voxels.shape, entrance, keep_all=phases == "all")
-        maps = work.run(progress, started)
+        last = metadata.architecture.phases
+        work = _SliceWork(self, volume.voxels.shape, entrance, range(last - kept + 1, last + 1), mirrors)
+        work.run(progress, started)
+        warnings = self.warnings(volume, plane)
+        if epistemic and not mirrors:
+            warnings.append("There is no map of the disagreement: sagittal slices have no left and right to exchange.")
+        verdict = metadata.familiarity.verdict(work.features, work.flip) if metadata.familiarity else None
+        if verdict is not None and verdict.is_unlike:
+            warnings.append(verdict.sentence)
         provenance = {
             "engine": "upgan",
             "engine_version": upgan.__version__,
@@ -141,11 +162,39 @@ class InferenceEngine:
             "replaced_nonfinite": replace_nonfinite,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 3),
-            "warnings": self.warnings(volume, plane),
+            "warnings": warnings,
+            "familiarity": verdict.to_json() if verdict is not None else None,
         }
         if not volume.placement.is_certain:
             provenance["placement_note"] = volume.placement.sentence
-        return Translation(maps, volume.ijk_to_ras, task, intensities.reference, provenance, volume.placement)
+        return Translation(
+            work.maps, volume.ijk_to_ras, task, intensities.reference, provenance, volume.placement, work.epistemic
+        )
+
+    def slice_features(
+        self, volume: Volume, *, plane: Plane | None = None, progress: ProgressCallback | None = None
+    ) -> SliceFeatures:
+        """Return what the first network sees in a volume's slices, by which ``Familiarity`` tells one from another.
+
+        Args:
+            volume: The input, any orientation and spacing.
+            plane: The plane of the slices; the model's own where None.
+            progress: As ``translate`` has it.
+
+        Raises:
+            InputError: What ``translate`` raises.
+            DeviceError: ``out_of_memory`` when even one slice does not fit.
+        """
+        metadata = self.bundle.metadata.upgan
+        volume = finite(volume, None)
+        entrance = self._entrance(volume, plane or metadata.plane)
+        work = _SliceWork(self, volume.voxels.shape, entrance, kept=())
+        work.run(progress, time.monotonic())
+        return work.features
+
+    def _entrance(self, volume: Volume, plane: Plane) -> Entrance:
+        section = self.bundle.metadata.upgan
+        return Entrance.of(volume, section.task, plane, section.spacing_mm, section.architecture.margin_mm)
 
     def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
         """Sentences on what is odd: the device, the model, the volume's place and its looks (``bundles.domain``)."""
@@ -157,15 +206,42 @@ class InferenceEngine:
 
 
 class _SliceWork:
-    """One translation under way: slices of the reoriented volume in, maps of the original layout filled."""
+    """One translation under way: slices of the reoriented volume in, maps of the original layout filled.
 
-    def __init__(self, engine: InferenceEngine, shape: tuple[int, ...], entrance: Entrance, keep_all: bool) -> None:
+    Args:
+        engine: The engine with the model.
+        shape: The input's [K, J, I].
+        entrance: Its slices on their way to the networks.
+        kept: The phases whose maps are kept; without any, the first phase alone runs, for its features.
+        mirrors: Whether the mirror image is translated, too.
+
+    Attributes:
+        maps: By phase, [K, J, I].
+        epistemic: The disagreement with the mirror image in output units, float32 [K, J, I]; None without it.
+        features: What the first network saw.
+    """
+
+    def __init__(
+        self,
+        engine: InferenceEngine,
+        shape: tuple[int, ...],
+        entrance: Entrance,
+        kept: Collection[int],
+        mirrors: bool = False,
+    ) -> None:
         self.engine = engine
+        self.mirrors = mirrors
+        self._layout = entrance.layout
         self.slices, self.intensities, self.grid = entrance.slices, entrance.intensities, entrance.grid
-        self.phase_count = engine.bundle.metadata.upgan.architecture.phases
-        kept = range(1, self.phase_count + 1) if keep_all else [self.phase_count]
+        self.phase_count = max(kept, default=1)
+        count = len(self.slices)
+        features = feature_count(engine.bundle.metadata.upgan.architecture)
+        self.features = SliceFeatures(np.zeros((count, features), dtype=np.float32), np.zeros(count))
+        # Over the object of each slice: of the disagreement, and of σ.
+        self._sums = np.zeros((count, 2))
         try:
             self.maps = {phase: PhaseMaps(*(np.empty(shape, dtype=np.float32) for _ in range(3))) for phase in kept}
+            self.epistemic = np.empty(shape, dtype=np.float32) if mirrors else None
         except MemoryError as error:
             raise InputError(
                 "too_large",
@@ -177,19 +253,25 @@ class _SliceWork:
             for phase, maps in self.maps.items()
         }
 
-    def run(self, progress: ProgressCallback | None, started: float) -> dict[int, PhaseMaps]:
+    @property
+    def flip(self) -> float | None:
+        """Mean disagreement over the object in the mean σ there; None where it was not asked for."""
+        disagreement, sigma = self._sums.sum(axis=0)
+        return float(disagreement / sigma) if self.mirrors and sigma > 0 else None
+
+    def run(self, progress: ProgressCallback | None, started: float) -> None:
         """Go through all slices, with half the batch again whenever memory runs out."""
         count = len(self.slices)
         batch = min(self.engine.batch or default_batch(self.engine.device.type, self.grid), count)
-        first = 0
+        first, passes = 0, self.phase_count * (2 if self.mirrors else 1)
         while first < count:
             last = min(first + batch, count)
             try:
-                for phase in self._translate(first, last):
+                for done, (phase, mirrored) in enumerate(self._translate(first, last), 1):
                     if progress is not None:
-                        fraction = (first + (last - first) * phase / self.phase_count) / count
+                        fraction = (first + (last - first) * done / passes) / count
                         elapsed = time.monotonic() - started
-                        progress(SlicesDone(phase, self.phase_count, last, count, elapsed, fraction))
+                        progress(SlicesDone(phase, self.phase_count, last, count, elapsed, fraction, mirrored))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if batch == 1 or not _is_out_of_memory(error):
                     size = f"{self.grid.inside[0]}×{self.grid.inside[1]}"
@@ -202,24 +284,64 @@ class _SliceWork:
             # Outside the handler, whose traceback would keep the batch's tensors alive.
             if self.engine.device.type == "cuda":
                 torch.cuda.empty_cache()
-        return self.maps
 
-    def _translate(self, first: int, last: int) -> Iterator[int]:
-        """Translate one batch of slices and yield the number of each finished phase.
+    def _translate(self, first: int, last: int) -> Iterator[tuple[int, bool]]:
+        """Translate one batch of slices and yield the number of each finished phase, and whether of the mirror image.
 
         Both modes are entered anew for each phase: held across a ``yield`` they would reach the caller, and leaving
         inference mode there (as its decorator does) silently ends autocast, so that later phases ran in float32.
         """
-        device, precision = self.engine.device, self.engine.precision
+        device = self.engine.device
         normalised = self.intensities.normalise(self.slices[first:last])
         a = self.grid.enter(torch.from_numpy(np.ascontiguousarray(normalised))[:, None].to(device))
+        # Nothing else needs them, and a tap costs little but not nothing.
+        is_tapped = not self.maps or self.engine.bundle.metadata.upgan.familiarity is not None
+        if is_tapped:
+            self.engine.tap.open()
+        for phase, prediction in self._predictions(a):
+            with torch.inference_mode():
+                if phase == 1 and is_tapped:
+                    self._take_features(first, last, a)
+                if phase in self.views:
+                    self._keep(phase, first, last, prediction)
+            yield phase, False
+        if self.mirrors:
+            # The columns of axial and coronal slices run to the patient's left.
+            for phase, mirrored in self._predictions(a.flip(-1)):
+                with torch.inference_mode():
+                    if phase == self.phase_count:
+                        self._compare(first, last, mirrored.loc.flip(-1))
+                yield phase, True
+
+    def _predictions(self, a: Tensor) -> Iterator[tuple[int, GeneralizedNormal]]:
+        """Run the phases that are needed on slices [N, 1, H, W]; yield each one's number and distribution."""
+        device, precision = self.engine.device, self.engine.precision
         predictions = self.engine.network.phases(a)
         for phase in range(1, self.phase_count + 1):
             with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 prediction = next(predictions)
-                if phase in self.views:
-                    self._keep(phase, first, last, prediction)
-            yield phase
+            yield phase, prediction
+
+    def _take_features(self, first: int, last: int, a: Tensor) -> None:
+        taken = self.engine.tap.take(a, _OBJECT**self.intensities.task.input.power)
+        if taken is not None:
+            for kept, values in zip(self.features, taken, strict=True):
+                kept[first:last] = values.cpu().numpy()
+
+    def _compare(self, first: int, last: int, mirrored: Tensor) -> None:
+        """Note how far the last phase's image is from that of the mirror image, turned back, [N, 1, H, W]."""
+        assert self.epistemic is not None
+        other = self.grid.leave(mirrored.float()).cpu().numpy()[:, 0]
+        image, alpha, beta = (view[first:last] for view in self.views[self.phase_count])
+        # The sample standard deviation of the two.
+        disagreement = np.abs(image - self.intensities.denormalise(other)) / np.float32(np.sqrt(2))
+        if not np.isfinite(disagreement).all():
+            raise _not_finite(self.phase_count, self.engine)
+        self._layout.apply(self.epistemic)[first:last] = disagreement
+        is_object = self.slices[first:last] > _OBJECT * self.intensities.reference
+        sigma = PhaseMaps(image, np.ascontiguousarray(alpha), np.ascontiguousarray(beta)).sigma
+        for which, values in enumerate((disagreement, sigma)):
+            self._sums[first:last, which] = np.where(is_object, values, 0).sum(axis=(1, 2), dtype=np.float64)
 
     def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal) -> None:
         stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()

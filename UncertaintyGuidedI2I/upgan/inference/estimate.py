@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from upgan.images.orientation import Plane, Reorientation
+from upgan.images.orientation import Plane, Reorientation, has_mirror_axis
 from upgan.inference.memory import default_batch
 from upgan.networks.architecture import kind_of
 from upgan.networks.cost import Cost, rough_cost
@@ -68,6 +68,7 @@ def estimate(
     plane: Plane | None = None,
     phases: Literal["last", "all"] = "last",
     outputs: int = 4,
+    epistemic: bool = False,
     device: DeviceKind = "cpu",
     precision: str = "float32",
     rate: float | None = None,
@@ -81,6 +82,7 @@ def estimate(
         plane: The plane of the slices; the model's own where None.
         phases: Whether the maps of the last phase or of all are kept.
         outputs: How many volumes per phase the viewer is given.
+        epistemic: Whether the disagreement with the mirror image is among what is asked for, beside these.
         device: Kind of the processor.
         precision: The networks' arithmetic, float32 or bfloat16.
         rate: Multiply-adds a second of an earlier translation (``rate_of``); a cautious rate for the device where None.
@@ -95,7 +97,9 @@ def estimate(
     plane = plane or model.get("plane", "axial")
     slices, grid = _network_grid(shape, ijk_to_ras, plane, model["spacing_mm"])
     rows, columns = grid.padded
-    multiply_adds = round(slices * rows * columns * networks.multiply_adds_per_pixel)
+    is_mirrored = epistemic and has_mirror_axis(plane)
+    passes = 2 if is_mirrored else 1
+    multiply_adds = round(passes * slices * rows * columns * networks.multiply_adds_per_pixel)
 
     number = 2 if precision == "bfloat16" else _FLOAT
     batch = min(default_batch(device, grid), slices)
@@ -107,6 +111,7 @@ def estimate(
 
     kept = 1 if phases == "last" else architecture.phases
     volumes = 1 + 3 * kept + 1 + outputs * kept  # input; image, α, β; σ as it is made; the viewer's copies
+    volumes += 2 * is_mirrored
     host_bytes = _PROCESS_BYTES[device] + volumes * _FLOAT * int(np.prod(shape))
     if device == "cpu":
         host_bytes += device_bytes

@@ -24,17 +24,18 @@ def available_bytes() -> int | None:
     return min((free for free in told if free is not None), default=None)
 
 
-def refuse_beyond_memory(shape: tuple[int, ...], phases: int) -> None:
+def refuse_beyond_memory(shape: tuple[int, ...], phases: int, further: int = 0) -> None:
     """Refuse a translation whose maps would not fit, before any time is spent on it.
 
     Args:
         shape: The volume's [K, J, I].
         phases: How many phases' maps are kept.
+        further: How many maps there are beside them.
 
     Raises:
         DeviceError: ``out_of_memory``.
     """
-    needed = _FLOAT * _product(shape) * (3 * phases + _IN_TURN)
+    needed = _FLOAT * _product(shape) * (3 * phases + further + _IN_TURN)
     free = available_bytes()
     if free is not None and free < needed:
         raise DeviceError(

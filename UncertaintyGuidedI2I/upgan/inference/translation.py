@@ -15,7 +15,8 @@ from upgan.images.volume import Volume
 from upgan.tasks import Display, Task
 from upgan.uncertainty.distribution import GeneralizedNormal
 
-Quantity = Literal["image", "alpha", "beta", "sigma"]
+Quantity = Literal["image", "alpha", "beta", "sigma", "epistemic"]
+# Of every phase; ``epistemic`` is of the last alone, where it was asked for.
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
 
 
@@ -88,7 +89,7 @@ class Output(NamedTuple):
 
     Attributes:
         name: File stem and dictionary key: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
-        quantity: What it shows: image, alpha, beta or sigma.
+        quantity: What it shows: image, alpha, beta, sigma or epistemic.
         phase: The phase that it comes from, the first being 1.
         unit: HU, 1 for β, empty for arbitrary intensities.
         voxels: float32 [K, J, I] on the input's grid.
@@ -112,6 +113,8 @@ class Translation:
         reference: Input intensity that was 1 to the network; display hints of relative tasks are multiples of it.
         provenance: What made it: JSON-able.
         placement: How sure the input's place is, and so the outputs'.
+        epistemic: Disagreement of the last image with that of the mirror image, turned back: the sample standard
+            deviation of the two, in the image's unit, float32 [K, J, I]; None where it was not asked for, or sagittal.
 
     Example:
         >>> from upgan import InferenceEngine, find_bundle, read_volume
@@ -129,6 +132,7 @@ class Translation:
     reference: float
     provenance: dict[str, Any] = field(default_factory=dict)
     placement: Placement = CERTAIN
+    epistemic: np.ndarray | None = None
 
     @property
     def last(self) -> PhaseMaps:
@@ -144,12 +148,17 @@ class Translation:
         # Not validated: an input's unit may be anything.
         return hints.model_copy(update={name: value * self.reference for name, value in hints})
 
-    def outputs(self, quantities: Iterable[Quantity] = QUANTITIES) -> Iterator[Output]:
-        """Yield the asked-for volumes one at a time, the last phase first; σ is computed when its turn comes."""
+    def outputs(self, quantities: Iterable[Quantity] = (*QUANTITIES, "epistemic")) -> Iterator[Output]:
+        """Yield the asked-for volumes that there are one at a time, the last phase first; σ is computed in its turn."""
         quantities = tuple(quantities)
+        last = max(self.phases)
         for phase in sorted(self.phases, reverse=True):
-            suffix = "" if phase == max(self.phases) else f"_phase_{phase}"
+            suffix = "" if phase == last else f"_phase_{phase}"
             for quantity in quantities:
+                if quantity == "epistemic":
+                    if self.epistemic is not None and phase == last:
+                        yield Output(quantity, quantity, phase, self.task.unit, self.epistemic)
+                    continue
                 stem = self.task.image_key if quantity == "image" else quantity
                 unit = "1" if quantity == "beta" else self.task.unit
                 yield Output(stem + suffix, quantity, phase, unit, getattr(self.phases[phase], quantity))

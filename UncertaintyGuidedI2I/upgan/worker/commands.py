@@ -39,7 +39,7 @@ class TranslateArguments(Arguments):
         precision: The networks' arithmetic.
         plane: The plane of the slices; the model's own where None.
         phases: Whether the maps of the last phase or of all phases are written.
-        outputs: The quantities that are written.
+        outputs: The quantities that are written; "epistemic" takes twice the time, and is not there in sagittal slices.
         replace_nonfinite: The value, in the volume's unit, in place of NaN and infinities; None refuses these.
     """
 
@@ -55,7 +55,7 @@ class TranslateArguments(Arguments):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     plane: Literal["axial", "coronal", "sagittal"] | None = None
     phases: Literal["last", "all"] = "last"
-    outputs: Annotated[list[Literal["image", "alpha", "beta", "sigma"]], Field(min_length=1)]
+    outputs: Annotated[list[Literal["image", "alpha", "beta", "sigma", "epistemic"]], Field(min_length=1)]
     replace_nonfinite: Annotated[float, Field(strict=True)] | None = None
 
 
@@ -132,6 +132,7 @@ def _translate(engines: _WarmEngine, request: TranslateArguments, progress: Prog
         progress=progress,
         replace_nonfinite=request.replace_nonfinite,
         source=request.source,
+        epistemic="epistemic" in request.outputs,
     )
     outputs = []
     for output in translation.outputs(request.outputs):
@@ -162,7 +163,9 @@ def _refuse_full_disk(request: TranslateArguments, shape: tuple[int, ...], engin
 
     kept = engine.bundle.metadata.upgan.architecture.phases if request.phases == "all" else 1
     with contextlib.suppress(OSError):
-        refuse_full_disk(request.folder, bytes_of_outputs(shape, kept * len(request.outputs)))
+        of_each_phase = [output for output in request.outputs if output != "epistemic"]
+        outputs = kept * len(of_each_phase) + ("epistemic" in request.outputs)
+        refuse_full_disk(request.folder, bytes_of_outputs(shape, outputs))
 
 
 def _check(request: CheckArguments, progress: Progress) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from upgan.training.model.markdown import (
 )
 from upgan.training.model.trained_run import TrainedRun
 from upgan.uncertainty.calibration import Calibration
+from upgan.uncertainty.familiarity import FEWEST_SUBJECTS, Familiarity
 
 _LOSSES = {
     "generalized_gaussian": "Eq. 1",
@@ -39,7 +40,13 @@ _FEW_PATIENTS = 10
 
 
 def model_card(
-    run: TrainedRun, name: str, version: str, figures: dict[str, Any], calibration: Calibration, domain: Domain
+    run: TrainedRun,
+    name: str,
+    version: str,
+    figures: dict[str, Any],
+    calibration: Calibration,
+    domain: Domain,
+    familiarity: Familiarity,
 ) -> str:
     """Render docs/README.md of a bundle.
 
@@ -50,12 +57,14 @@ def model_card(
         figures: What metadata.json has of them: ``test``, ``training`` and, with a base model, ``compared_with``.
         calibration: What the uncertainty was corrected by.
         domain: What the training inputs were like.
+        familiarity: By which features another input is told from them.
     """
     sections = {
         "Data": _data(run, figures["training"], domain),
         "Model": _model(run, figures["training"]),
         "Measured": _measured(run, figures),
         "Uncertainty": _uncertainty(figures["test"], calibration),
+        "Familiarity": _familiarity(familiarity),
     }
     if "compared_with" in figures:
         sections["Compared with the model it started from"] = _compared(run, figures["compared_with"])
@@ -212,6 +221,33 @@ def _uncertainty(test: dict[str, Any], calibration: Calibration) -> str:
         rows = [[f"{share:.0%}", rounded_up(level)] for share, level in stated.items()]
         parts += [table(["share of the body's voxels", "level u, rounded up"], rows), wrap(formula)]
     return "\n\n".join(parts)
+
+
+def _familiarity(familiarity: Familiarity) -> str:
+    known = (
+        f"The software compares an image with the {_counted(familiarity.volumes, 'image')} trained on "
+        f"({_counted(familiarity.slices, 'slice')}) by {_counted(len(familiarity.mean), 'feature')} of the first "
+        "network, and, where asked to (twice the time), with its own mirror image."
+    )
+    limits = familiarity.limits
+    if limits is None:
+        told = (
+            f"Fewer than {FEWEST_SUBJECTS} patients were held out to set limits on: it gives the scores and cannot "
+            "tell whether an image is unlike the training data."
+        )
+    else:
+        flip = f", or when it and its mirror image come out more than {limits.flip:.2f} σ apart" if limits.flip else ""
+        told = (
+            "It calls an image unlike the training data when its slices' features lie more than "
+            f"{limits.features:.2f} times as far from the training's as training slices do{flip}: what one of 100 "
+            f"further patients like the {_patients(limits.subjects)} of the {limits.measured_on} would exceed in each. "
+            "The intervals above are not claimed for an image that is unlike the training data."
+        )
+    missed = (
+        "What this may not see: a head that is larger or smaller as a whole, and a small lesion or implant that no "
+        "training patient had. That an image is not called unlike is no proof that it is like."
+    )
+    return "\n\n".join(map(wrap, (known, told, missed)))
 
 
 def _compared(run: TrainedRun, compared: dict[str, Any]) -> str:

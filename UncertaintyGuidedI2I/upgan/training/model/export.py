@@ -23,8 +23,10 @@ from upgan.progress import SILENT, Progress
 from upgan.tasks import Task
 from upgan.training.model.calibrate import calibrate
 from upgan.training.model.card import model_card
+from upgan.training.model.familiarity import limited
 from upgan.training.model.markdown import unit_in_words
 from upgan.training.model.trained_run import TrainedRun
+from upgan.uncertainty.familiarity import Familiarity, SliceFeatures
 
 _OWN_DATA = "The site's own data."
 
@@ -67,11 +69,12 @@ def export(
     if len(version) > LONGEST_VERSION or not is_visible(version):
         raise InputError("bad_version", "The model's version is no short line of text.", "Give one such as 1.2.0.")
     validation, test = found.patients(found.split.validation), found.patients(found.split.test)
-    calibrating, measuring, comparing, describing = progress.parts(
+    calibrating, describing, limiting, measuring, comparing = progress.parts(
         (len(validation), "calibrating on validation"),
+        (len(found.split.train), "describing training"),
+        (len(validation), "comparing validation with training"),
         (len(test), "measuring on test"),
         (len(test) if found.base else 0, f"measuring {found.base.metadata.name if found.base else ''} on test"),
-        (len(found.split.train), "describing training"),
     )
 
     section: dict[str, Any] = {
@@ -82,33 +85,42 @@ def export(
     metadata = _metadata(found, name, version)
     with tempfile.TemporaryDirectory() as scratch:
         # With the half-precision weights that users will have, not with the run's own.
-        draft = write_bundle(Path(scratch) / "draft", found.cascade, metadata, section, "", licence)
+        draft = InferenceEngine(write_bundle(Path(scratch) / "draft", found.cascade, metadata, section, "", licence))
         calibration = calibrate(
-            InferenceEngine(draft),
+            draft,
             found.pairs(validation),
             len(validation),
             chosen=found.chosen_by_validation,
             progress=calibrating,
         )
         section["calibration"] = calibration.model_dump(mode="json")
-        calibrated = write_bundle(Path(scratch) / "calibrated", found.cascade, metadata, section, "", licence)
-        measured = evaluate(InferenceEngine(calibrated), found.pairs(test), len(test), measuring)
+        seen: list[SliceFeatures] = []
+        domain = Domain.measure(_inputs(found, draft, seen, describing), found.data.plane)
+        section["domain"] = domain.model_dump(mode="json")
+        section["familiarity"] = Familiarity.measure(seen).model_dump(mode="json")
+        finished = InferenceEngine(
+            write_bundle(Path(scratch) / "finished", found.cascade, metadata, section, "", licence)
+        )
+        familiarity = limited(finished, found.pairs(validation), len(validation), limiting)
+        section["familiarity"] = familiarity.model_dump(mode="json")
+        measured = evaluate(finished, found.pairs(test), len(test), measuring)
     rows = measured.pop("rows")  # They name patients.
     section["figures"] = {"test": measured, "training": _training(found)}
     if found.base is not None:
         section["figures"]["compared_with"] = _compared(found, found.base, test, rows, comparing)
-    domain = Domain.measure(_inputs(found, describing), found.data.plane)
-    section["domain"] = domain.model_dump(mode="json")
-    card = model_card(found, name, version, section["figures"], calibration, domain)
+    card = model_card(found, name, version, section["figures"], calibration, domain, familiarity)
     bundle = write_bundle(folder, found.cascade, metadata, section, card, licence)
     progress.tell(1.0, "done")
     return bundle
 
 
-def _inputs(found: TrainedRun, progress: Progress) -> Iterator[Volume]:
+def _inputs(
+    found: TrainedRun, engine: InferenceEngine, seen: list[SliceFeatures], progress: Progress
+) -> Iterator[Volume]:
+    """Yield the training inputs, and note what the model's first network sees in each."""
     train = found.split.train
     for pair, step in progress.each(found.pairs(train), len(train), "image"):
-        step.tell(0.0)
+        seen.append(engine.slice_features(pair.source, progress=step))
         yield pair.source
 
 
