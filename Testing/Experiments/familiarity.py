@@ -1,6 +1,6 @@
 """Which images a model calls unlike its training data: slices told apart, and verdicts, kind by kind.
 
-    python Testing/Experiments/familiarity.py pet-ct-phantom build/phantom-heads ../shared/data
+    python Testing/Experiments/familiarity.py pet-ct-phantom build/phantom-heads ../shared/data [every n-th slice, 1]
 
 prints Markdown: AUROC of slices (held-out heads against each kind) by mean σ, by the disagreement with the mirror image
 in σ, and by the distance of the features, and how many volumes the limits of the model's bundle call unlike. The second
@@ -56,14 +56,14 @@ class Seen(NamedTuple):
     ratio: float | None
 
 
-def main(model: str, heads: Path, shared: Path) -> None:
+def main(model: str, heads: Path, shared: Path, every: int) -> None:
     engine = InferenceEngine(with_limits(find_bundle(model), heads), device="cpu")
     known = engine.bundle.metadata.upgan.familiarity
     print(
         f"{model}: {known.volumes} images, {known.slices} slices, {len(known.mean)} features; limits {known.limits}\n"
     )
     print_costs(engine, heads)
-    seen = [look(engine, case) for case in cases(heads, shared)]
+    seen = [look(engine, thinned(case, every)) for case in cases(heads, shared)]
     print_table(seen)
     print_volumes(seen)
 
@@ -110,6 +110,16 @@ def cases(heads: Path, shared: Path) -> Iterator[Case]:
     for kind, names in real.items():
         for name in names:
             yield Case(kind, Path(name).name.partition(".")[0], read_volume(shared / name), None)
+
+
+def thinned(case: Case, every: int) -> Case:
+    """Leave out slices; the networks look at each by itself."""
+
+    def few(volume: Volume) -> Volume:
+        upright = volume.reoriented("axial")
+        return Volume(upright.voxels[::every], upright.ijk_to_ras @ np.diag([1, 1, every, 1]))
+
+    return case._replace(volume=few(case.volume), ct=few(case.ct) if case.ct is not None else None)
 
 
 def rotated(volume: Volume, outside: float) -> Volume:
@@ -215,4 +225,4 @@ def auroc(usual: np.ndarray, other: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 1)

@@ -165,6 +165,7 @@ SENSELESS = [
     (("figures",), {"test": {"phases": {"1": {"mae": [1e300, 0.0]}}}}),
     (("task", "image_key"), "sigma"),
     (("task", "image_key"), "provenance"),
+    (("task", "image_key"), "epistemic"),
     (("task", "image_key"), "alpha_phase_1"),
     (("task", "image_key"), "con"),
     (("task", "image_key"), "a/b"),

@@ -57,9 +57,9 @@ def test_a_translation_is_four_volumes_and_their_provenance_and_nothing_else(tra
     assert provenance["warnings"] == []
 
 
-def test_all_phases_are_written_when_asked_for(translate, tmp_path):
-    assert translate(save_nifti(tmp_path / "pet.nii"), "--phases", "all").code == 0
-    expected = {f"{name}{phase}.nrrd" for name in NAMES for phase in ("", "_phase_1")}
+def test_all_phases_and_one_epistemic_map_are_written_when_asked_for(translate, tmp_path):
+    assert translate(save_nifti(tmp_path / "pet.nii"), "--phases", "all", "--epistemic").code == 0
+    expected = {f"{name}{phase}.nrrd" for name in NAMES for phase in ("", "_phase_1")} | {"epistemic.nrrd"}
     assert set(files_of(tmp_path / "out")) == {*expected, "provenance.json"}
 
 

@@ -55,6 +55,12 @@ def test_multiply_adds_are_those_that_torch_counts(architecture):
     found = estimate(model, (3, 30, 41), LPS)  # padded to 32 × 48
     assert found.is_counted
     assert 2 * found.multiply_adds == counter.get_total_flops()
+    mirrored = {
+        plane: estimate(model, (3, 30, 41), LPS, plane=plane, epistemic=True) for plane in ("axial", "sagittal")
+    }
+    assert mirrored["axial"].multiply_adds == counter.get_total_flops()  # the mirror image as well
+    assert mirrored["axial"].host_bytes - found.host_bytes == 2 * 4 * 3 * 30 * 41  # the map, and the viewer's copy
+    assert mirrored["sagittal"] == estimate(model, (3, 30, 41), LPS, plane="sagittal")
     assert cost.parameters == sum(
         parameter.numel() for name, parameter in network.named_parameters() if is_convolution(network, name)
     )

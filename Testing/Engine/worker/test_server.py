@@ -77,12 +77,14 @@ def finish(arguments, progress):
 
 def test_a_translation_is_what_the_engine_returns(worker, tiny_bundle, tmp_path):
     voxels = blob(SHAPE)
-    arguments = translate_arguments(worker.scratch / "job", tiny_bundle, voxels, phases="all")
+    asked_for = ["image", "alpha", "beta", "sigma", "epistemic"]
+    arguments = translate_arguments(worker.scratch / "job", tiny_bundle, voxels, phases="all", outputs=asked_for)
     worker.send({"id": 1, "command": "translate", "arguments": arguments})
     answer = worker.answer(1)
     assert answer["event"] == "result"
     volume = Volume(voxels, np.diag([-2.0, -2.0, 2.0, 1.0]), "PT")
-    expected = InferenceEngine(tiny_bundle, "cpu", "float32").translate(volume, phases="all")
+    expected = InferenceEngine(tiny_bundle, "cpu", "float32").translate(volume, phases="all", epistemic=True)
+    assert expected.epistemic is not None
     outputs = {output.name: output for output in expected.outputs()}
     assert [entry["name"] for entry in answer["result"]["outputs"]] == list(outputs)
     for entry in answer["result"]["outputs"]:

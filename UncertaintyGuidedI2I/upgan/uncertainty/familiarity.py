@@ -42,6 +42,8 @@ MOST_FEATURES = 32
 # Added to each feature's variance, as a share of it, so that few training slices, or features that always go together,
 # do not make a covariance without an inverse.
 _RIDGE = 1e-3
+# Variance in the square of the mean that is rounding.
+_NEVER = 1e-12
 _DIGITS = 6
 _LARGEST = 1e12
 _SMALLEST_SCORE = 1e-9
@@ -158,13 +160,15 @@ class Familiarity(BaseModel):
                 "nothing_measured", "No training image has an object in it.", "Check the images that were trained on."
             )
         covariance = np.atleast_2d(np.cov(slices, rowvar=False))
-        variances = np.diag(covariance)
+        mean, variances = slices.mean(axis=0), np.diag(covariance).copy()
         # A feature that never varied could have any scale: one a thousandth as wide as the widest is as good as any.
-        np.fill_diagonal(covariance, (1 + _RIDGE) * np.maximum(variances, 1e-6 * variances.max() or 1.0))
+        never = variances <= _NEVER * np.square(mean)
+        variances[never] = 1e-6 * variances.max() or 1.0
+        np.fill_diagonal(covariance, (1 + _RIDGE) * variances)
         made = cls(
             volumes=len(seen),
             slices=len(slices),
-            mean=tuple(_rounded(slices.mean(axis=0))),
+            mean=tuple(_rounded(mean)),
             covariance=tuple(tuple(_rounded(row[: index + 1])) for index, row in enumerate(covariance)),
             distance_99=1.0,
         )

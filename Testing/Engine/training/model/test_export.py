@@ -30,8 +30,10 @@ from upgan.pairs.preparation import combined_sha256, image_sha256
 from upgan.progress import Progress
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training.model.export import export
+from upgan.training.model.familiarity import limited
 from upgan.training.record import checkpoint
 from upgan.training.record.state import Best, RunState
+from upgan.uncertainty.familiarity import Familiarity
 
 SUBJECTS = [f"sub-{number:03}" for number in range(1, 10)]
 SPLIT = {"train": SUBJECTS[:1], "validation": SUBJECTS[1:3], "test": SUBJECTS[3:]}
@@ -189,6 +191,28 @@ def test_the_domain_is_that_of_the_training_inputs_and_on_the_card(published, he
     domain = published.bundle.metadata.upgan.domain
     assert domain == Domain.measure(inputs, "axial")
     assert domain.describe() in in_one_line(card_of(published.bundle))
+
+
+def test_the_features_are_those_of_the_training_inputs_and_two_held_out_patients_set_no_limit(published, heads):
+    engine = InferenceEngine(Bundle.open(published.bundle.folder), precision="auto")
+    inputs = [pair.source for pair in read_pairs(heads, *SPLIT["train"])]
+    found = published.bundle.metadata.upgan.familiarity
+    assert found == Familiarity.measure(map(engine.slice_features, inputs))
+    assert (found.volumes, len(found.mean), found.limits) == (1, 8, None)
+    assert "cannot tell whether an image is unlike" in in_one_line(card_of(published.bundle))
+
+
+def test_the_limits_are_set_on_the_validation_patients_through_the_engine(published, heads):
+    engine = InferenceEngine(Bundle.open(published.bundle.folder))
+    pairs = list(read_pairs(heads, *SUBJECTS[1:4]))
+    limits = limited(engine, pairs, 3).limits
+    scores = [engine.translate(pair.source, epistemic=True).provenance["familiarity"]["scores"] for pair in pairs]
+    assert (limits.subjects, limits.measured_on) == (3, "validation")
+    for name, limit in (("features", limits.features), ("flip", limits.flip)):
+        logarithms = np.log([score[name] for score in scores])
+        # A further one of three: t of two degrees, by scipy.
+        expected = stats.t(2, logarithms.mean(), logarithms.std(ddof=1) * np.sqrt(4 / 3)).ppf(0.99)
+        assert np.log(limit) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_card_states_what_was_measured_and_how_the_model_was_made(published):
