@@ -92,7 +92,8 @@ def test_features_are_the_means_over_the_object_of_what_the_first_network_has_in
     features = kept[0].numpy().astype(float)
     is_object = image.voxels > reference / 16
     share = is_object.reshape(6, 8, 4, 12, 4).mean(axis=(2, 4))  # of each of the level's pixels
-    expected = (features * share[:, None]).sum(axis=(2, 3)) / np.maximum(share.sum(axis=(1, 2)), 1)[:, None]
+    pixels = share.sum(axis=(1, 2))[:, None]
+    expected = (features * share[:, None]).sum(axis=(2, 3)) / np.where(pixels > 0, pixels, 1)
     assert found.means.shape == (6, 4)
     np.testing.assert_allclose(found.means, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.pixels, is_object.sum(axis=(1, 2)))

@@ -232,8 +232,8 @@ class Familiarity(BaseModel):
             return f"it and its mirror image come out {score:.2f} σ apart (limit {limit:.2f})"
         beyond = float((self.distances(volume.means) > self.distance_99).mean())
         return (
-            f"its features lie {score:.1f} times as far from the training's as training slices do (limit "
-            f"{limit:.1f}), those of {beyond:.0%} of its slices beyond {LEVEL:.0%} of the training's"
+            f"its features lie {score:.2f} times as far from the training's as training slices do (limit "
+            f"{limit:.2f}), those of {beyond:.0%} of its slices beyond {LEVEL:.0%} of the training's"
         )
 
     def _why_none(self) -> str:
