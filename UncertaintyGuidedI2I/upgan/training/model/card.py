@@ -244,8 +244,8 @@ def _familiarity(familiarity: Familiarity) -> str:
             "The intervals above are not claimed for an image that is unlike the training data."
         )
     missed = (
-        "What this may not see: a head that is larger or smaller as a whole, and a small lesion or implant that no "
-        "training patient had. That an image is not called unlike is no proof that it is like."
+        "What this may not see: a small lesion or implant that no training patient had, for whole slices are compared. "
+        "That an image is not called unlike is no proof that it is like."
     )
     return "\n\n".join(map(wrap, (known, told, missed)))
 
