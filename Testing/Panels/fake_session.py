@@ -22,7 +22,7 @@ PRESET: dict[str, Any] = {
     "name": "unnamed",
     "base": None,
     "seed": 0,
-    "architecture": {"name": "up-gan", "phases": 3, "width": 16, "attention": True},
+    "architecture": {"name": "up-gan", "phases": 3, "width": 16, "hand_over": "product"},
     "data": {"path": "data", "plane": "axial", "spacing_mm": None},
     "split": {"train": None, "validation": None, "test": None, "seed": 0},
     "augmentation": {"flip": 0.5, "rotation_degrees": 5.0, "scale": 0.05, "intensity": 0.0},

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -535,14 +535,14 @@ def test_only_what_the_user_changed_is_kept_and_reaches_the_engine(ui, choices, 
     assert json.loads(choices.changes) == {}
     ui.batchSpinBox.value = 2
     ui.earlyStoppingSpinBox.value = 0
-    ui.attentionCheckBox.checked = False
+    ui.handOverSelector.currentIndex = ui.handOverSelector.findData("image+sigma")
     ui.scaleSpinBox.value = 10
     ui.epochsEdit.text = "3, 2"
     ui.epochsEdit.editingFinished.emit()
     expected = {
         "schedule.batch": 2,
         "schedule.early_stopping": None,
-        "architecture.attention": False,
+        "architecture.hand_over": "image+sigma",
         "augmentation.scale": 0.1,
         "schedule.epochs": [3, 2],
     }
@@ -551,8 +551,26 @@ def test_only_what_the_user_changed_is_kept_and_reaches_the_engine(ui, choices, 
     ui.startButton.click()
     config = session.asked[-1][1]
     assert config["schedule"] == PRESET["schedule"] | {"batch": 2, "early_stopping": None, "epochs": [3, 2]}
-    assert config["architecture"] == PRESET["architecture"] | {"attention": False, "phases": 2}
+    assert config["architecture"] == PRESET["architecture"] | {"hand_over": "image+sigma", "phases": 2}
     assert config["augmentation"]["scale"] == 0.1
+
+
+def test_what_phases_hand_on_can_be_all_that_the_engine_knows(ui):
+    from upgan.networks.architecture import HandOver
+
+    ui.advancedGroup.collapsed = False
+    selector = ui.handOverSelector
+    assert [selector.itemData(index) for index in range(selector.count)] == list(get_args(HandOver))
+    assert selector.itemData(selector.currentIndex) == "product"
+
+
+def test_of_networks_of_another_kind_the_panel_says_nothing_of_what_phases_hand_on(ui, session, monkeypatch):
+    published = {**PRESET, "architecture": {"name": "published-up-gan", "chains": [1, 1, 1], "width": 64}}
+    monkeypatch.setattr(session, "presetConfig", lambda *arguments: arguments[2](published))
+    ui.advancedGroup.collapsed = False
+    choose(ui.baseSelector, "pet-ct-phantom")
+    assert ui.handOverSelector.currentIndex == -1
+    assert not ui.handOverSelector.enabled
 
 
 def test_a_change_taken_back_by_hand_is_none(ui, choices):

@@ -22,6 +22,11 @@ PRESETS: Labels = {
     "fine-tune": _("fine-tune: adapt the base model"),
     "paper": _("paper: as published, days on a GPU"),
 }
+HAND_OVERS: Labels = {
+    "image": _("image alone"),
+    "image+sigma": _("image and σ"),
+    "product": _("image × σ, as in the paper"),
+}
 DEVICES: Labels = {"auto": _("automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}
 
 
@@ -29,7 +34,7 @@ class Setting(NamedTuple):
     """One of the advanced settings.
 
     Attributes:
-        widget: Name of its spin box, check box or line of text.
+        widget: Name of its spin box, selector or line of text.
         path: The setting's dotted name in a configuration, e.g. "schedule.batch".
         isOptional: Whether 0 stands for "not at all".
         isPercent: Whether the share in the configuration is shown in per cent.
@@ -53,7 +58,7 @@ SETTINGS = (
     Setting("rateSpinBox", "schedule.learning_rate"),
     Setting("jointRateSpinBox", "schedule.joint_learning_rate"),
     Setting("widthSpinBox", "architecture.width", ofNewModels=True),
-    Setting("attentionCheckBox", "architecture.attention", ofNewModels=True),
+    Setting("handOverSelector", "architecture.hand_over", ofNewModels=True),
     Setting("likelihoodSpinBox", "loss.likelihood"),
     Setting("adversarialSpinBox", "loss.adversarial"),
     Setting("l1SpinBox", "loss.l1"),
@@ -93,6 +98,8 @@ class SettingsSection:
         self._presets: dict[tuple[str, str], dict[str, Any]] = {}
         bindSelector(ui.presetSelector, PRESETS, choices, "preset")
         bindSelector(ui.deviceSelector, DEVICES, choices, "device")
+        for value, label in HAND_OVERS.items():
+            ui.handOverSelector.addItem(label, value)
         # By the user alone: what a scene brings, or a refresh shows, must not drop its changes.
         ui.baseSelector.connect("activated(int)", self._onBaseChosen)
         ui.presetSelector.connect("activated(int)", self._onPresetChosen)
@@ -277,8 +284,8 @@ class SettingsSection:
 
 
 def _changedSignal(widget: Any) -> str:
-    if hasattr(widget, "checked"):
-        return "toggled(bool)"
+    if hasattr(widget, "currentIndex"):
+        return "currentIndexChanged(int)"
     if hasattr(widget, "text") and not hasattr(widget, "value"):
         return "editingFinished()"
     return "valueChanged(int)" if isinstance(widget.value, int) else "valueChanged(double)"
@@ -288,8 +295,8 @@ def _read(widget: Any, setting: Setting) -> Any:
     """Return what a widget says, as a configuration has it."""
     if setting.path == EPOCHS:
         return [int(text) for text in widget.text.split(",") if text.strip().isdecimal()]
-    if hasattr(widget, "checked"):
-        return widget.checked
+    if hasattr(widget, "currentIndex"):
+        return widget.itemData(widget.currentIndex)
     value = widget.value
     if setting.isOptional and not value:
         return None
@@ -300,8 +307,9 @@ def _write(widget: Any, setting: Setting, value: Any) -> None:
     blocked = widget.blockSignals(True)
     if setting.path == EPOCHS:
         widget.text = ", ".join(str(count) for count in value)
-    elif hasattr(widget, "checked"):
-        widget.checked = bool(value)
+    elif hasattr(widget, "currentIndex"):
+        # Blank where it is none of these, as of networks of another kind.
+        widget.currentIndex = widget.findData(value)
     else:
         shown = 100 * (value or 0) if setting.isPercent else value or 0
         # A whole number where the box is one of whole numbers.
