@@ -13,6 +13,13 @@ from UncertaintyGuidedI2ILib.scene.outputs import Output, addOutputs
 from UncertaintyGuidedI2ILib.scene.results import Result, resultOf
 
 HINTS = DisplayHints(window=2000, level=300, sigmaThreshold=100, sigmaMax=500, alphaMax=500)
+# What a run says of an image that is unlike the training data.
+UNLIKE = {
+    "is_unlike": True,
+    "sentence": "The image is unlike the training data.",
+    "scores": {"features": 3.1, "flip": None},
+    "limits": {"features": 1.8, "flip": 0.2},
+}
 PROVENANCE = {"bundle": "fake", "bundle_sha256": "c0ffee", "created": "2026-01-01T00:00:00Z"}
 SHAPE = (4, 5, 6)
 
@@ -57,7 +64,9 @@ def add_input(scene: Any, ijk_to_ras: np.ndarray, shape: tuple[int, int, int] = 
     return node
 
 
-def add_run(input_node: Any, phases: Mapping[int, Maps], run: str | None = None) -> dict[int, dict[str, Any]]:
+def add_run(
+    input_node: Any, phases: Mapping[int, Maps], run: str | None = None, **provenance: Any
+) -> dict[int, dict[str, Any]]:
     """Add the outputs of a run of the phases, the last first; return their nodes by phase and quantity."""
     units = {"beta": "1"}
     outputs = []
@@ -67,16 +76,17 @@ def add_run(input_node: Any, phases: Mapping[int, Maps], run: str | None = None)
             stem = "pseudo_ct" if quantity == "image" else quantity
             what = OutputName(stem + suffix, quantity, phase, units.get(quantity, "HU"))
             outputs.append(Output(what, image_data(voxels), float(voxels.max())))
-    nodes = addOutputs(input_node, outputs, "pseudo-CT", HINTS, {**PROVENANCE, "run": run or uuid.uuid4().hex})
+    made_by = {**PROVENANCE, "run": run or uuid.uuid4().hex, **provenance}
+    nodes = addOutputs(input_node, outputs, "pseudo-CT", HINTS, made_by)
     found: dict[int, dict[str, Any]] = {}
     for output in outputs:
         found.setdefault(output.what.phase, {})[output.what.quantity] = nodes[output.what.name]
     return found
 
 
-def add_result(input_node: Any, maps: Maps) -> Result:
+def add_result(input_node: Any, maps: Maps, **provenance: Any) -> Result:
     """Add the outputs of a run of one phase."""
-    (nodes,) = add_run(input_node, {1: maps}).values()
+    (nodes,) = add_run(input_node, {1: maps}, **provenance).values()
     result = resultOf(next(iter(nodes.values())))
     assert result is not None
     return result

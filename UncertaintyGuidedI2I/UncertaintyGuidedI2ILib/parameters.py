@@ -14,7 +14,7 @@ from UncertaintyGuidedI2ILib.models import DEFAULT_MODEL
 
 PRECISIONS = ["auto", "float32", "bfloat16"]
 PLANES = ["as trained", "axial", "coronal", "sagittal"]
-OVERLAYS = ["sigma", "alpha", "beta", "translated image", "interval width", "probability"]
+OVERLAYS = ["sigma", "epistemic", "alpha", "beta", "translated image", "interval width", "probability"]
 ANATOMIES = ["input", "translated image"]
 RELATIONS = ["above", "below"]
 RULES = ["sigma at least", "percentile of sigma"]
@@ -41,6 +41,7 @@ class TranslateChoices:
         alpha: Whether to add the map of the scale alpha.
         beta: Whether to add the map of the shape beta.
         sigma: Whether to add the map of the standard deviation sigma.
+        epistemic: Whether to add the map of what the model does not know, for twice the time.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -53,6 +54,7 @@ class TranslateChoices:
     alpha: bool = True
     beta: bool = True
     sigma: bool = True
+    epistemic: bool = False
 
 
 @parameterPack

@@ -86,6 +86,13 @@ def phases(rng):
 
 
 @pytest.fixture
+def epistemic(phases, rng):
+    """The map of the last phase, asked for in the run."""
+    phases[3]["epistemic"] = rng.uniform(0, 100, SHAPE).astype(np.float32)
+    return phases[3]["epistemic"]
+
+
+@pytest.fixture
 def run(host, panel, phases):
     """A run of three phases, as a finished translation leaves it."""
     from Scene.inspected import add_input, add_run
@@ -232,7 +239,9 @@ def test_the_overlay_comes_on_and_goes_off_without_a_trace(host, ui, result, set
     assert legends(host) == {}
 
 
-def test_every_map_has_its_legend_in_every_view_with_the_value_at_the_place_of_each_label(host, ui, result, settle):
+def test_every_map_has_its_legend_in_every_view_with_the_value_at_the_place_of_each_label(
+    host, ui, epistemic, result, settle
+):
     ui.showOverlayCheckBox.checked = True
     scales = {}
     for index in range(ui.overlaySelector.count):
@@ -247,6 +256,7 @@ def test_every_map_has_its_legend_in_every_view_with_the_value_at_the_place_of_e
             scales[legend.title.replace("\n", " ")] = legend.low, legend.high
     assert scales == {
         "sigma (HU)": (0, 500),
+        "epistemic (HU)": (0, 250),
         "alpha (HU)": (0, 500),
         "beta": (0, 4),
         "pseudo-CT (HU)": (-700, 1300),
@@ -421,6 +431,56 @@ def test_the_values_of_every_phase_are_read_at_the_crosshair(host, ui, panel, cr
         assert shown[4][column].replace("−", "-") == f"{low:.0f} to {high:.0f}"
         assert abs(float(shown[5][column].strip("<> ")) - stats.gennorm.sf(300, beta, image, alpha)) < 1.5e-3
     assert "voxel (18, 20, 3)" in ui.readoutLabel.text
+
+
+def test_the_epistemic_map_is_read_beside_sigma_and_says_which_phase_it_is_of(
+    host, ui, panel, crosshair, epistemic, result, settle
+):
+    read(host, panel, crosshair, (18, 20, 3))
+    assert [ui.readoutTable.verticalHeaderItem(row).text() for row in (1, 2)] == ["σ (HU)", "epistemic (HU)"]
+    assert cells(ui.readoutTable)[2] == ["–", "–", f"{epistemic[3, 20, 18]:.0f}"]
+    ui.overlaySelector.currentText = "epistemic"
+    ui.showOverlayCheckBox.checked = True
+    settle()
+    assert ui.overlayInfoLabel.text == ""
+    ui.phaseSlider.value = 1
+    settle()
+    assert {layer[1] for layer in layers(host).values()} == {result.nodes["epistemic"].GetID()}
+    assert "last phase" in ui.overlayInfoLabel.text
+
+
+def test_a_run_without_the_epistemic_map_has_no_row_for_it_and_says_so_where_it_is_chosen(host, ui, result, settle):
+    ui.overlaySelector.currentText = "epistemic"
+    settle()
+    assert not ui.showOverlayCheckBox.enabled
+    assert "epistemic map is not in the scene" in ui.overlayInfoLabel.text
+    assert "epistemic" not in ui.resultInfoLabel.text
+
+
+def test_of_an_image_unlike_the_training_data_the_verdict_is_shown_and_intervals_are_withheld(
+    host, ui, panel, crosshair, result, phases, settle
+):
+    from Scene.inspected import UNLIKE, add_run
+
+    assert "cannot be told" in ui.familiarityLabel.text
+    (nodes,) = add_run(result.input, {3: phases[3]}, familiarity=UNLIKE).values()
+    panel.showResult(nodes["image"])
+    settle()
+    assert UNLIKE["sentence"] in ui.familiarityLabel.text
+    read(host, panel, crosshair, (18, 20, 3))
+    assert ui.readoutTable.verticalHeaderItem(4).text() == "90 % interval (HU)"
+    assert ui.readoutTable.item(4, 0).text() == "–"
+    assert "withheld" in ui.readoutTable.item(4, 0).toolTip()
+    ui.computeStatisticsButton.click()
+    ui.overlaySelector.currentText = "interval width"
+    settle()
+    assert [row[6] for row in cells(ui.statisticsTable)] == ["–"] * 4
+    assert "withheld" in ui.statisticsInfoLabel.text
+    assert not ui.showOverlayCheckBox.enabled
+    assert "withheld" in ui.overlayInfoLabel.text
+    ui.overlaySelector.currentText = "sigma"
+    settle()
+    assert ui.showOverlayCheckBox.enabled
 
 
 def test_the_cursor_in_a_view_is_read_and_its_last_voxel_stays(host, ui, panel, crosshair, result):

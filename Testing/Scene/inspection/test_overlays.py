@@ -182,6 +182,7 @@ def test_an_overlay_says_what_it_lacks(result, mrml_scene):
         (Overlay("probability", threshold=-250.5, above=False), "P(HU < -250.5)"),
         (Overlay("interval_width", level=0.9), "90 % interval width (HU)"),
         (Overlay("sigma"), "sigma (HU)"),
+        (Overlay("epistemic"), "epistemic (HU)"),
         (Overlay("beta"), "beta"),
         (Overlay("image"), "pseudo-CT (HU)"),
     ],

@@ -52,6 +52,17 @@ def test_every_phase_is_read_at_the_voxel(app, pet, phases):
         np.testing.assert_allclose(reading.probability, truth.sf(120), atol=1e-5)
 
 
+def test_the_epistemic_map_is_read_of_the_last_phase_alone(app, pet, phases, rng):
+    logic = watch_sequences(app)
+    epistemic = rng.uniform(0, 100, phases[3]["image"].shape).astype(np.float32)
+    nodes = add_run(pet, {**phases, 3: {**phases[3], "epistemic": epistemic}})
+    collectPhases(nodes)
+    assert logic.GetMRMLScene() is app.scene
+    readings = readingsAt(resultOf(nodes[3]["image"]), RAS, OVERLAY)
+    assert [math.isnan(reading.epistemic) for reading in readings] == [True, True, False]
+    assert readings[2].epistemic == pytest.approx(float(epistemic[2, 1, 4]))
+
+
 def test_below_the_threshold_is_the_rest(pet, phases):
     result = add_result(pet, phases[1])
     (above,) = readingsAt(result, RAS, OVERLAY)

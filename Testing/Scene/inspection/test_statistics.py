@@ -73,6 +73,20 @@ def test_statistics_are_those_of_the_voxels(result, maps, body):
         assert row.width == pytest.approx((high - low).mean(), rel=1e-4)
 
 
+def test_the_epistemic_map_has_its_mean_and_column_where_there_is_one(mrml_scene, maps, body, rng):
+    epistemic = rng.uniform(0, 100, SHAPE).astype(np.float32)
+    result = add_result(add_input(mrml_scene, GRID, SHAPE), {**maps, "epistemic": epistemic})
+    rows = statisticsOf(result, {"body": body, "nothing": np.zeros(SHAPE, bool)}, 0.9)
+    assert rows[0].epistemic == pytest.approx(epistemic[body].mean(dtype=np.float64), rel=1e-6)
+    table = addTable(result, rows, 0.9)
+    assert table.GetTable().GetValueByName(0, "Mean epistemic (HU)").ToDouble() == rows[0].epistemic
+    # Of an earlier phase, which has none.
+    for quantity in maps:
+        result.nodes[quantity].SetAttribute("UncertaintyGuidedI2I.Phase", "0")
+    (row,) = statisticsOf(result, {"body": body}, 0.9)
+    assert math.isnan(row.epistemic)
+
+
 def test_of_a_large_region_percentiles_and_width_are_those_of_an_even_sample(result, maps, monkeypatch):
     from UncertaintyGuidedI2ILib.inspection import statistics as uncertainty_statistics
 

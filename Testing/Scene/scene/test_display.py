@@ -12,6 +12,9 @@ from upgan.tasks import MRI_MOTION, PET_TO_CT
 
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 
+from Scene.inspected import add_result, random_phases  # noqa: E402
+from UncertaintyGuidedI2ILib.scene.results import resultOf  # noqa: E402
+
 
 @pytest.fixture
 def views(app):
@@ -78,19 +81,38 @@ def test_sigma_beyond_the_colour_scale_stays_visible(add_volume, logic):
     assert logic.translate(pet)["sigma"].GetDisplayNode().GetUpperThreshold() == pytest.approx(3000)
 
 
+def test_the_epistemic_map_has_a_name_a_range_and_colours_of_its_own(add_volume, rng):
+    maps = random_phases(rng, 1)[1]
+    node = add_result(add_volume(), {**maps, "epistemic": np.full_like(maps["sigma"], 300)}).nodes["epistemic"]
+    display = node.GetDisplayNode()
+    assert node.GetName() == "PET epistemic (HU)"
+    assert node.GetVoxelValueUnits().GetCodeValue() == "[hnsf'U]"
+    assert range_of(node) == (0, 250)
+    assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == (25, 300)
+    assert_is_perceptual(display.GetColorNode())
+    assert display.GetColorNodeID() not in {other.GetDisplayNode().GetColorNodeID() for other in others(node)}
+
+
+def others(node):
+    return [other for quantity, other in resultOf(node).nodes.items() if quantity != "epistemic"]
+
+
+def assert_is_perceptual(table):
+    """What is more uncertain is brighter, also in a black-and-white print."""
+    assert table.GetNumberOfColors() == 256
+    rgba = np.zeros((256, 4))
+    for i in range(256):
+        table.GetColor(i, rgba[i])
+    lightness = rgba[:, :3] @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) > -0.004).all()
+    assert lightness[-1] - lightness[0] > 0.5
+
+
 def test_the_image_is_grey_and_the_uncertainties_are_coloured_by_perceptual_tables(add_volume, logic):
     nodes = logic.translate(add_volume())
     assert nodes["pseudo_ct"].GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeGrey"
     for name in ("alpha", "beta", "sigma"):
-        table = nodes[name].GetDisplayNode().GetColorNode()
-        assert table.GetNumberOfColors() == 256
-        rgba = np.zeros((256, 4))
-        for i in range(256):
-            table.GetColor(i, rgba[i])
-        lightness = rgba[:, :3] @ (0.2126, 0.7152, 0.0722)
-        # Perceptual: what is more uncertain is brighter, also in a black-and-white print.
-        assert (np.diff(lightness) > -0.004).all()
-        assert lightness[-1] - lightness[0] > 0.5
+        assert_is_perceptual(nodes[name].GetDisplayNode().GetColorNode())
 
 
 def test_two_runs_share_one_colour_table(add_volume, logic):

@@ -56,6 +56,20 @@ def test_the_last_phases_nodes_show_the_selected_phase(phase, result, phases):
     assert resultOf(result.nodes["image"]).phase == phase
 
 
+def test_the_epistemic_map_of_the_last_phase_stays_whichever_is_selected(sequences, pet, phases, rng):
+    epistemic = rng.uniform(0, 100, phases[3]["image"].shape).astype(np.float32)
+    nodes = add_run(pet, {**phases, 3: {**phases[3], "epistemic": epistemic}})
+    collectPhases(nodes)
+    result = resultOf(nodes[3]["epistemic"])
+    assert result.epistemicNode is nodes[3]["epistemic"]
+    selectPhase(result, 1)
+    np.testing.assert_array_equal(voxels(result.nodes["sigma"]), phases[1]["sigma"])
+    np.testing.assert_array_equal(voxels(result.nodes["epistemic"]), epistemic)
+    assert result.phase == 1
+    assert result.epistemicNode is None
+    assert ["epistemic" in nodes for nodes in phaseNodes(result).values()] == [False, False, True]
+
+
 def test_the_earlier_phases_leave_the_scene_and_nothing_else_enters_it(pet, nodes, mrml_scene):
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(mrml_scene)
     displays = mrml_scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeDisplayNode")

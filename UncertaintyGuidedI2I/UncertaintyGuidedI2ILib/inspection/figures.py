@@ -30,8 +30,9 @@ from UncertaintyGuidedI2ILib.inspection.statistics import (
     tissueClassesStepwise,
 )
 from UncertaintyGuidedI2ILib.inspection.tables import clearTable, fillSlices, fillStatistics
-from UncertaintyGuidedI2ILib.inspection.text import say
+from UncertaintyGuidedI2ILib.inspection.text import say, withheldText
 from UncertaintyGuidedI2ILib.parameters import RULES
+from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.nodes import provenanceOf
 from UncertaintyGuidedI2ILib.scene.results import Result
 from UncertaintyGuidedI2ILib.widgets import enable
@@ -266,6 +267,8 @@ class FigureSections:
         text = _(
             "σ{unit} of phase {phase}: mean, median, 95th percentile, and mean width of the {level:g} % interval."
         ).format(unit=f" ({result.unit})" if result.unit else "", phase=result.phase, level=100 * level)
+        if areIntervalsWithheld(result):
+            text += " " + withheldText()
         say(self.ui.statisticsInfoLabel, text)
 
     def _rankStepwise(self, result: Result) -> Generator[None, None, tuple[list[RankedSlice], float]]:

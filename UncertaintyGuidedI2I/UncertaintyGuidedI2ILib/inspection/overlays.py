@@ -12,6 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib.scene import display
 from UncertaintyGuidedI2ILib.scene.display import sliceComposites
+from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.legends import legends, refreshLegends
 from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, isInScene, placeBeside
 from UncertaintyGuidedI2ILib.scene.results import PHASE, QUANTITY, TRANSLATION, UNIT, Result, nodesOfTranslation
@@ -26,6 +27,7 @@ LOWEST_PROBABILITY = 0.05
 NEEDS = {
     "image": ("image",),
     "sigma": ("sigma",),
+    "epistemic": ("epistemic",),
     "alpha": ("alpha",),
     "beta": ("beta",),
     "interval_width": ("alpha", "beta"),
@@ -57,6 +59,10 @@ class Overlay:
     def missingIn(self, result: Result) -> list[str]:
         """Return the quantities that it needs and that are not in the scene any more."""
         return [quantity for quantity in NEEDS[self.quantity] if quantity not in result.nodes]
+
+    def isWithheldIn(self, result: Result) -> bool:
+        """Whether it would claim a level that was measured on images unlike this one."""
+        return self.quantity == "interval_width" and areIntervalsWithheld(result)
 
     def title(self, result: Result) -> str:
         """Return what a legend says, in ASCII and with the unit: "P(HU > 300)", "sigma (HU)"."""

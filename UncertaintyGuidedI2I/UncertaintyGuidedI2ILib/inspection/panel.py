@@ -15,18 +15,19 @@ from UncertaintyGuidedI2ILib.inspection.figures import FigureSections
 from UncertaintyGuidedI2ILib.inspection.overlay_session import OverlaySession
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay, rememberLayers
 from UncertaintyGuidedI2ILib.inspection.readout_section import ReadoutSection
-from UncertaintyGuidedI2ILib.inspection.text import missingText, noResultText, say
+from UncertaintyGuidedI2ILib.inspection.text import missingText, noResultText, say, verdictText, withheldText
 from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, Binding
 from UncertaintyGuidedI2ILib.scene.display import sliceComposites
+from UncertaintyGuidedI2ILib.scene.familiarity import Familiarity
 from UncertaintyGuidedI2ILib.scene.nodes import provenanceOf
 from UncertaintyGuidedI2ILib.scene.phases import browserOf, phaseNodes, selectPhase
-from UncertaintyGuidedI2ILib.scene.results import QUANTITIES, QUANTITY, Result, resultOf, results
+from UncertaintyGuidedI2ILib.scene.results import EPISTEMIC, QUANTITIES, QUANTITY, Result, resultOf, results
 from UncertaintyGuidedI2ILib.scene.watch import NodeWatch
 from UncertaintyGuidedI2ILib.widgets import enable
 from UncertaintyGuidedI2ILib.work.upkeep import Upkeep
 
 OVERLAY_QUANTITIES = dict(
-    zip(OVERLAYS, ("sigma", "alpha", "beta", "image", "interval_width", "probability"), strict=True)
+    zip(OVERLAYS, ("sigma", EPISTEMIC, "alpha", "beta", "image", "interval_width", "probability"), strict=True)
 )
 
 
@@ -229,7 +230,7 @@ class InspectPanel(VTKObservationMixin):
             return
         overlay = self._overlay()
         if choices.showOverlay and (
-            result is None or overlay.missingIn(result) or self._session.isDeleted(result, overlay)
+            result is None or _whyNotShown(result, overlay) or self._session.isDeleted(result, overlay)
         ):
             choices.showOverlay = False
         elif choices.showOverlay and self._session.isReplaced(slicer.mrmlScene):
@@ -259,7 +260,7 @@ class InspectPanel(VTKObservationMixin):
         wanted = [self._overlay()] if self._choices().showOverlay else []
         if self._comparisonAsked or comparison_layout.isComparisonShown(slicer.mrmlScene):
             wanted += [self._overlay("sigma"), self._overlay("probability")]
-        return [overlay for overlay in wanted if not overlay.missingIn(result)]
+        return [overlay for overlay in wanted if not _whyNotShown(result, overlay)]
 
     def _anatomy(self, result: Result) -> slicer.vtkMRMLScalarVolumeNode:
         image = result.nodes["image"] if "image" in result.nodes else next(iter(result.nodes.values()))
@@ -322,15 +323,18 @@ class InspectPanel(VTKObservationMixin):
         """Enable what makes sense now, and let what does not say why."""
         ui = self.ui
         ui.resultInfoLabel.text = _describe(result)
+        say(ui.familiarityLabel, verdictText(Familiarity.of(next(iter(result.nodes.values())))) if result else "")
         noResult = "" if result else noResultText()
         noSigma = noResult or missingText(["sigma"] if result and "sigma" not in result.nodes else [])
-        missing = self._overlay().missingIn(result) if result else []
+        overlay = self._overlay() if result else None
+        whyNot = _whyNotShown(result, overlay) if result and overlay else ""
+        note = _noteOn(result, overlay) if result and overlay else ""
         enable(
             ui.showOverlayCheckBox,
-            noResult or missingText(missing),
+            noResult or whyNot,
             _("Lay the map over the anatomy in all slice views. Switched off, they show what they showed before."),
         )
-        say(ui.overlayInfoLabel, _("Computing the map...") if self._session.isWorking else missingText(missing))
+        say(ui.overlayInfoLabel, _("Computing the map...") if self._session.isWorking else whyNot or note)
         noLayout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode") is None
         shown = comparison_layout.isComparisonShown(slicer.mrmlScene)
         ui.comparisonButton.text = _("Back to the layout before") if shown else _("Compare side by side")
@@ -341,6 +345,17 @@ class InspectPanel(VTKObservationMixin):
         )
         self._figures.showState(noSigma)
         _fitRanges(ui, result)
+
+
+def _whyNotShown(result: Result, overlay: Overlay) -> str:
+    """Return why a map cannot be seen, or nothing."""
+    return missingText(overlay.missingIn(result)) or (withheldText() if overlay.isWithheldIn(result) else "")
+
+
+def _noteOn(result: Result, overlay: Overlay) -> str:
+    """Return what has to be known of a map that can be seen, or nothing."""
+    isOfAnother = overlay.quantity == EPISTEMIC and result.epistemicNode is None
+    return _("The epistemic map is that of the last phase.") if isOfAnother else ""
 
 
 def _fitRanges(ui: Any, result: Result | None) -> None:

@@ -10,6 +10,7 @@ import slicer
 import vtk
 
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay
+from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.phases import phaseNodes
 from UncertaintyGuidedI2ILib.scene.results import Result
 
@@ -20,11 +21,12 @@ class Reading:
 
     Attributes:
         phase: The first being 1.
-        image: The translated image's value, like sigma, alpha, low and high in its unit (HU).
+        image: The translated image's value, like sigma, epistemic, alpha, low and high in its unit (HU).
         sigma: Standard deviation of the predicted distribution.
+        epistemic: Disagreement of the image with its mirrored twin; of the last phase alone.
         alpha: Scale of the predicted distribution.
         beta: Shape of the predicted distribution, without unit.
-        low: Lower end of the credible interval.
+        low: Lower end of the credible interval; NaN where the input was unlike the training data.
         high: Upper end of the credible interval.
         probability: Probability that the true value lies above the threshold, or below it, from 0 to 1.
     """
@@ -32,6 +34,7 @@ class Reading:
     phase: int
     image: float
     sigma: float
+    epistemic: float
     alpha: float
     beta: float
     low: float
@@ -53,7 +56,8 @@ def readingsAt(result: Result, ras: Sequence[float], overlay: Overlay) -> list[R
     voxel = voxelAt(next(iter(result.nodes.values())), ras)
     if voxel is None:
         return None
-    return [_reading(phase, nodes, voxel, overlay) for phase, nodes in phaseNodes(result).items()]
+    withheld = areIntervalsWithheld(result)
+    return [_reading(phase, nodes, voxel, overlay, withheld) for phase, nodes in phaseNodes(result).items()]
 
 
 def voxelAt(node: slicer.vtkMRMLScalarVolumeNode, ras: Sequence[float]) -> tuple[int, int, int] | None:
@@ -75,7 +79,11 @@ def voxelAt(node: slicer.vtkMRMLScalarVolumeNode, ras: Sequence[float]) -> tuple
 
 
 def _reading(
-    phase: int, nodes: dict[str, slicer.vtkMRMLScalarVolumeNode], voxel: tuple[int, int, int], overlay: Overlay
+    phase: int,
+    nodes: dict[str, slicer.vtkMRMLScalarVolumeNode],
+    voxel: tuple[int, int, int],
+    overlay: Overlay,
+    withheld: bool,
 ) -> Reading:
     import numpy as np
 
@@ -87,12 +95,13 @@ def _reading(
 
     image, alpha, beta = (np.array(at(quantity)) for quantity in ("image", "alpha", "beta"))
     sigma = at("sigma") if "sigma" in nodes else float(derived.sigma(alpha, beta))
-    half = float(derived.interval_width(alpha, beta, overlay.level)) / 2
+    half = math.nan if withheld else float(derived.interval_width(alpha, beta, overlay.level)) / 2
     probability = derived.probability_above if overlay.above else derived.probability_below
     return Reading(
         phase,
         float(image),
         sigma,
+        at("epistemic"),
         float(alpha),
         float(beta),
         float(image) - half,

@@ -13,6 +13,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib.inspection.overlays import STEP_VOXELS
 from UncertaintyGuidedI2ILib.inspection.regions import orientedLike, voxelVolume
+from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.nodes import ijkToRAS, placeBeside, provenanceOf
 from UncertaintyGuidedI2ILib.scene.results import Result
 
@@ -37,7 +38,9 @@ class Statistics:
         mean: Mean of sigma in the image's unit (HU), like the next three.
         median: Median of sigma.
         percentile95: 95th percentile of sigma.
-        width: Mean width of the credible interval; NaN where alpha or beta are not in the scene.
+        width: Mean width of the credible interval; NaN where alpha or beta are not in the scene, or the input was
+            unlike the training data.
+        epistemic: Mean of the epistemic map; NaN where there is none of the phase that is shown.
     """
 
     region: str
@@ -47,6 +50,7 @@ class Statistics:
     median: float
     percentile95: float
     width: float
+    epistemic: float = math.nan
 
 
 def tissueClasses(result: Result, body: np.ndarray) -> dict[str, np.ndarray]:
@@ -156,6 +160,7 @@ def statisticsStepwise(
     """Do what ``statisticsOf`` does stepwise: a few milliseconds between two yields, or some tens for percentiles."""
     volume = voxelVolume(result.nodes["sigma"])
     voxels = {quantity: slicer.util.arrayFromVolume(node).reshape(-1) for quantity, node in result.nodes.items()}
+    hasIntervals = "alpha" in voxels and "beta" in voxels and not areIntervalsWithheld(result)
     rows = []
     for region, mask in masks.items():
         inside, sample = yield from _insideStepwise(voxels["sigma"], mask.reshape(-1))
@@ -163,12 +168,18 @@ def statisticsStepwise(
             rows.append(Statistics(region, 0, 0.0, math.nan, math.nan, math.nan, math.nan))
             continue
         width = math.nan
-        if "alpha" in voxels and "beta" in voxels:
+        if hasIntervals:
             width = yield from _meanWidthStepwise(voxels["alpha"], voxels["beta"], sample, level)
         median, high = np.percentile(voxels["sigma"][sample], (50, 95))
         yield
         mean = float(inside.mean(dtype=np.float64))
-        rows.append(Statistics(region, inside.size, inside.size * volume, mean, float(median), float(high), width))
+        epistemic = math.nan
+        if result.epistemicNode is not None:
+            disagreement, _sample = yield from _insideStepwise(voxels["epistemic"], mask.reshape(-1))
+            epistemic = float(disagreement.mean(dtype=np.float64))
+        rows.append(
+            Statistics(region, inside.size, inside.size * volume, mean, float(median), float(high), width, epistemic)
+        )
         yield
     return rows
 
@@ -203,8 +214,8 @@ def _meanWidthStepwise(
     return float(widths.mean(dtype=np.float64))
 
 
-def columnTitles(unit: str, level: float) -> list[str]:
-    """Return the titles of a table of ``Statistics``, with units."""
+def columnTitles(unit: str, level: float, hasEpistemic: bool = False) -> list[str]:
+    """Return the titles of a table of ``Statistics``, with units; of the epistemic map where there is one."""
     sigma = f" ({unit})" if unit else ""
     return [
         "Region",
@@ -214,7 +225,13 @@ def columnTitles(unit: str, level: float) -> list[str]:
         f"Median σ{sigma}",
         f"95th percentile of σ{sigma}",
         f"Mean {100 * level:g} % interval width{sigma}",
+        *([f"Mean epistemic{sigma}"] if hasEpistemic else []),
     ]
+
+
+def haveEpistemic(rows: Iterable[Statistics]) -> bool:
+    """Whether any of the regions has a figure of the epistemic map."""
+    return any(not math.isnan(row.epistemic) for row in rows)
 
 
 def addTable(result: Result, rows: Iterable[Statistics], level: float) -> slicer.vtkMRMLTableNode:
@@ -223,8 +240,10 @@ def addTable(result: Result, rows: Iterable[Statistics], level: float) -> slicer
     name = f"{(result.inputNode or node).GetName()} sigma statistics"
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     rows = list(rows)
-    fields = ("region", "voxels", "volume", "mean", "median", "percentile95", "width")
-    for field, title in zip(fields, columnTitles(result.unit, level), strict=True):
+    hasEpistemic = haveEpistemic(rows)
+    fields = ["region", "voxels", "volume", "mean", "median", "percentile95", "width"]
+    fields += ["epistemic"] if hasEpistemic else []
+    for field, title in zip(fields, columnTitles(result.unit, level, hasEpistemic), strict=True):
         kind = {"region": vtk.vtkStringArray, "voxels": vtk.vtkIntArray}.get(field, vtk.vtkDoubleArray)
         column = kind()
         column.SetName(title)

@@ -11,7 +11,14 @@ from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay
 from UncertaintyGuidedI2ILib.inspection.readout import Reading
-from UncertaintyGuidedI2ILib.inspection.statistics import RankedSlice, Statistics, columnTitles
+from UncertaintyGuidedI2ILib.inspection.statistics import (
+    RankedSlice,
+    Statistics,
+    columnTitles,
+    haveEpistemic,
+)
+from UncertaintyGuidedI2ILib.inspection.text import withheldText
+from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.results import Result
 
 NOTHING = "–"
@@ -31,29 +38,38 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
     rows = [
         (_withUnit(_("pseudo-CT") if unit == "HU" else _("image"), unit), [amount(r.image, unit) for r in readings]),
         (_withUnit("σ", unit), [amount(r.sigma, unit) for r in readings]),
+        (_withUnit(_("epistemic"), unit), [amount(r.epistemic, unit) for r in readings]),
         (_withUnit("α", unit), [amount(r.alpha, unit) for r in readings]),
         ("β", [_number(r.beta, ".2f") for r in readings]),
         (_withUnit(_("{level} interval").format(level=level), unit), [_interval(r, unit) for r in readings]),
         (overlay.title(result), [_probability(r.probability) for r in readings]),
     ]
+    if all(math.isnan(reading.epistemic) for reading in readings):
+        del rows[2]
     table.rowCount = len(rows)
     table.setVerticalHeaderLabels([title for title, _cells in rows])
+    withheld = withheldText() if areIntervalsWithheld(result) else ""
     for row, (_title, cells) in enumerate(rows):
         for column, text in enumerate(cells):
-            table.setItem(row, column, _right(text))
+            item = _right(text)
+            item.setToolTip(withheld if row == len(rows) - 2 else "")
+            table.setItem(row, column, item)
 
 
 def fillStatistics(table: Any, rows: Sequence[Statistics], result: Result, level: float) -> None:
     """Show one row a region; the tool tip of a column's header says in full what the column holds."""
     unit = result.unit
+    hasEpistemic = haveEpistemic(rows)
     titles = [_("Region"), _("Voxels"), "mL", _("Mean"), _("Median"), _("95th"), _("Width")]
-    _setColumns(table, titles, columnTitles(unit, level))
+    titles += [_("Epist.")] if hasEpistemic else []
+    _setColumns(table, titles, columnTitles(unit, level, hasEpistemic))
     # The only long words: they take what the figures leave, in several lines if need be.
     table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
     table.rowCount = len(rows)
     for row, entry in enumerate(rows):
         table.setItem(row, 0, qt.QTableWidgetItem(entry.region))
-        figures = (entry.mean, entry.median, entry.percentile95, entry.width)
+        figures = [entry.mean, entry.median, entry.percentile95, entry.width]
+        figures += [entry.epistemic] if hasEpistemic else []
         cells = [str(entry.voxels), f"{entry.volume:.3g}" if entry.volume < 100 else f"{entry.volume:.0f}"]
         for column, text in enumerate([*cells, *(amount(figure, unit) for figure in figures)], start=1):
             table.setItem(row, column, _right(text))

@@ -7,13 +7,16 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from UncertaintyGuidedI2ILib.scene.familiarity import Familiarity
+from UncertaintyGuidedI2ILib.text import oneLine
+
 # QWIDGETSIZE_MAX.
 NO_LIMIT = 16777215
 
 
 def missingText(quantities: Sequence[str]) -> str:
     """Return a sentence on the maps that are missing, or nothing where none is."""
-    names = {"image": _("translated image"), "alpha": "α", "beta": "β", "sigma": "σ"}
+    names = {"image": _("translated image"), "alpha": "α", "beta": "β", "sigma": "σ", "epistemic": _("epistemic map")}
     if not quantities:
         return ""
     text = (
@@ -27,6 +30,19 @@ def missingText(quantities: Sequence[str]) -> str:
 def noResultText() -> str:
     """Return a sentence that says that there is nothing to inspect, and what to do."""
     return _("There is no result in the scene. Translate a volume first.")
+
+
+def verdictText(familiarity: Familiarity) -> str:
+    """Return what is known of the input's likeness to the training data, with scores and limits."""
+    if not familiarity.sentence and not familiarity.isUnlike:
+        return _("Whether the image is like the training data cannot be told: the model carries nothing to tell by.")
+    sentence = oneLine(familiarity.sentence)
+    return f"⚠ {sentence}\n{withheldText()}" if familiarity.isUnlike else sentence
+
+
+def withheldText() -> str:
+    """Return a sentence on why no interval is shown."""
+    return _("Intervals are withheld: how much of the truth they hold was measured on images like the training data.")
 
 
 def say(label: Any, text: str) -> None:

@@ -15,7 +15,11 @@ from UncertaintyGuidedI2ILib.scene.views import areInOnePlace, fitView, isCompar
 # Gaussian errors have beta 2, Laplace errors 1; above 4 the tails hardly differ.
 BETA_RANGE = (0.0, 4.0)
 
-COLOR_TABLES = {"sigma": "Inferno", "alpha": "Magma", "beta": "Viridis"}
+COLOR_TABLES = {"sigma": "Inferno", "alpha": "Magma", "beta": "Viridis", "epistemic": "Iris"}
+
+# Ends of the epistemic map's colours and what is transparent, as shares of sigma's: on an image like those of the
+# training it is about a quarter of sigma.
+EPISTEMIC_MAX, EPISTEMIC_THRESHOLD = 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class DisplayHints:
 
 
 def setUpDisplay(node: slicer.vtkMRMLScalarVolumeNode, quantity: str, hints: DisplayHints, maximum: float) -> None:
-    """Give an output its display node: the image in grey, the others in colour, sigma clear where it is low.
+    """Give an output its display node: the image in grey, the others in colour.
+
+    Sigma and the epistemic map are clear where they are low.
 
     Args:
         node: A volume without display node yet.
-        quantity: "image", "alpha", "beta" or "sigma".
+        quantity: "image", "alpha", "beta", "sigma" or "epistemic".
         hints: The task's ranges, in the output's unit.
         maximum: The largest voxel value of the output.
     """
@@ -54,10 +60,11 @@ def setUpDisplay(node: slicer.vtkMRMLScalarVolumeNode, quantity: str, hints: Dis
         "alpha": (0.0, hints.alphaMax),
         "beta": BETA_RANGE,
         "sigma": (0.0, hints.sigmaMax),
+        "epistemic": (0.0, EPISTEMIC_MAX * hints.sigmaMax),
     }[quantity]
-    table = COLOR_TABLES.get(quantity)
-    hidden = (hints.sigmaThreshold, max(maximum, high)) if quantity == "sigma" else None
-    setUpMap(node, (low, high), table, hidden)
+    lowest = {"sigma": hints.sigmaThreshold, "epistemic": EPISTEMIC_THRESHOLD * hints.sigmaThreshold}.get(quantity)
+    visible = (lowest, max(maximum, high)) if lowest is not None else None
+    setUpMap(node, (low, high), COLOR_TABLES.get(quantity), visible)
 
 
 def setUpMap(

@@ -60,7 +60,7 @@ class OutputName(NamedTuple):
 
     Attributes:
         name: The output's name: ``pseudo_ct``, ``sigma``; ``sigma_phase_1`` for earlier phases.
-        quantity: "image", "alpha", "beta" or "sigma".
+        quantity: "image", "alpha", "beta", "sigma" or "epistemic".
         phase: The phase that it comes from, the first being 1.
         unit: The unit of its values: HU, 1 for beta, empty for arbitrary intensities.
     """
@@ -209,7 +209,7 @@ def outputNodeName(inputName: str, output: OutputName, imageName: str) -> str:
     name = f"{inputName} {imageName if output.quantity == 'image' else output.quantity}"
     if output.name.endswith(f"_phase_{output.phase}"):
         name += f" phase {output.phase}"
-    if output.quantity in ("alpha", "sigma") and output.unit:
+    if output.quantity in ("alpha", "sigma", "epistemic") and output.unit:
         name += f" ({output.unit})"
     return name
 

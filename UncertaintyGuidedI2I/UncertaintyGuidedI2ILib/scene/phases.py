@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from UncertaintyGuidedI2ILib.scene import nodes as mrml
-from UncertaintyGuidedI2ILib.scene.results import QUANTITY, TRANSLATION, Result
+from UncertaintyGuidedI2ILib.scene.results import EPISTEMIC, QUANTITY, TRANSLATION, Result, phaseOf
 
 Nodes = Mapping[str, slicer.vtkMRMLScalarVolumeNode]
 
@@ -16,7 +16,8 @@ Nodes = Mapping[str, slicer.vtkMRMLScalarVolumeNode]
 def collectPhases(nodes: Mapping[int, Nodes]) -> slicer.vtkMRMLSequenceBrowserNode:
     """Put every quantity's phases into a sequence; the last phase's nodes stay in the scene and show any phase.
 
-    The earlier phases' nodes leave the scene: their voxels live on in the sequences, without a copy.
+    The earlier phases' nodes leave the scene: their voxels live on in the sequences, without a copy. What the last
+    phase alone has stays as it is.
 
     Args:
         nodes: A translation's volumes by phase (the first being 1) and quantity, all in one scene.
@@ -34,6 +35,8 @@ def collectPhases(nodes: Mapping[int, Nodes]) -> slicer.vtkMRMLSequenceBrowserNo
     # In one go: a sequence that a browser has without proxy node is given a new one by Slicer at once.
     with slicer.util.NodeModify(browser):
         for quantity, node in last.items():
+            if not all(quantity in outputs for outputs in nodes.values()):
+                continue
             sequence = _sequence(quantity, {phase: nodes[phase][quantity] for phase in sorted(nodes)})
             browser.AddSynchronizedSequenceNodeID(sequence.GetID())
             browser.AddProxyNode(node, sequence, False)
@@ -77,7 +80,11 @@ def phaseNodes(result: Result) -> dict[int, dict[str, slicer.vtkMRMLScalarVolume
         for i in range(sequence.GetNumberOfDataNodes()):
             phase = int(sequence.GetNthIndexValue(i))
             found.setdefault(phase, {})[sequence.GetAttribute(QUANTITY)] = sequence.GetNthDataNode(i)
-    return dict(sorted(found.items())) or {result.phase: dict(result.nodes)}
+    found = found or {result.phase: {name: node for name, node in result.nodes.items() if name != EPISTEMIC}}
+    epistemic = result.nodes.get(EPISTEMIC)
+    if epistemic is not None and phaseOf(epistemic) in found:
+        found[phaseOf(epistemic)][EPISTEMIC] = epistemic
+    return dict(sorted(found.items()))
 
 
 def selectPhase(result: Result, phase: int) -> None:

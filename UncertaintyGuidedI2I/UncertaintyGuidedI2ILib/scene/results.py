@@ -9,8 +9,10 @@ import slicer
 
 from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, attributeName
 
-# What a translation puts into the scene; whatever is derived from it later carries other quantities.
+# What a translation puts into the scene of each phase; whatever is derived from it later carries other quantities.
 QUANTITIES = ("image", "alpha", "beta", "sigma")
+# What it adds, of the last phase alone, where it is asked for.
+EPISTEMIC = "epistemic"
 
 # Called so since the first scenes that were saved.
 TRANSLATION = attributeName("run")
@@ -25,8 +27,8 @@ class Result:
 
     Attributes:
         translationID: The same for all nodes of the translation, and for no others.
-        nodes: The volumes of the phase that is shown, by quantity ("image", "alpha", "beta", "sigma"), as far as they
-            exist.
+        nodes: The volumes of the phase that is shown, by quantity ("image", "alpha", "beta", "sigma"), and the map of
+            the last phase that is "epistemic", as far as they exist.
     """
 
     translationID: str
@@ -40,13 +42,20 @@ class Result:
 
     @property
     def unit(self) -> str:
-        """Unit of image, alpha and sigma: "HU", or nothing for the input's arbitrary intensities."""
+        """Unit of image, alpha, sigma and the epistemic map: "HU", or nothing for the input's arbitrary intensities."""
         return next((node.GetAttribute(UNIT) or "" for quantity, node in self.nodes.items() if quantity != "beta"), "")
 
     @property
     def phase(self) -> int:
         """The phase that the nodes show, the first being 1."""
-        return max(phaseOf(node) for node in self.nodes.values())
+        ofPhases = [node for quantity, node in self.nodes.items() if quantity in QUANTITIES]
+        return max(phaseOf(node) for node in ofPhases or self.nodes.values())
+
+    @property
+    def epistemicNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The epistemic map, where there is one and it is of the phase that is shown."""
+        node = self.nodes.get(EPISTEMIC)
+        return node if node is not None and phaseOf(node) == self.phase else None
 
     @property
     def scene(self) -> slicer.vtkMRMLScene:
@@ -90,7 +99,7 @@ def _result(translationID: str, node: slicer.vtkMRMLNode) -> Result | None:
     ranks: dict[str, tuple[bool, bool, int]] = {}
     for candidate in nodesOfTranslation(node.GetScene(), translationID):
         quantity = candidate.GetAttribute(QUANTITY)
-        if quantity not in QUANTITIES:
+        if quantity not in (*QUANTITIES, EPISTEMIC):
             continue
         # The same scene may have been loaded twice: then the node's own siblings share its input. A script may have
         # left every phase in the scene: then the last one is the result.
@@ -99,7 +108,7 @@ def _result(translationID: str, node: slicer.vtkMRMLNode) -> Result | None:
         if quantity not in ranks or rank > ranks[quantity]:
             nodes[quantity], ranks[quantity] = candidate, rank
     return (
-        Result(translationID, {quantity: nodes[quantity] for quantity in QUANTITIES if quantity in nodes})
+        Result(translationID, {quantity: nodes[quantity] for quantity in (*QUANTITIES, EPISTEMIC) if quantity in nodes})
         if nodes
         else None
     )
