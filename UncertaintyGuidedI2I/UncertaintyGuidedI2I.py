@@ -35,6 +35,7 @@ from UncertaintyGuidedI2ILib.inspection.panel import InspectPanel  # noqa: E402
 from UncertaintyGuidedI2ILib.parameters import UncertaintyGuidedI2IParameterNode, choicesOf  # noqa: E402
 from UncertaintyGuidedI2ILib.samples import SAMPLES, registerSampleData  # noqa: E402
 from UncertaintyGuidedI2ILib.scene.legends import LegendKeeper  # noqa: E402
+from UncertaintyGuidedI2ILib.scene.results import QUANTITY  # noqa: E402
 from UncertaintyGuidedI2ILib.train.pairs import ScenePair, addPair  # noqa: E402
 from UncertaintyGuidedI2ILib.train.panel import NEEDED as TRAINING_NEEDS  # noqa: E402
 from UncertaintyGuidedI2ILib.train.panel import TrainPanel  # noqa: E402
@@ -64,7 +65,9 @@ class UncertaintyGuidedI2I(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Translates images from one modality to another, for example PET without attenuation correction to a "
             "pseudo-CT, and says for every voxel how uncertain the result is (alpha, beta and sigma of a generalized "
-            "normal distribution). The bundled model is for demonstration, not for patients. See the "
+            "normal distribution). It tells whether the image is like those that the model was trained on and, where "
+            "asked to, where the model does not know (epistemic). The bundled model is for demonstration, not for "
+            "patients. See the "
             '<a href="https://github.com/UncertaintyGuidedI2I/UncertaintyGuidedI2I">documentation</a>.'
         )
         self.parent.acknowledgementText = _(
@@ -173,7 +176,7 @@ class UncertaintyGuidedI2IWidget(ScriptedLoadableModuleWidget, VTKObservationMix
 
     def onTranslated(self, nodes: dict) -> None:
         """Offer a new result to the panels that look at results."""
-        image = next((node for name, node in nodes.items() if name not in ("alpha", "beta", "sigma")), None)
+        image = next((node for node in nodes.values() if node.GetAttribute(QUANTITY) == "image"), None)
         if image is not None:
             self.inspectPanel.showResult(image)
             self.logic.getParameterNode().check.result = image

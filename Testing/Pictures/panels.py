@@ -56,6 +56,7 @@ def main(folder: Path, training: bool) -> None:
     translate = widget.translatePanel
     translate.ui.cardButton.collapsed = False
     translate.ui.cardBrowser.minimumHeight = 540
+    choices.translate.epistemic = True
     translate.ui.applyButton.click()
     host.wait_until(lambda: "phase 3" in translate.ui.statusLabel.text.lower() or not translate.isBusy, PATIENCE_S)
     slicer.util.setSliceViewerLayers(background=pet)
@@ -106,7 +107,8 @@ def photograph_maps(host: Any, widget: Any, folder: Path) -> None:
     """Lay each map over the anatomy in turn; the last is the one that was there."""
     choices = widget.logic.getParameterNode()
     before = choices.inspect.overlay
-    maps = [widget.inspectPanel.ui.overlaySelector.itemText(i) for i in range(6)]
+    selector = widget.inspectPanel.ui.overlaySelector
+    maps = [selector.itemText(index) for index in range(selector.count)]
     for name in [*(name for name in maps if name != before), before]:
         widget.logic.getParameterNode().inspect.overlay = name
         wait(host, 2)

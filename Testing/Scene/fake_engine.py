@@ -59,6 +59,7 @@ class FakeEngine:
         progress: Callable[[SlicesDone], None] | None = None,
         replace_nonfinite: float | None = None,
         source: str = "",
+        epistemic: bool = False,
     ) -> Translation:
         self.asked.append({"plane": plane, "phases": phases, "source": source, "modality": volume.modality})
         self.asked[-1]["replace_nonfinite"] = replace_nonfinite
@@ -78,7 +79,10 @@ class FakeEngine:
         # sigma of a Gaussian is alpha / sqrt(2).
         maps = PhaseMaps(volume.voxels, volume.voxels * np.float32(np.sqrt(2)), np.full_like(volume.voxels, 2))
         kept = range(1, PHASES + 1) if phases == "all" else [PHASES]
-        return self.translation(dict.fromkeys(kept, maps), volume.ijk_to_ras, task, reference, provenance)
+        disagreement = volume.voxels / np.float32(4) if epistemic else None
+        return self.translation(
+            dict.fromkeys(kept, maps), volume.ijk_to_ras, task, reference, provenance, epistemic=disagreement
+        )
 
 
 if TYPE_CHECKING:

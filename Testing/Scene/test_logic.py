@@ -1,6 +1,7 @@
 """A run as a whole: what it asks of the engine, and what it leaves behind when it fails."""
 
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -45,6 +46,23 @@ def test_asking_for_all_phases_gives_every_phase(add_volume, logic):
 
 def test_only_the_outputs_asked_for_are_made(add_volume, logic):
     assert list(logic.translate(add_volume(), outputs=("sigma",))) == ["sigma"]
+    assert "epistemic" not in logic.translate(add_volume())
+
+
+def test_all_that_the_engine_makes_can_be_asked_for():
+    from UncertaintyGuidedI2ILib.logic import OUTPUTS
+    from upgan.inference.translation import Quantity
+
+    assert get_args(Quantity) == OUTPUTS
+
+
+def test_the_epistemic_map_is_of_the_last_phase_and_made_only_where_it_is_asked_for(add_volume, logic):
+    pet = add_volume()
+    nodes = logic.translate(pet, phases="all", outputs=("sigma", "epistemic"))
+    assert set(nodes) == {"sigma", "sigma_phase_1", "sigma_phase_2", "epistemic"}
+    expected = slicer.util.arrayFromVolume(pet) / 4
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(nodes["epistemic"]), expected)
+    assert nodes["epistemic"].GetAttribute("UncertaintyGuidedI2I.Quantity") == "epistemic"
 
 
 def test_the_choices_reach_the_engine(add_volume):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from upgan.training.record.runs import Run
 
 QUANTITIES: tuple[Quantity, ...] = ("image", "alpha", "beta", "sigma")
+# What can be asked for.
+OUTPUTS: tuple[Quantity, ...] = (*QUANTITIES, "epistemic")
 
 
 class Model(Protocol):
@@ -57,6 +59,7 @@ class Engine(Protocol):
         progress: ProgressCallback | None = None,
         replace_nonfinite: float | None = None,
         source: str = "",
+        epistemic: bool = False,
     ) -> Translation:
         """Translate a volume, as ``upgan.inference.engine.InferenceEngine.translate`` says."""
 
@@ -102,7 +105,8 @@ class UncertaintyGuidedI2ILogic:
             inputVolumeNode: A scalar volume; it is not changed.
             model: Name of a bundled model, or path of a model bundle.
             device: "auto", "cpu", "cuda" or another torch device.
-            outputs: Which of "image", "alpha", "beta", "sigma" to add.
+            outputs: Which of "image", "alpha", "beta", "sigma", "epistemic" to add. The last, the disagreement with the
+                mirror image, takes twice the time, is of the last phase alone, and there is none of sagittal slices.
             phases: "last", or "all" for every phase's outputs.
             precision: "auto", "float32" or "bfloat16".
             plane: The plane of the slices: "axial", "coronal" or "sagittal"; by default the model's.
@@ -112,7 +116,9 @@ class UncertaintyGuidedI2ILogic:
                 is refused where None.
 
         Returns:
-            New volume nodes by output name: "pseudo_ct", "alpha", "beta", "sigma", "sigma_phase_1", ...
+            New volume nodes by output name: "pseudo_ct", "alpha", "beta", "sigma", "epistemic", "sigma_phase_1", ...
+            Their attribute ``UncertaintyGuidedI2I.Familiarity`` says, as JSON, whether the volume is like the model's
+            training data: ``is_unlike`` (null where it cannot be told), ``sentence``, ``scores``, ``limits``.
 
         Raises:
             UpganError: With a code, a sentence and a remedy; ``Cancelled`` where the user stopped or the input is gone.
@@ -130,6 +136,7 @@ class UncertaintyGuidedI2ILogic:
             progress=progress,
             replace_nonfinite=replaceNonfinite,
             source=scene.sourceName(inputVolumeNode),
+            epistemic="epistemic" in outputs,
         )
         # Progress may have let the user delete the input or close the scene.
         if not scene.isInScene(inputVolumeNode, mrmlScene):
@@ -265,12 +272,12 @@ def _outputsOf(translation: Translation, quantities: Sequence[Quantity], like: v
 def _refuseUnknown(outputs: Sequence[str], phases: str) -> None:
     from upgan.errors import InputError
 
-    unknown = [output for output in outputs if output not in QUANTITIES]
+    unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs or isinstance(outputs, str):
         raise InputError(
             "unknown_output",
             f"There is no output '{', '.join(unknown)}'." if unknown else "No list of outputs was asked for.",
-            f"Give a list of {', '.join(QUANTITIES)}.",
+            f"Give a list of {', '.join(OUTPUTS)}.",
         )
     if phases not in ("last", "all"):
         raise InputError("unknown_phases", f"Phases cannot be '{phases}'.", "Choose 'last' or 'all'.")

@@ -119,12 +119,16 @@ def test_the_user_translates_the_sample_and_finds_the_outputs_on_its_grid(host, 
 
 def test_the_outputs_are_those_of_the_engine_itself(host, panel, apply, small_pet, choices):
     from UncertaintyGuidedI2ILib.logic import UncertaintyGuidedI2ILogic
+    from upgan.inference.translation import Quantity
 
-    choices.precision = "float32"
+    choices.precision, choices.epistemic = "float32", True
     apply(until=lambda: idle(panel))
-    shown = slicer.util.arrayFromVolume(slicer.util.getNode("slab sigma (HU)")).copy()
-    alone = UncertaintyGuidedI2ILogic().translate(small_pet, device="cpu", precision="float32")
-    np.testing.assert_allclose(shown, slicer.util.arrayFromVolume(alone["sigma"]), rtol=1e-3, atol=0.1)
+    names: tuple[Quantity, Quantity] = ("sigma", "epistemic")
+    shown = {name: slicer.util.arrayFromVolume(slicer.util.getNode(f"slab {name} (HU)")).copy() for name in names}
+    alone = UncertaintyGuidedI2ILogic().translate(small_pet, device="cpu", precision="float32", outputs=names)
+    for name, voxels in shown.items():
+        np.testing.assert_allclose(voxels, slicer.util.arrayFromVolume(alone[name]), rtol=1e-3, atol=0.1)
+    assert shown["epistemic"].max() > 10
 
 
 def test_the_main_thread_is_never_blocked_for_more_than_100_ms(host, panel, apply, pet):
@@ -366,6 +370,20 @@ def test_the_card_of_the_chosen_model_is_shown_with_its_warning(panel):
     assert "Apache License" in card
 
 
+@pytest.mark.parametrize(
+    ("familiarity", "said"),
+    [(None, "cannot tell"), ("yes", "cannot tell"), ({"limits": None}, "too few"), ({"limits": {"subjects": 9}}, "9")],
+)
+def test_the_card_says_whether_the_model_can_tell_unlike_inputs(familiarity, said, panel):
+    from UncertaintyGuidedI2ILib.translate.model_card import cardHtml
+
+    metadata = copy.deepcopy(panel.models.model.metadata)
+    metadata["upgan"]["familiarity"] = familiarity
+    card = cardHtml(replace(panel.models.model, metadata=metadata))
+    (row,) = re.findall(r"Unlike inputs</b>&nbsp;</td><td>(.*?)</td>", card)
+    assert said in row
+
+
 def test_the_log_says_what_ran_and_names_no_patient(host, panel, apply, small_pet):
     small_pet.SetName("DOE^JANE")
     apply(until=lambda: idle(panel))
@@ -426,6 +444,14 @@ def test_the_same_image_takes_as_long_as_it_took_and_a_larger_one_longer(expect)
     assert [expect(thick).cost.seconds for thick in (1, 4, 8)] == pytest.approx([2.0, 6.0, 12.0], rel=1e-3)
     preflight.remember(expect(), "cpu", 1.0)
     assert [expect(thick).cost.seconds for thick in (1, 4)] == pytest.approx([1.0, 6.0], rel=1e-3)
+
+
+def test_the_epistemic_map_is_expected_to_take_twice_the_time(expect, choices):
+    from UncertaintyGuidedI2ILib.translate import preflight
+
+    preflight.remember(expect(), "cpu", 2.0)
+    choices.epistemic = True
+    assert expect().cost.seconds == pytest.approx(4.0, rel=1e-3)
 
 
 def test_another_model_is_expected_to_be_about_as_fast_and_another_device_is_not(expect, choices):
@@ -540,11 +566,49 @@ def test_missing_packages_are_named_and_installed_only_when_asked(host, panel, p
     assert panel.ui.applyButton.enabled
 
 
-def test_only_the_asked_for_outputs_are_added(host, panel, apply, small_pet, choices):
+def test_only_the_asked_for_outputs_are_added(host, module_widget, panel, apply, small_pet, choices):
     choices.alpha = choices.beta = choices.image = False
     choices.allPhases = False
+    choices.epistemic = True
     apply(until=lambda: idle(panel))
-    assert volumes() == ["slab", "slab sigma (HU)"]
+    assert volumes() == ["slab", "slab epistemic (HU)", "slab sigma (HU)"]
+    # Neither is the translated image.
+    assert module_widget.logic.getParameterNode().check.result is None
+
+
+def test_sagittal_slices_have_no_epistemic_map_and_the_panel_says_so_before_the_run(panel, small_pet, choices):
+    choices.plane = "sagittal"
+    before = panel.ui.warningLabel.text
+    choices.epistemic = True
+    assert "no epistemic map" in panel.ui.warningLabel.text.removeprefix(before)
+    assert panel.ui.applyButton.enabled
+    choices.image = choices.alpha = choices.beta = choices.sigma = False
+    assert not panel.ui.applyButton.enabled
+    assert "Sagittal" in panel.ui.applyButton.toolTip
+    choices.plane = "as trained"
+    assert panel.ui.applyButton.enabled
+
+
+def test_after_a_run_the_panel_says_that_the_image_was_unfamiliar_until_another_is_chosen(
+    panel, apply, small_pet, choices, slab, monkeypatch
+):
+    from Scene.inspected import UNLIKE
+    from UncertaintyGuidedI2ILib.translate.job import TranslationJob
+
+    receive = TranslationJob.receive
+
+    def receive_verdict(self, result):
+        result["provenance"]["familiarity"] = UNLIKE
+        return (yield from receive(self, result))
+
+    monkeypatch.setattr(TranslationJob, "receive", receive_verdict)
+    apply(until=lambda: idle(panel))
+    assert panel.ui.warningLabel.visible
+    assert f"⚠ {UNLIKE['sentence']}" in panel.ui.warningLabel.text
+    choices.device = "cpu"
+    assert UNLIKE["sentence"] in panel.ui.warningLabel.text
+    choices.inputVolume = slicer.util.loadVolume(str(slab))
+    assert UNLIKE["sentence"] not in panel.ui.warningLabel.text
 
 
 def test_a_temporary_folder_that_cannot_be_written_is_told_and_the_panel_is_idle(host, panel, pet, monkeypatch):

@@ -44,6 +44,7 @@ def cardHtml(model: InstalledModel) -> str:
         (_("Translates"), _translation(metadata)),
         (_("Trained on"), _trainingData(metadata)),
         (_("Inputs seen"), _domain(metadata)),
+        (_("Unlike inputs"), _familiarity(metadata)),
         (_("Slices"), _slices(metadata)),
         (_("Phases"), _phases(metadata)),
         (_("Size"), _size(model.folder)),
@@ -101,6 +102,18 @@ def _domain(metadata: dict[str, Any]) -> str:
         "diameter_mm": _("object {range} mm across"),
     }
     return _escaped(", ".join(texts[name].format(range=found) for name, found in ranges.items() if found))
+
+
+def _familiarity(metadata: dict[str, Any]) -> str:
+    """Return whether the model can tell an image that is unlike those it was trained on."""
+    known = _at(metadata, "upgan", "familiarity")
+    if not isinstance(known, dict):
+        return _escaped(_("It cannot tell an image that is unlike these, but for its size and intensities."))
+    subjects = _number(_at(known, "limits", "subjects"))
+    if subjects is None:
+        return _escaped(_("It cannot tell them: too few subjects were held out to set a limit on."))
+    text = _("Told by limits from {count:g} subjects that were not trained on; a head 15 % larger is not noticed.")
+    return _escaped(text.format(count=subjects))
 
 
 def _range(limits: object, digits: int) -> str:

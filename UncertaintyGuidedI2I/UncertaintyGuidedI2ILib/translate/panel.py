@@ -11,7 +11,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.parameters import PLANES, Binding
+from UncertaintyGuidedI2ILib.scene.familiarity import Familiarity
 from UncertaintyGuidedI2ILib.scene.nodes import Stamp, modality, provenanceOf
+from UncertaintyGuidedI2ILib.scene.results import EPISTEMIC, QUANTITIES, QUANTITY
 from UncertaintyGuidedI2ILib.scene.watch import NodeWatch
 from UncertaintyGuidedI2ILib.text import duration
 from UncertaintyGuidedI2ILib.translate import preflight
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 DOUBLE_CLICK_S = 0.5
 RECHECK_MS = 100
-QUANTITIES = ("image", "alpha", "beta", "sigma")
+# In the order in which they are asked for: those of every phase, then that of the last alone.
+OUTPUTS = (*QUANTITIES, EPISTEMIC)
 
 
 class TranslatePanel:
@@ -75,7 +78,12 @@ class TranslatePanel:
         self._expected: preflight.Expectation | None = None
         self._expectedOfRun: preflight.Expectation | None = None
         self._refusal = ""
+        self._warnings: list[str] = []
         self._checked: tuple[Any, ...] | None = None
+        # What is chosen, what is being translated, and what was translated last, with whether it was familiar.
+        self._judgeable: tuple[Any, ...] = ()
+        self._judgeableOfRun: tuple[Any, ...] = ()
+        self._judged: tuple[tuple[Any, ...], Familiarity] | None = None
         # IDs, not nodes: what was translated last may be deleted or the scene closed.
         self._shownIDs: tuple[str, str] | None = None
         changes = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)
@@ -108,7 +116,7 @@ class TranslatePanel:
 
     def onSceneStartClose(self) -> None:
         """Cancel a translation that is under way: its input is about to go."""
-        self._shownIDs = None
+        self._shownIDs = self._judged = None
         self.onCancel()
 
     def onSceneEndClose(self) -> None:
@@ -178,7 +186,7 @@ class TranslatePanel:
 
     def _newJob(self, *handlers: Any, replaceNonfinite: float | None = None) -> TranslationJob:
         choices = self._choices()
-        self._expectedOfRun = self._expected
+        self._expectedOfRun, self._judgeableOfRun = self._expected, self._judgeable
         self.log(f"Translating with {choices.model} on {choices.device}.")
         how = TranslationChoices(
             model=choices.model,
@@ -193,15 +201,21 @@ class TranslatePanel:
 
     def _onFinished(self, nodes: Nodes, seconds: float) -> None:
         elapsed = self._action.progress.elapsed_s
-        shown = nodes.get(_imageName(nodes), next(iter(nodes.values())))
+        image, sigma = _nodeOf(nodes, "image"), _nodeOf(nodes, "sigma")
+        shown = image or next(iter(nodes.values()))
         provenance = provenanceOf(shown)
         if self._expectedOfRun is not None:
             preflight.remember(self._expectedOfRun, provenance["device"], seconds)
         self.log(f"Done in {elapsed:.1f} s, of which the network took {seconds:.1f} s on {provenance['device']}.")
-        image, sigma = nodes.get(_imageName(nodes)), nodes.get("sigma")
         self._shownIDs = (image.GetID(), sigma.GetID()) if image and sigma else None
+        verdict = Familiarity.of(shown)
+        if verdict.sentence:
+            self.log(verdict.sentence)
+        self._judged = self._judgeableOfRun, verdict
+        self._showWarnings()
         done = _("Done in {time}: {name}.").format(time=duration(elapsed), name=shown.GetName())
-        self._action.progress.show(" ".join([done, *provenance.get("warnings", [])]))
+        others = (sentence for sentence in provenance.get("warnings", []) if sentence != verdict.sentence)
+        self._action.progress.show(" ".join([done, *others]))
         self._onTranslated(nodes)
         # What the next one will take is known better now; nothing else has changed that took long to find out.
         self._showEstimate()
@@ -283,9 +297,11 @@ class TranslatePanel:
         outputs = self._outputs()
         choices = self._choices()
         settings = (choices.device, choices.precision, choices.plane, choices.allPhases) if choices else ()
+        image = (node.GetID(), Stamp.of(node), modality(node)) if node else None
+        self._judgeable = (model, image, choices.plane if choices else "")
         seen = (
             model,
-            (node.GetID(), Stamp.of(node), modality(node)) if node else None,
+            image,
             outputs,
             settings,
             self._packages.whyNot(),
@@ -295,14 +311,26 @@ class TranslatePanel:
             return
         self._checked = seen
         self.models.showCard()
-        warnings: list[str] = []
+        self._warnings = []
         self._refusal = preflight.refusal(node) if node is not None else ""
         pair = self._modelAndInput()
         if pair is not None and not self._refusal:
-            warnings = preflight.warnings(*pair, choices.plane)
-        self.ui.warningLabel.text = "\n".join(f"⚠ {sentence}" for sentence in warnings)
-        self.ui.warningLabel.visible = bool(warnings)
+            self._warnings = preflight.warnings(*pair, choices.plane)
+            if self._lacksMirror():
+                self._warnings.append(
+                    _("There will be no epistemic map: sagittal slices cannot be mirrored left to right.")
+                )
+        self._showWarnings()
         self._showEstimate()
+
+    def _showWarnings(self) -> None:
+        """Show what is odd, and whether the input was familiar where just this has been translated."""
+        lines = [f"⚠ {sentence}" for sentence in self._warnings]
+        if self._judged is not None and self._judged[0] == self._judgeable:
+            verdict = self._judged[1]
+            lines += [f"⚠ {verdict.sentence}" if verdict.isUnlike else verdict.sentence] if verdict.sentence else []
+        self.ui.warningLabel.text = "\n".join(lines)
+        self.ui.warningLabel.visible = bool(lines)
 
     def _modelAndInput(self) -> tuple[InstalledModel, slicer.vtkMRMLScalarVolumeNode] | None:
         """Return the chosen model and input, where all is there that is needed to say how they will get on."""
@@ -313,7 +341,8 @@ class TranslatePanel:
 
     def _showEstimate(self) -> None:
         pair, choices = self._modelAndInput(), self._choices()
-        self._expected = preflight.estimate(*pair, choices, len(self._outputs())) if pair is not None else None
+        ofEachPhase = len([output for output in self._outputs() if output != EPISTEMIC])
+        self._expected = preflight.estimate(*pair, choices, ofEachPhase) if pair is not None else None
         self.ui.estimateLabel.text = preflight.estimateText(self._expected) if self._expected else ""
         self.ui.estimateLabel.visible = self._expected is not None
 
@@ -353,6 +382,8 @@ class TranslatePanel:
             return _("This model cannot be used. {problem}").format(problem=model.problem)
         if not self._outputs():
             return _("Choose at least one output in the settings.")
+        if self._outputs() == (EPISTEMIC,) and self._lacksMirror():
+            return _("Sagittal slices have no epistemic map: choose another output, too.")
         return self._whyNoWorker()
 
     def _whyNoWorker(self) -> str:
@@ -365,7 +396,12 @@ class TranslatePanel:
 
     def _outputs(self) -> tuple[str, ...]:
         choices = self._choices()
-        return tuple(quantity for quantity in QUANTITIES if choices is not None and getattr(choices, quantity))
+        return tuple(quantity for quantity in OUTPUTS if choices is not None and getattr(choices, quantity))
+
+    def _lacksMirror(self) -> bool:
+        """Whether the epistemic map is asked for where there can be none."""
+        model, choices = self.models.model, self._choices()
+        return EPISTEMIC in self._outputs() and model is not None and preflight.lacksMirror(model, choices.plane)
 
     def _shownNodes(self) -> list[Any]:
         nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]
@@ -379,8 +415,8 @@ def _deviceLabel(device: dict[str, Any]) -> str:
     return _("{device} (cannot be used)").format(device=label) if device["problem"] else label
 
 
-def _imageName(nodes: Nodes) -> str:
-    return next((name for name in nodes if name not in QUANTITIES[1:]), "")
+def _nodeOf(nodes: Nodes, quantity: str) -> slicer.vtkMRMLScalarVolumeNode | None:
+    return next((node for node in nodes.values() if node.GetAttribute(QUANTITY) == quantity), None)
 
 
 def _images() -> list[Any]:

@@ -65,6 +65,24 @@ def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane:
     return [sentence for sentence in said if sentence]
 
 
+def lacksMirror(model: InstalledModel, plane: str) -> bool:
+    """Whether there will be no epistemic map, because the slices have no left and right to exchange.
+
+    Args:
+        model: A model, whatever its metadata say.
+        plane: The plane of the slices, one of ``parameters.PLANES``.
+    """
+    from upgan.bundles.metadata import checked_metadata
+    from upgan.errors import BundleError
+    from upgan.images.orientation import has_mirror_axis
+
+    try:
+        return not has_mirror_axis(_plane(plane) or checked_metadata(model.metadata).upgan.plane)
+    except BundleError:
+        # The warnings and the translation itself say why.
+        return False
+
+
 def _volume(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """Return a volume on the node's own memory.
 
@@ -105,7 +123,7 @@ def estimate(
         model: The model to translate with.
         node: The volume to translate.
         choices: How to translate it.
-        outputs: The number of volumes to add for each phase.
+        outputs: The number of volumes to add for each phase, beside the epistemic map.
     """
     from upgan.bundles.metadata import checked_metadata
     from upgan.errors import UpganError
@@ -125,6 +143,7 @@ def estimate(
             plane=_plane(choices.plane),
             phases="all" if choices.allPhases else "last",
             outputs=outputs,
+            epistemic=choices.epistemic,
             device=kind,
             # Where the engine may choose, the larger of the two.
             precision="float32" if choices.precision == "auto" else choices.precision,
