@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity
 
 from Engine.made_images import affine_of, code_of
 from Engine.synthrad import synthrad_2023
+from Engine.tissues import of_tissues
 from upgan.errors import Cancelled
 from upgan.evaluation.check import run_check
 from upgan.evaluation.comparison import compare
@@ -111,6 +112,8 @@ def test_every_figure_is_that_of_plain_numpy_scipy_and_scikit_image(head):
     for level in (0.5, 0.8, 0.9, 0.95):
         half_width = stats.gennorm.ppf((1 + level) / 2, 1.0, scale=alpha[mask].astype(float))
         expected[f"coverage_{level:.0%}"] = 100 * (np.abs(error) <= half_width).mean()
+    for key, value in of_tissues(image[mask], truth.astype(float), alpha[mask].astype(float), 1.0).items():
+        expected[key] = 100 * value if key.startswith("coverage") else value
     # Twenty bins of equal size by rank, and removal one by one.
     order = np.argsort(sigma)
     bins = np.array_split(order, 20)

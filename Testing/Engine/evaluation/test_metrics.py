@@ -9,6 +9,7 @@ from scipy import stats
 
 from Engine.memory_cache import MemoryCache
 from Engine.synthrad import synthrad_2023
+from Engine.tissues import of_tissues
 from upgan.evaluation import report
 from upgan.evaluation.comparison import compare
 from upgan.evaluation.metrics import Metrics
@@ -59,7 +60,7 @@ def by_hand(image, alpha, beta, reference, mask):
     for level in LEVELS:
         half_width = stats.gennorm.ppf((1 + level) / 2, b, scale=a)
         found[f"coverage_{level:.0%}"] = (np.abs(error) <= half_width).mean()
-    return found
+    return found | of_tissues(image[mask], truth, a, b)
 
 
 def by_comparison(image, alpha, beta, reference, mask):

@@ -12,6 +12,7 @@ from torch import nn
 
 from Engine.conftest import IdentityBundle
 from Engine.heads import SHAPE, SPACING_MM, read_pairs
+from Engine.tissues import of_tissues
 from upgan.errors import Cancelled, InputError
 from upgan.evaluation.metrics import Metrics
 from upgan.evaluation.report import evaluate
@@ -64,6 +65,7 @@ def by_hand(engine, folder, name):
         for level in LEVELS:
             half_width = stats.gennorm.ppf((1 + level) / 2, beta, scale=alpha)
             figures[str(phase)][f"coverage_{level:.0%}"] = (error <= half_width).mean()
+        figures[str(phase)] |= of_tissues(maps.image[mask], true.astype(float), alpha, beta)
     return figures
 
 

@@ -5,24 +5,29 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import optimize, stats
 
-from Engine.conftest import seasoned_cascade
+from Engine.conftest import IdentityBundle, seasoned_cascade
 from Engine.made_images import blob
 from upgan.bundles.bundle import Bundle, problems, write_bundle
+from upgan.bundles.metadata import ModelSection
 from upgan.errors import InputError
 from upgan.images.scope import foreground_scope
 from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine
 from upgan.pairs.preparation import Pair
+from upgan.tasks import PET_TO_CT
 from upgan.training.model.calibrate import calibrate
 from upgan.training.model.markdown import rounded_up
 from upgan.uncertainty.calibration import Calibration
 from upgan.uncertainty.coverage import LEVELS, central_probability
-from upgan.uncertainty.recalibration import conformal_table, levels_needed, scale_factor, statement
+from upgan.uncertainty.distribution import GeneralizedNormal
+from upgan.uncertainty.recalibration import conformal_table, levels_needed, scale_factor, statement, tissue_scales
+from upgan.uncertainty.tissues import blended
 
 
 def made_calibration(scale=(1.0, 2.0), **changes) -> dict:
@@ -227,6 +232,124 @@ def test_a_scale_that_does_not_fit_the_phases_is_refused(scaled, scale):
 def test_an_unknown_entry_of_a_calibration_is_refused():
     with pytest.raises(ValidationError):
         Calibration.model_validate(made_calibration(extra=1))
+
+
+# Tissue by tissue, in HU
+
+TRUE = {"calibrated": (1.0, 1.0, 1.0), "off in each": (1.7, 0.6, 1.2)}
+
+
+def shown_and_missed(rng, factors, size=90_000, law=None):
+    """Image, residual (HU), α, β: spread as predicted but for the factor of the tissue that the image shows."""
+    image = rng.choice([-900.0, 40.0, 900.0], size) + rng.normal(0, 150, size)
+    alpha, beta = rng.uniform(20, 300, size), rng.uniform(0.6, 3, size)
+    spread = alpha * np.interp(image, [-400, -200, 100, 300], np.repeat(factors, 2)[1:-1])
+    residual = stats.gennorm.rvs(beta, 0, spread, random_state=rng) if law is None else spread * law(size)
+    return image, residual, alpha, beta
+
+
+def held(image, residual, alpha, beta, levels=(0.9,)):
+    """Share of each tissue within the intervals of these levels, [3, levels], by scipy's distribution."""
+    central = 1 - 2 * stats.gennorm.sf(np.abs(residual), beta, 0, alpha)
+    classes = image <= -300, (image > -300) & (image <= 200), image > 200
+    return np.array([[(central[each] <= level).mean() for level in levels] for each in classes])
+
+
+@pytest.mark.parametrize("factors", TRUE.values(), ids=TRUE)
+def test_a_source_that_is_wrong_in_a_tissue_is_found_and_made_true_at_every_level(rng, factors):
+    image, residual, alpha, beta = shown_and_missed(rng, factors)
+    found = tissue_scales(residual, alpha, beta, image, np.arange(image.size) % 5, 1.0)
+    assert found == pytest.approx(factors, rel=0.03)
+    image, residual, alpha, beta = shown_and_missed(rng, factors)  # others than those it was fitted to
+    right = np.all(np.equal(factors, 1))
+    assert (np.abs(held(image, residual, alpha, beta) - 0.9) < 0.01).all() == right
+    repaired = held(image, residual, blended(found, image) * alpha, beta, LEVELS)
+    np.testing.assert_allclose(repaired, [LEVELS] * 3, atol=0.01)
+
+
+def test_of_errors_of_another_shape_than_predicted_the_ninety_per_cent_intervals_are_true(rng):
+    def heavy(size):
+        return rng.standard_t(2, size)
+
+    image, residual, alpha, beta = shown_and_missed(rng, (0.5, 1.0, 2.0), law=heavy)
+    found = tissue_scales(residual, alpha, beta, image, np.zeros(image.size, dtype=int), 1.0)
+    image, residual, alpha, beta = shown_and_missed(rng, (0.5, 1.0, 2.0), law=heavy)
+    np.testing.assert_allclose(held(image, residual, blended(found, image) * alpha, beta), 0.9, atol=0.01)
+
+
+def test_a_patient_with_little_of_a_tissue_counts_as_much_as_one_with_a_lot():
+    # β = 2 and α = √2: the 90 % interval ends at 1.645. One patient has errors of 1, the other of 2 in one voxel of 5.
+    few, many = np.ones(500), np.ones(20_000)
+    few[::5] = many[::4] = 2.0
+    many[:] = np.where(np.arange(many.size) % 100 == 0, 2.0, 1.0)
+    residual, patient = np.concatenate([few, many]), np.repeat([0, 1], [500, 20_000])
+    alpha, beta, image = np.full(residual.size, 2**0.5), np.full(residual.size, 2.0), np.full(residual.size, 900.0)
+    # Of the first 80 % are small, of the second 99 %: 89.5 % on average, which is less than nine tenths.
+    found = tissue_scales(residual, alpha, beta, image, patient, 7.0)
+    assert found == pytest.approx([7.0, 7.0, 2 / stats.norm.ppf(0.95)], rel=1e-3)
+    # By voxels it would be 98.5 %; a patient with 99 voxels is none.
+    found = tissue_scales(residual[401:], alpha[401:], beta[401:], image[401:], patient[401:], 7.0)
+    assert found[2] == pytest.approx(1 / stats.norm.ppf(0.95), rel=1e-3)
+
+
+@given(
+    st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3),
+    st.one_of(st.floats(-3000, 4000), st.floats(-400, -200), st.floats(100, 300)),
+    st.floats(0, 50),
+)
+def test_the_factor_has_no_edge_anywhere_and_is_that_of_the_tissue_away_from_the_others(scales, value, step):
+    here, there = blended(scales, np.array([value, value + step]))
+    steepest = max(abs(scales[1] - scales[0]), abs(scales[2] - scales[1])) / 200  # HU from one tissue to the next
+    assert abs(there - here) <= steepest * step * (1 + 1e-9) + 1e-9 * max(scales)
+    assert min(scales) * (1 - 1e-9) <= here <= max(scales) * (1 + 1e-9)
+    for scale, low, high in zip(scales, (-np.inf, -200, 300), (-400, 100, np.inf), strict=True):
+        if low <= value <= high:
+            assert here == scale
+
+
+def of_tissues(scales=(0.5, 2.0, 3.0), **changes) -> list[dict]:
+    made = {"patients": 3, "conformal": {0.9: None}, "note": "for tests", **changes}
+    return [{**made, "tissue": name, "scale": s} for name, s in zip(("air", "soft", "bone"), scales, strict=True)]
+
+
+def test_each_voxels_alpha_leaves_the_engine_with_the_factor_of_the_tissue_that_it_shows(identity_bundle):
+    calibration = Calibration.model_validate(made_calibration((9.0,), tissues=of_tissues()))
+    volume = Volume(blob(), np.diag([3.0, 2.0, 4.0, 1.0]))
+    found = []
+    for carried in (None, calibration):
+        bundle = identity_bundle((4.0, 4.0), task=PET_TO_CT)
+        section = bundle.metadata.upgan.model_copy(update={"calibration": carried})
+        bundle = IdentityBundle(bundle.folder, bundle.metadata.model_copy(update={"upgan": section}), bundle.network)
+        # From air to bone, and α that differs from voxel to voxel.
+        bundle.network.phases = lambda a: iter([GeneralizedNormal(1.5 * a, 0.1 + a, torch.full_like(a, 2.0))])
+        found.append(InferenceEngine(bundle, "cpu", "float32").translate(volume))
+    plain, other = (translation.last for translation in found)
+    np.testing.assert_array_equal(other.image, plain.image)
+    np.testing.assert_array_equal(other.beta, plain.beta)
+    factor = np.interp(plain.image.astype(float), [-400, -200, 100, 300], [0.5, 2.0, 2.0, 3.0])
+    assert {0.5, 2.0, 3.0} <= set(factor.ravel())
+    np.testing.assert_allclose(other.alpha, factor * plain.alpha, rtol=1e-5)
+    np.testing.assert_allclose(other.sigma, factor * plain.sigma, rtol=1e-5)
+    said = json.loads(json.dumps(found[1].provenance))["calibration"]
+    assert [(name, each["scale"]) for name, each in said.items()] == [("air", 0.5), ("soft", 2.0), ("bone", 3.0)]
+
+
+def test_earlier_phases_have_one_factor():
+    calibration = Calibration.model_validate(made_calibration((0.7, 9.0), tissues=of_tissues()))
+    assert set(calibration.factor(1, np.array([-900.0, 40.0, 900.0]))) == {np.float32(0.7)}
+
+
+@pytest.mark.parametrize("tissues", [of_tissues()[:2], of_tissues()[::-1], of_tissues((1.0, 0.0, 1.0)), []])
+def test_tissues_that_are_not_each_there_once_with_a_factor_are_refused(tissues):
+    with pytest.raises(ValidationError):
+        Calibration.model_validate(made_calibration(tissues=tissues))
+
+
+def test_tissues_of_an_image_that_is_not_in_hu_are_refused(identity_bundle):
+    section = identity_bundle().metadata.upgan.model_dump()  # arbitrary intensities
+    with pytest.raises(ValidationError, match="tissues"):
+        ModelSection.model_validate({**section, "calibration": made_calibration((1.0,), tissues=of_tissues())})
+    ModelSection.model_validate({**section, "calibration": made_calibration((1.0,))})
 
 
 # Measured through the engine

@@ -104,6 +104,8 @@ class ModelSection(BaseModel):
 
     @model_validator(mode="after")
     def _is_calibrated_in_every_phase(self) -> ModelSection:
+        if self.calibration is not None and self.calibration.tissues is not None and self.task.unit != "HU":
+            raise ValueError("calibration.tissues are classes of HU, which the task's outputs are not in")
         if self.calibration is not None and len(self.calibration.scale) != self.architecture.phases:
             raise ValueError(
                 f"calibration.scale has {len(self.calibration.scale)} factors for {self.architecture.phases} phases"

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from upgan.evaluation.metrics import DEFINITION, SSIM_2D, SSIM_3D, Metrics
+from upgan.images.hounsfield import TISSUES_IN_WORDS
 from upgan.images.scope import Scope
 from upgan.progress import SILENT, Progress
 from upgan.uncertainty.coverage import LEVELS
+from upgan.uncertainty.recalibration import TISSUE_LEVEL
 from upgan.uncertainty.reliability import Reliability, reliability
 from upgan.uncertainty.sparsification import Sparsification, sparsification
 
@@ -119,6 +121,8 @@ def compare(
         )
         progress.tell(0.8, "correlation of sigma and error")
         figures += _coverage_figures(shares)
+        if unit == "HU":
+            figures += _tissue_figures(metrics)
         figures += _sigma_figures(metrics, uncertainty, unit)
     figures.append(Figure("voxels", "Compared voxels", float(metrics.error.size), ""))
     progress.tell(1.0, "done")
@@ -142,6 +146,21 @@ def _coverage_figures(shares: dict[float, float]) -> list[Figure]:
         Figure(f"coverage_{level:.0%}", f"Coverage of the {level:.0%} interval", 100 * shares[level], "%")
         for level in LEVELS
     ]
+
+
+def _tissue_figures(metrics: Metrics) -> Iterator[Figure]:
+    level = TISSUE_LEVEL
+    for name, shares in metrics.coverage_of_tissues.items():
+        title = f"Coverage of the {level:.0%} interval, {_where(name)}"
+        yield Figure(f"coverage_{level:.0%}_{name}", title, 100 * shares[level], "%")
+    for name, ratio in metrics.rmse_over_sigma_of_tissues.items():
+        yield Figure(f"rmse_over_sigma_{name}", f"RMSE / sigma, {_where(name)}", ratio, "")
+
+
+def _where(name: str) -> str:
+    """Say in words what a class of ``Metrics.coverage_of_tissues`` is."""
+    tissue = TISSUES_IN_WORDS[name.removeprefix("predicted_")]
+    return f"shown as {tissue}" if name.startswith("predicted_") else f"truly {tissue}"
 
 
 def _sigma_figures(metrics: Metrics, found: Uncertainty, unit: str) -> list[Figure]:

@@ -8,6 +8,7 @@ functions/image_metrics.py): MAE inside the mask, nothing clipped; PSNR inside t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -15,10 +16,10 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 
 from upgan.evaluation.ssim import WINDOW_2D, similarity
-from upgan.images.hounsfield import HU_RANGE
-from upgan.images.patient import TISSUES
-from upgan.uncertainty.coverage import LEVELS, coverage
+from upgan.images.hounsfield import HU_RANGE, TISSUES
+from upgan.uncertainty.coverage import LEVELS, central_probability
 from upgan.uncertainty.distribution import GeneralizedNormal
+from upgan.uncertainty.tissues import tissue_of
 
 # What the two are called, for whoever prints them.
 SSIM_3D, SSIM_2D = "SSIM (3-D)", "SSIM (2-D, slice by slice)"
@@ -86,9 +87,8 @@ class Metrics:
     @property
     def mae_of_tissues(self) -> dict[str, float]:
         """Mean absolute error in each tissue class of ``TISSUES`` that the reference, a CT in HU, has in the mask."""
-        truth, error = self._theirs, self.absolute_error
-        classes = {name: (truth > low) & (truth <= high) for name, (low, high) in TISSUES.items()}
-        return {name: float(error[inside].mean()) for name, inside in classes.items() if inside.any()}
+        error = self.absolute_error
+        return {name: float(error[inside].mean()) for name, inside in _classes(self._theirs)}
 
     @property
     def rmse(self) -> float:
@@ -124,11 +124,29 @@ class Metrics:
             levels: The levels of the central intervals, each from 0 to 1.
             most: The largest number of voxels to count on, evenly strided; all of the mask where None.
         """
-        sample = np.flatnonzero(self._mask)
-        sample = sample[:: 1 if most is None else -(-sample.size // most)]
-        arrays = (self._image, *self._distribution, self._reference)
-        image, alpha, beta, reference = (array.ravel()[sample] for array in arrays)
-        return coverage(image, alpha, beta, reference, levels)
+        central = self._central if most is None else self._central_of(np.flatnonzero(self._mask), most)
+        return {level: float((central <= level).mean()) for level in levels}
+
+    @property
+    def coverage_of_tissues(self) -> dict[str, dict[float, float]]:
+        """Coverage at ``LEVELS`` of each tissue class that is there, in HU.
+
+        ``air`` is where the reference has air, ``predicted_air`` where the image shows it: calibration can make the
+        latter true, and the former only as far as tissues are not mistaken for one another.
+        """
+        return {
+            name: {level: float((self._central[inside] <= level).mean()) for level in LEVELS}
+            for name, inside in self._tissues
+        }
+
+    @property
+    def rmse_over_sigma_of_tissues(self) -> dict[str, float]:
+        """Root mean squared error over root mean squared σ of each class of ``coverage_of_tissues``; 1 when true."""
+        squares = np.square(self.error), np.square(self.sigma)
+        return {
+            name: float(np.sqrt(squares[0][inside].mean() / squares[1][inside].mean()))
+            for name, inside in self._tissues
+        }
 
     @property
     def sigma_rms(self) -> float:
@@ -144,6 +162,20 @@ class Metrics:
     def pearson(self) -> float:
         """Linear correlation of |error| and σ; 0 where either is the same everywhere."""
         return float(pearsonr(self.absolute_error, self.sigma).statistic) if self._is_varied else 0.0
+
+    @cached_property
+    def _central(self) -> np.ndarray:
+        """Level of the smallest central interval that holds the reference, of each voxel of the mask, [N]."""
+        return self._central_of(np.flatnonzero(self._mask))
+
+    def _central_of(self, voxels: np.ndarray, most: int | None = None) -> np.ndarray:
+        sample = voxels[:: 1 if most is None else -(-voxels.size // most)]
+        arrays = (self._image, *self._distribution, self._reference)
+        return central_probability(*(array.ravel()[sample] for array in arrays))
+
+    @cached_property
+    def _tissues(self) -> list[tuple[str, np.ndarray]]:
+        return [*_classes(self._theirs), *((f"predicted_{name}", inside) for name, inside in _classes(self._ours))]
 
     @property
     def _is_varied(self) -> bool:
@@ -162,3 +194,12 @@ class Metrics:
     @property
     def _theirs(self) -> np.ndarray:
         return self._reference[self._mask].astype(np.float64)
+
+
+def _classes(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name of each class of ``TISSUES`` that there is, and where, boolean [N]."""
+    member = tissue_of(values)
+    for tissue, name in enumerate(TISSUES):
+        inside = member == tissue
+        if inside.any():
+            yield name, inside

@@ -14,6 +14,7 @@ from upgan.images.patient import BODY_TEXT
 from upgan.inference.engine import InferenceEngine
 from upgan.inference.translation import PhaseMaps
 from upgan.progress import SILENT, Progress
+from upgan.uncertainty.recalibration import TISSUE_LEVEL
 
 if TYPE_CHECKING:
     from upgan.pairs.preparation import Pair
@@ -42,6 +43,8 @@ def evaluate(
         deviation]}}, "rows": {"1": {subject: {figure: value}}}}``: MAE, RMSE and σ in the task's unit (a CT's MAE per
         tissue, too), PSNR in dB, ``ssim_3d`` (SynthRAD's) and ``ssim_2d``, coverage of the central intervals
         (``network_coverage_…``: without the model's calibration, where it has one) and Spearman's ρ(|error|, σ).
+        For a CT coverage of 90 % and RMSE/σ are there per tissue, too: ``coverage_90%_bone`` where the reference has
+        bone, ``coverage_90%_predicted_bone`` where the image shows it, and ``rmse_over_sigma_…`` likewise.
         ``data_range`` is two numbers in HU, else words; ``definition`` says what PSNR and SSIM are. Reports of earlier
         versions have one ``ssim``: slice by slice, of signed HU.
 
@@ -67,8 +70,8 @@ def evaluate(
     }
     for translated in translate_pairs(engine, pairs, total, progress):
         for phase, maps in translated.phases.items():
-            scale = section.calibration.scale[phase - 1] if section.calibration else None
-            rows[str(phase)][translated.subject] = _figures(maps, translated, hounsfield, scale)
+            factor = section.calibration.factor(phase, maps.image) if section.calibration else None
+            rows[str(phase)][translated.subject] = _figures(maps, translated, hounsfield, factor)
     return {
         "subjects": len(rows["1"]),
         "unit": section.task.unit,
@@ -80,7 +83,7 @@ def evaluate(
     }
 
 
-def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: float | None) -> dict[str, float]:
+def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, factor: np.ndarray | None) -> dict[str, float]:
     """Return the figures of one subject and phase but for those that do not exist, such as the error of absent bone."""
     scope = translated.scope
 
@@ -91,16 +94,25 @@ def _figures(maps: PhaseMaps, translated: Translated, hounsfield: bool, scale: f
     figures = {"mae": metrics.mae, "psnr": metrics.psnr, "ssim_3d": metrics.ssim_3d, "ssim_2d": metrics.ssim_2d}
     if hounsfield:
         figures |= {f"mae_{tissue}": mae for tissue, mae in metrics.mae_of_tissues.items()}
-    figures |= {f"coverage_{level:.0%}": share for level, share in metrics.coverage().items()}
-    if scale is not None:
-        held = measured(maps.alpha / scale).coverage()
-        figures |= {f"network_coverage_{level:.0%}": share for level, share in held.items()}
+    figures |= _coverages("", metrics, hounsfield)
+    if factor is not None:
+        figures |= _coverages("network_", measured(maps.alpha / factor), hounsfield)
+    if hounsfield:
+        figures |= {f"rmse_over_sigma_{name}": ratio for name, ratio in metrics.rmse_over_sigma_of_tissues.items()}
     return {
         **figures,
         "sigma_rms": metrics.sigma_rms,
         "rmse": metrics.rmse,
         "spearman_error_sigma": metrics.spearman,
     }
+
+
+def _coverages(prefix: str, metrics: Metrics, hounsfield: bool) -> dict[str, float]:
+    figures = {f"{prefix}coverage_{level:.0%}": share for level, share in metrics.coverage().items()}
+    if hounsfield:
+        held = metrics.coverage_of_tissues
+        figures |= {f"{prefix}coverage_{TISSUE_LEVEL:.0%}_{name}": held[name][TISSUE_LEVEL] for name in held}
+    return figures
 
 
 def _spread(rows: list[dict[str, float]]) -> dict[str, list[float]]:

@@ -11,6 +11,11 @@ AIR_HU = -1000.0
 # says how the scanner clips, and which no other modality shows; tooth enamel has some 2500 HU.
 LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
 
+# HU limits (exclusive, inclusive) of the classes in which errors and uncertainty are also given. Models are calibrated
+# by them: with other limits their σ would be another.
+TISSUES = {"air": (-np.inf, -300.0), "soft": (-300.0, 200.0), "bone": (200.0, np.inf)}
+TISSUES_IN_WORDS = {"air": "air", "soft": "soft tissue", "bone": "bone"}
+
 
 def hounsfield(voxels: np.ndarray) -> np.ndarray:
     """Return a CT's values as they are to be learned and compared with: padding is air, metal ends at 3071 HU.

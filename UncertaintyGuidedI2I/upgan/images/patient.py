@@ -8,11 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from upgan.images.appliances import appliance_stepwise
+from upgan.images.hounsfield import TISSUES as TISSUES
 from upgan.stepwise.components import Components, component_stepwise
 from upgan.stepwise.steps import finish
-
-# HU limits (exclusive, inclusive) of the classes in which the error is also given.
-TISSUES = {"air": (-np.inf, -300.0), "soft": (-300.0, 200.0), "bone": (200.0, np.inf)}
 
 BODY_HU = -500.0
 BODY_TEXT = f"largest part above {BODY_HU:g} HU, without a headrest or table that touches it, closed and filled"

@@ -158,7 +158,7 @@ class InferenceEngine:
             "input_sha256": content,
             "placement": volume.placement.certainty,
             "input_reference": intensities.reference,
-            "calibration": metadata.calibration.scale[-1] if metadata.calibration else None,
+            "calibration": metadata.calibration.applied if metadata.calibration else None,
             "replaced_nonfinite": replace_nonfinite,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 3),
@@ -347,11 +347,12 @@ class _SliceWork:
         stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
         image, alpha, beta = self.grid.leave(stacked).cpu().numpy().swapaxes(0, 1)
         calibration = self.engine.bundle.metadata.upgan.calibration
-        if calibration is not None:
-            # On the way out only: a later phase is guided by σ over its mean, in which the factor cancels.
-            alpha = alpha * np.float32(calibration.scale[phase - 1])
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-            converted = (self.intensities.denormalise(image), self.intensities.denormalise_scale(alpha), beta)
+            image = self.intensities.denormalise(image)
+            if calibration is not None:
+                # On the way out only: a later phase is guided by σ over its mean, in which the factor cancels.
+                alpha = alpha * calibration.factor(phase, image)
+            converted = (image, self.intensities.denormalise_scale(alpha), beta)
         if not is_sound(*converted):
             raise _not_finite(phase, self.engine)
         for view, values in zip(self.views[phase], converted, strict=True):

@@ -6,6 +6,7 @@ from typing import Any
 
 from upgan.bundles.domain import Domain
 from upgan.evaluation.metrics import SSIM_3D
+from upgan.images.hounsfield import TISSUES, TISSUES_IN_WORDS
 from upgan.networks.architecture import CascadeArchitecture, PublishedArchitecture
 from upgan.tasks import Task
 from upgan.training.loop.losses import EPSILON, MEANINGFUL_SIGMA
@@ -22,6 +23,7 @@ from upgan.training.model.markdown import (
 from upgan.training.model.trained_run import TrainedRun
 from upgan.uncertainty.calibration import Calibration
 from upgan.uncertainty.familiarity import FEWEST_SUBJECTS, Familiarity
+from upgan.uncertainty.tissues import BAND_HU
 
 _LOSSES = {
     "generalized_gaussian": "Eq. 1",
@@ -199,27 +201,46 @@ def _uncertainty(test: dict[str, Any], calibration: Calibration) -> str:
     scale = (
         f"The engine multiplies α, and with it σ, of phase{'s' * (len(calibration.scale) > 1)} {phases} by {factors}: "
         f"the most likely factors on {_patients(calibration.patients)} of the {calibration.measured_on} "
-        f"({calibration.voxels} voxels of each). Images and β stay as they are. On the test patients, the central "
-        "intervals of the last phase hold:"
+        f"({calibration.voxels} voxels of each). Images and β stay as they are."
     )
+    if calibration.tissues is not None:
+        of_tissues = enumerated([f"{each.scale:.3f}" for each in calibration.tissues])
+        scale += (
+            f" In the last phase it multiplies by {of_tissues} instead where the image shows air, soft tissue and bone "
+            f"(up to {TISSUES['air'][1]:g} HU, up to {TISSUES['soft'][1]:g} HU, above; from one to the other within "
+            f"{BAND_HU:g} HU of these limits), with which 90 % intervals hold 90 % of each on the same patients."
+        )
+    scale += " On the test patients, the central intervals of the last phase hold:"
     last = test["phases"][str(len(calibration.scale))]
     keys = [key for key in last if key.startswith("coverage_")]
     held = table(
         ["interval", "without calibration", "calibrated"],
-        [
-            [key.removeprefix("coverage_"), *(f"{last[which][0]:.1%}" for which in (f"network_{key}", key))]
-            for key in keys
-        ],
+        [[_interval(key), *(f"{last[which][0]:.1%}" for which in (f"network_{key}", key))] for key in keys],
     )
-    parts = [wrap(scale), held, wrap(calibration.note)]
+    parts = [wrap(scale), held]
+    if calibration.tissues is not None:
+        parts.append(wrap(_MISTAKEN))
+    parts.append(wrap(calibration.note))
     stated = {share: level for share, level in calibration.conformal.items() if level is not None}
     if stated:
+        factor = f"{calibration.scale[-1]:.3f}" if calibration.tissues is None else "s"
         formula = (
-            f"The interval at the level u is b̂ ± (α/{calibration.scale[-1]:.3f})·P⁻¹(1/β, u)^(1/β), with α as the "
-            "engine gives it and P the regularised lower incomplete gamma function."
+            f"The interval at the level u is b̂ ± (α/{factor})·P⁻¹(1/β, u)^(1/β), with α as the engine gives it and P "
+            "the regularised lower incomplete gamma function"
         )
-        rows = [[f"{share:.0%}", rounded_up(level)] for share, level in stated.items()]
-        parts += [table(["share of the body's voxels", "level u, rounded up"], rows), wrap(formula)]
+        formula += "." if calibration.tissues is None else ", and s the factor that this α was multiplied by."
+        columns = {"level u, rounded up": calibration.conformal}
+        columns |= {
+            f"shown as {TISSUES_IN_WORDS[each.tissue]}": each.conformal
+            for each in calibration.tissues or ()
+            if any(level is not None for level in each.conformal.values())
+        }
+        rows = [[f"{share:.0%}", *(_level(levels.get(share)) for levels in columns.values())] for share in stated]
+        parts.append(table(["share of the body's voxels", *columns], rows))
+        if calibration.tissues is not None:
+            claims = [f"Of {TISSUES_IN_WORDS[each.tissue]}: {each.note}" for each in calibration.tissues]
+            parts.append(bullets(claims))
+        parts.append(wrap(formula))
     return "\n\n".join(parts)
 
 
@@ -250,6 +271,27 @@ def _familiarity(familiarity: Familiarity) -> str:
     return "\n\n".join(map(wrap, (known, told, missed)))
 
 
+_MISTAKEN = (
+    'A tissue that is "shown" is that of the translated image, one that is "truly" there that of the reference. '
+    "Calibration makes intervals true of what is shown. Of what is truly air or bone they hold less, for where the "
+    "image shows another tissue in its place it is wrong by the whole step between the two, and neither α nor β knows "
+    "which voxels these are."
+)
+
+
+def _interval(key: str) -> str:
+    """Name an interval by its figure: 90%; 90% shown as bone; 90% truly bone."""
+    level, _, where = key.removeprefix("coverage_").partition("_")
+    if not where:
+        return level
+    shown = where.startswith("predicted_")
+    return f"{level} {'shown as' if shown else 'truly'} {TISSUES_IN_WORDS[where.removeprefix('predicted_')]}"
+
+
+def _level(level: float | None) -> str:
+    return "" if level is None else rounded_up(level)
+
+
 def _compared(run: TrainedRun, compared: dict[str, Any]) -> str:
     unit = unit_in_words(run.task.unit)
     titles = {"mae": f"MAE ({unit})", "psnr": "PSNR (dB)", "ssim_3d": SSIM_3D}
@@ -269,7 +311,7 @@ def _limits(run: TrainedRun, figures: dict[str, Any]) -> str:
     limits = [
         "It knows what the scanners, protocols and patients of its training data showed, and nothing else. Elsewhere "
         "it may be worse than the figures above, and σ need not tell.",
-        "A 90 % interval speaks of a body's voxels together: in one organ or tissue it may hold more or fewer.",
+        "A 90 % interval speaks of many voxels together: in one organ or lesion it may hold more or fewer.",
     ]
     if run.config.loss.form == "generalized_gaussian":
         limits.append(_about_beta(run.task))
