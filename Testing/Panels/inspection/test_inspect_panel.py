@@ -414,6 +414,8 @@ def read(host, panel, crosshair, ijk):
 
 
 def test_the_values_of_every_phase_are_read_at_the_crosshair(host, ui, panel, crosshair, result, phases):
+    from Scene.inspected import BY_TISSUE, enough_by_hand, set_provenance
+
     read(host, panel, crosshair, (18, 20, 3))
     table = ui.readoutTable
     headers = [table.horizontalHeaderItem(i).text() for i in range(3)]
@@ -431,6 +433,12 @@ def test_the_values_of_every_phase_are_read_at_the_crosshair(host, ui, panel, cr
         assert shown[4][column].replace("−", "-") == f"{low:.0f} to {high:.0f}"
         assert abs(float(shown[5][column].strip("<> ")) - stats.gennorm.sf(300, beta, image, alpha)) < 1.5e-3
     assert "voxel (18, 20, 3)" in ui.readoutLabel.text
+    set_provenance(result, calibration=BY_TISSUE, phases=3)
+    read(host, panel, crosshair, (18, 20, 2))
+    assert table.rowCount == 7
+    maps = [phases[3][quantity][2, 20, 18:19].astype(float) for quantity in ("image", "alpha", "beta")]
+    (low, high) = (float(maps[0][0] + sign * enough_by_hand(maps, "0.9")[0]) for sign in (-1, 1))
+    assert cells(table)[5] == ["–", "–", f"{low:.0f} to {high:.0f}".replace("-", "−")]
 
 
 def test_the_epistemic_map_is_read_beside_sigma_and_says_which_phase_it_is_of(

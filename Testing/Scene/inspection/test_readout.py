@@ -10,7 +10,15 @@ from Scene.conftest import SHEARED, SLICER_IS_ABSENT
 
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 
-from Scene.inspected import add_input, add_result, add_run, random_phases  # noqa: E402
+from Scene.inspected import (  # noqa: E402
+    BY_TISSUE,
+    add_input,
+    add_result,
+    add_run,
+    enough_by_hand,
+    random_phases,
+    set_provenance,
+)
 from Scene.sequences import watch_sequences  # noqa: E402
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay  # noqa: E402
 from UncertaintyGuidedI2ILib.inspection.readout import readingsAt, voxelAt  # noqa: E402
@@ -61,6 +69,38 @@ def test_the_epistemic_map_is_read_of_the_last_phase_alone(app, pet, phases, rng
     readings = readingsAt(resultOf(nodes[3]["image"]), RAS, OVERLAY)
     assert [math.isnan(reading.epistemic) for reading in readings] == [True, True, False]
     assert readings[2].epistemic == pytest.approx(float(epistemic[2, 1, 4]))
+
+
+@pytest.mark.parametrize("shown", [-900.0, -310.0, 40.0, 260.0, 900.0])
+def test_the_interval_that_is_enough_is_that_of_the_tissue_which_the_voxel_shows(pet, phases, shown):
+    phases[1]["image"][2, 1, 4] = shown
+    result = add_result(pet, phases[1])
+    assert math.isnan(readingsAt(result, RAS, OVERLAY)[0].enough)
+    set_provenance(result, calibration=BY_TISSUE, phases=1)
+    (reading,) = readingsAt(result, RAS, OVERLAY)
+    values = [np.array([getattr(reading, name)]) for name in ("image", "alpha", "beta")]
+    assert reading.enough == pytest.approx(enough_by_hand(values, "0.8")[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"phases": 2},
+        {"familiarity": {"is_unlike": True}},
+        {"calibration": 1.2},
+        {"calibration": {**BY_TISSUE, "bone": {"scale": "thick"}}},
+        {"calibration": {"air": BY_TISSUE["air"]}},
+        {"calibration": {name: {**each, "conformal": {"0.8": None}} for name, each in BY_TISSUE.items()}},
+    ],
+    ids=["an earlier phase", "unlike", "one factor", "nonsense", "a tissue alone", "too few patients"],
+)
+def test_no_interval_is_said_to_be_enough_where_the_model_does_not_claim_it(pet, phases, said):
+    result = add_result(pet, phases[1])
+    set_provenance(result, **{"calibration": BY_TISSUE, "phases": 1, **said})
+    (reading,) = readingsAt(result, RAS, OVERLAY)
+    assert math.isnan(reading.enough)
+    # Of an unlike image not even the model's own is shown.
+    assert math.isnan(reading.low) == ("familiarity" in said)
 
 
 def test_below_the_threshold_is_the_rest(pet, phases):

@@ -11,10 +11,10 @@ from Scene.conftest import SLICER_IS_ABSENT
 slicer = pytest.importorskip("slicer", reason=SLICER_IS_ABSENT)
 vtk = pytest.importorskip("vtk", reason=SLICER_IS_ABSENT)
 
-from Scene.inspected import add_input, add_result, maps_of  # noqa: E402
+from Scene.inspected import BY_TISSUE, add_input, add_result, enough_by_hand, maps_of, set_provenance  # noqa: E402
 from UncertaintyGuidedI2ILib.inspection.statistics import (  # noqa: E402
     addTable,
-    columnTitles,
+    columns,
     jumpTo,
     rankSlices,
     segmentMasks,
@@ -71,6 +71,22 @@ def test_statistics_are_those_of_the_voxels(result, maps, body):
         np.testing.assert_allclose((row.mean, row.median, row.percentile95), expected, rtol=1e-5)
         low, high = stats.gennorm.interval(0.9, maps["beta"][mask].astype(float), scale=maps["alpha"][mask])
         assert row.width == pytest.approx((high - low).mean(), rel=1e-4)
+        assert math.isnan(row.enough)
+
+
+def test_where_the_model_has_tables_the_width_that_is_enough_is_there_too(result, maps, body):
+    set_provenance(result, calibration=BY_TISSUE, phases=1)
+    masks = tissueClasses(result, body)
+    rows = statisticsOf(result, masks, 0.9)
+    for row, mask in zip(rows, masks.values(), strict=True):
+        half = enough_by_hand([maps[name][mask].astype(float) for name in ("image", "alpha", "beta")], "0.9")
+        assert row.enough == pytest.approx(2 * half.mean(), rel=1e-4)
+    table = addTable(result, rows, 0.9)
+    titles = [table.GetColumnName(i) for i in range(table.GetNumberOfColumns())]
+    assert titles == list(columns(rows, "HU", 0.9).values())
+    assert len(titles) == 8
+    assert table.GetTable().GetValue(3, 7).ToDouble() == rows[3].enough
+    assert all(math.isnan(row.enough) for row in statisticsOf(result, masks, 0.85))
 
 
 def test_the_epistemic_map_has_its_mean_and_column_where_there_is_one(mrml_scene, maps, body, rng):
@@ -107,7 +123,7 @@ def test_arbitrary_intensities_have_no_tissues(result, body):
     ((name, mask),) = tissueClasses(result, body).items()
     assert name == "foreground"
     assert mask is body
-    assert "Mean σ" in columnTitles(result.unit, 0.9)
+    assert columns([], result.unit, 0.9)["mean"] == "Mean σ"
 
 
 def test_an_empty_region_and_a_missing_map_are_no_error(result, mrml_scene):
@@ -204,7 +220,8 @@ def test_the_table_holds_the_rows_with_units_in_its_titles(result, body):
     table = addTable(result, rows, 0.9)
     assert table.GetName() == "PET sigma statistics"
     titles = [table.GetColumnName(i) for i in range(table.GetNumberOfColumns())]
-    assert titles == columnTitles("HU", 0.9)
+    assert titles == list(columns(rows, "HU", 0.9).values())
+    assert len(titles) == 7
     assert "Mean σ (HU)" in titles
     assert "Mean 90 % interval width (HU)" in titles
     assert table.GetNumberOfRows() == 4

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from UncertaintyGuidedI2ILib.inspection.conformal import enoughWidths
 from UncertaintyGuidedI2ILib.inspection.overlays import STEP_VOXELS
 from UncertaintyGuidedI2ILib.inspection.regions import orientedLike, voxelVolume
 from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
@@ -41,6 +43,7 @@ class Statistics:
         width: Mean width of the credible interval; NaN where alpha or beta are not in the scene, or the input was
             unlike the training data.
         epistemic: Mean of the epistemic map; NaN where there is none of the phase that is shown.
+        enough: Mean width of the intervals that are enough for 9 of 10 patients; NaN where the model claims none.
     """
 
     region: str
@@ -51,6 +54,7 @@ class Statistics:
     percentile95: float
     width: float
     epistemic: float = math.nan
+    enough: float = math.nan
 
 
 def tissueClasses(result: Result, body: np.ndarray) -> dict[str, np.ndarray]:
@@ -158,28 +162,32 @@ def statisticsStepwise(
     result: Result, masks: Mapping[str, np.ndarray], level: float
 ) -> Generator[None, None, list[Statistics]]:
     """Do what ``statisticsOf`` does stepwise: a few milliseconds between two yields, or some tens for percentiles."""
+    from upgan.uncertainty.derived import interval_width
+
     volume = voxelVolume(result.nodes["sigma"])
     voxels = {quantity: slicer.util.arrayFromVolume(node).reshape(-1) for quantity, node in result.nodes.items()}
     hasIntervals = "alpha" in voxels and "beta" in voxels and not areIntervalsWithheld(result)
+    widths = enoughWidths(result, result.phase, level)
     rows = []
     for region, mask in masks.items():
         inside, sample = yield from _insideStepwise(voxels["sigma"], mask.reshape(-1))
         if inside.size == 0:
             rows.append(Statistics(region, 0, 0.0, math.nan, math.nan, math.nan, math.nan))
             continue
-        width = math.nan
+        width = epistemic = enough = math.nan
         if hasIntervals:
-            width = yield from _meanWidthStepwise(voxels["alpha"], voxels["beta"], sample, level)
+            maps = [voxels["alpha"], voxels["beta"]]
+            width = yield from _meanStepwise(partial(interval_width, level=level), maps, sample)
+            if widths is not None and "image" in voxels:
+                enough = yield from _meanStepwise(widths, [voxels["image"], *maps], sample)
         median, high = np.percentile(voxels["sigma"][sample], (50, 95))
         yield
         mean = float(inside.mean(dtype=np.float64))
-        epistemic = math.nan
         if result.epistemicNode is not None:
             disagreement, _sample = yield from _insideStepwise(voxels["epistemic"], mask.reshape(-1))
             epistemic = float(disagreement.mean(dtype=np.float64))
-        rows.append(
-            Statistics(region, inside.size, inside.size * volume, mean, float(median), float(high), width, epistemic)
-        )
+        size = inside.size
+        rows.append(Statistics(region, size, size * volume, mean, float(median), float(high), width, epistemic, enough))
         yield
     return rows
 
@@ -200,38 +208,39 @@ def _insideStepwise(values: np.ndarray, mask: np.ndarray) -> Generator[None, Non
     return inside, np.concatenate(sample)
 
 
-def _meanWidthStepwise(
-    alpha: np.ndarray, beta: np.ndarray, sample: np.ndarray, level: float
+def _meanStepwise(
+    width: Callable[..., np.ndarray], maps: Sequence[np.ndarray], sample: np.ndarray
 ) -> Generator[None, None, float]:
+    """Return the mean of what a function makes of maps at a sample's voxels, without NaN; NaN if that is all."""
     from upgan.stepwise.steps import spans
-    from upgan.uncertainty.derived import interval_width
 
     widths = np.empty(sample.size, dtype=np.float32)
     for span in spans(sample.size, STEP_VOXELS):
-        chosen = sample[span]
-        widths[span] = interval_width(alpha[chosen], beta[chosen], level)
+        widths[span] = width(*(values[sample[span]] for values in maps))
         yield
-    return float(widths.mean(dtype=np.float64))
+    known = widths[~np.isnan(widths)]
+    return float(known.mean(dtype=np.float64)) if known.size else math.nan
 
 
-def columnTitles(unit: str, level: float, hasEpistemic: bool = False) -> list[str]:
-    """Return the titles of a table of ``Statistics``, with units; of the epistemic map where there is one."""
+def columns(rows: Iterable[Statistics], unit: str, level: float) -> dict[str, str]:
+    """Return the titles of a table of ``Statistics`` by field, with units; only where there are figures at all."""
     sigma = f" ({unit})" if unit else ""
-    return [
-        "Region",
-        "Voxels",
-        "Volume (mL)",
-        f"Mean σ{sigma}",
-        f"Median σ{sigma}",
-        f"95th percentile of σ{sigma}",
-        f"Mean {100 * level:g} % interval width{sigma}",
-        *([f"Mean epistemic{sigma}"] if hasEpistemic else []),
-    ]
-
-
-def haveEpistemic(rows: Iterable[Statistics]) -> bool:
-    """Whether any of the regions has a figure of the epistemic map."""
-    return any(not math.isnan(row.epistemic) for row in rows)
+    titles = {
+        "region": "Region",
+        "voxels": "Voxels",
+        "volume": "Volume (mL)",
+        "mean": f"Mean σ{sigma}",
+        "median": f"Median σ{sigma}",
+        "percentile95": f"95th percentile of σ{sigma}",
+        "width": f"Mean {100 * level:g} % interval width{sigma}",
+        "epistemic": f"Mean epistemic{sigma}",
+        "enough": f"Mean width of the {100 * level:g} % interval that is enough for 9 of 10 patients{sigma}",
+    }
+    rows = list(rows)
+    for field in ("epistemic", "enough"):
+        if all(math.isnan(getattr(row, field)) for row in rows):
+            del titles[field]
+    return titles
 
 
 def addTable(result: Result, rows: Iterable[Statistics], level: float) -> slicer.vtkMRMLTableNode:
@@ -240,10 +249,7 @@ def addTable(result: Result, rows: Iterable[Statistics], level: float) -> slicer
     name = f"{(result.inputNode or node).GetName()} sigma statistics"
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     rows = list(rows)
-    hasEpistemic = haveEpistemic(rows)
-    fields = ["region", "voxels", "volume", "mean", "median", "percentile95", "width"]
-    fields += ["epistemic"] if hasEpistemic else []
-    for field, title in zip(fields, columnTitles(result.unit, level, hasEpistemic), strict=True):
+    for field, title in columns(rows, result.unit, level).items():
         kind = {"region": vtk.vtkStringArray, "voxels": vtk.vtkIntArray}.get(field, vtk.vtkDoubleArray)
         column = kind()
         column.SetName(title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -11,12 +12,7 @@ from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay
 from UncertaintyGuidedI2ILib.inspection.readout import Reading
-from UncertaintyGuidedI2ILib.inspection.statistics import (
-    RankedSlice,
-    Statistics,
-    columnTitles,
-    haveEpistemic,
-)
+from UncertaintyGuidedI2ILib.inspection.statistics import RankedSlice, Statistics, columns
 from UncertaintyGuidedI2ILib.inspection.text import withheldText
 from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.results import Result
@@ -42,6 +38,7 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
         (_withUnit("α", unit), [amount(r.alpha, unit) for r in readings]),
         ("β", [_number(r.beta, ".2f") for r in readings]),
         (_withUnit(_("{level} interval").format(level=level), unit), [_interval(r, unit) for r in readings]),
+        *_enough(readings, level, unit),
         (overlay.title(result), [_probability(r.probability) for r in readings]),
     ]
     if all(math.isnan(reading.epistemic) for reading in readings):
@@ -49,27 +46,37 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
     table.rowCount = len(rows)
     table.setVerticalHeaderLabels([title for title, _cells in rows])
     withheld = withheldText() if areIntervalsWithheld(result) else ""
+    # None is said to be enough then.
+    interval = len(rows) - 2
     for row, (_title, cells) in enumerate(rows):
         for column, text in enumerate(cells):
             item = _right(text)
-            item.setToolTip(withheld if row == len(rows) - 2 else "")
+            item.setToolTip(withheld if row == interval else "")
             table.setItem(row, column, item)
 
 
 def fillStatistics(table: Any, rows: Sequence[Statistics], result: Result, level: float) -> None:
     """Show one row a region; the tool tip of a column's header says in full what the column holds."""
     unit = result.unit
-    hasEpistemic = haveEpistemic(rows)
-    titles = [_("Region"), _("Voxels"), "mL", _("Mean"), _("Median"), _("95th"), _("Width")]
-    titles += [_("Epist.")] if hasEpistemic else []
-    _setColumns(table, titles, columnTitles(unit, level, hasEpistemic))
+    short = {
+        "region": _("Region"),
+        "voxels": _("Voxels"),
+        "volume": "mL",
+        "mean": _("Mean"),
+        "median": _("Median"),
+        "percentile95": _("95th"),
+        "width": _("Width"),
+        "epistemic": _("Epist."),
+        "enough": _("9 of 10"),
+    }
+    titles = columns(rows, unit, level)
+    _setColumns(table, [short[field] for field in titles], list(titles.values()))
     # The only long words: they take what the figures leave, in several lines if need be.
     table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
     table.rowCount = len(rows)
     for row, entry in enumerate(rows):
         table.setItem(row, 0, qt.QTableWidgetItem(entry.region))
-        figures = [entry.mean, entry.median, entry.percentile95, entry.width]
-        figures += [entry.epistemic] if hasEpistemic else []
+        figures = [getattr(entry, field) for field in list(titles)[3:]]
         cells = [str(entry.voxels), f"{entry.volume:.3g}" if entry.volume < 100 else f"{entry.volume:.0f}"]
         for column, text in enumerate([*cells, *(amount(figure, unit) for figure in figures)], start=1):
             table.setItem(row, column, _right(text))
@@ -104,6 +111,15 @@ def clearTable(table: Any) -> None:
 def amount(value: float, unit: str) -> str:
     """Return a value in its unit without the unit: whole HU, four digits of an arbitrary intensity."""
     return _number(value, ".0f" if unit == "HU" else ".4g")
+
+
+def _enough(readings: Sequence[Reading], level: str, unit: str) -> list[tuple[str, list[str]]]:
+    """Return the row of intervals that are enough for 9 of 10 patients, where the model claims any."""
+    if all(math.isnan(reading.enough) for reading in readings):
+        return []
+    wide = [replace(r, low=r.image - r.enough, high=r.image + r.enough) for r in readings]
+    title = _("{level}, enough for 9 of 10 patients").format(level=level)
+    return [(_withUnit(title, unit), [_interval(reading, unit) for reading in wide])]
 
 
 def _interval(reading: Reading, unit: str) -> str:

@@ -218,6 +218,9 @@ def _measured(metadata: dict[str, Any]) -> str:
         # Of bundles measured by an earlier version, slice by slice on signed HU: lower than either of the others.
         (_("SSIM (2-D, signed HU)") if unit == "HU" else _("SSIM (2-D)"), "ssim", "{:.3f}"),
         (_("Coverage of 90 %"), "coverage_90%", "{:.1%}"),
+        (_("… where it shows air"), "coverage_90%_predicted_air", "{:.1%}"),
+        (_("… soft tissue"), "coverage_90%_predicted_soft", "{:.1%}"),
+        (_("… bone"), "coverage_90%_predicted_bone", "{:.1%}"),
         (_("ρ(error, σ)"), "spearman_error_sigma", "{:.2f}"),
     ]
     header = "".join(f"<th>{_escaped(_('Phase {phase}').format(phase=phase))}</th>" for phase, _values in phases)
