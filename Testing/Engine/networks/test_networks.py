@@ -10,6 +10,7 @@ from Engine.conftest import seasoned
 from upgan.networks.cascade import Cascade, CascadeArchitecture, attention
 from upgan.networks.folding import fold_batch_norm
 from upgan.networks.patchgan import PatchDiscriminator
+from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.networks.unet import Generator, ResidualUNet
 
 
@@ -114,6 +115,28 @@ def test_the_image_itself_is_handed_on_where_nothing_else_is():
 def test_a_phase_that_predicts_anew_is_given_no_image_to_correct():
     _, previous, *_ = seen_by_the_second_phase(torch.rand(1, 1, 32, 32), residual=False)
     assert previous is None
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Cascade(CascadeArchitecture(width=2, hand_over="image")),
+        Cascade(CascadeArchitecture(width=2, hand_over="image+sigma", features=True)),
+        Cascade(CascadeArchitecture(width=2, hand_over="product")),
+        Cascade(CascadeArchitecture(width=2, hand_over="product", residual=False, features=True)),
+        PublishedCascade(PublishedArchitecture(chains=(2, 1, 1), width=2)),
+    ],
+)
+def test_a_later_phase_alone_gives_the_same_from_what_it_was_handed_on(network):
+    a = torch.rand(2, 1, 32, 32)
+    given = seasoned(network).handed_on(a, 2)
+    assert given.shape == (2, network.handed_on_channels, 32, 32)
+    # Those before it would give something else by now: they are not asked.
+    nn.init.zeros_(next(network.generators[0].parameters()))
+    (alone,) = network(a, 3, given)
+    expected = seasoned(network)(a)[2]
+    for name in ("loc", "scale", "concentration"):
+        assert torch.equal(getattr(alone, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (112, 96), (37, 50)])

@@ -6,7 +6,8 @@ from upgan.networks.architecture import Architecture, PublishedArchitecture
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
 
-# Both yield one ``GeneralizedNormal`` a phase, by ``phases``, and know their ``architecture``.
+# Both yield one ``GeneralizedNormal`` a phase, by ``phases``, know their ``architecture``, and run a later phase
+# alone from what it was ``handed_on``.
 Network = Cascade | PublishedCascade
 
 

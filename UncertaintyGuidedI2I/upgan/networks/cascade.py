@@ -42,12 +42,23 @@ class Cascade(nn.Module):
     def __init__(self, architecture: CascadeArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
-        guides = 2 if architecture.hand_over == "image+sigma" else 1
-        later = 1 + guides + (architecture.width if architecture.features else 0)
+        # Their product is one channel of two.
+        later = 1 + self.handed_on_channels - (architecture.hand_over == "product")
         self.generators = nn.ModuleList(
             Generator(later if phase else 1, architecture, architecture.coarse_first and phase == 0)
             for phase in range(architecture.phases)
         )
+
+    @property
+    def handed_on_channels(self) -> int:
+        """C of what ``handed_on`` gives."""
+        return sum(self._handed_on_sizes)
+
+    @property
+    def _handed_on_sizes(self) -> list[int]:
+        """Channels of each of the ``_guides``."""
+        relative = [1] if self.architecture.hand_over != "image" else []
+        return [1, *relative, *([self.architecture.width] if self.architecture.features else [])]
 
     def phases(self, a: Tensor) -> Iterator[GeneralizedNormal]:
         """Yield each phase's distribution of [N, 1, H, W] as soon as it is known."""
@@ -56,27 +67,41 @@ class Cascade(nn.Module):
 
     def looked_into(self, a: Tensor) -> Iterator[tuple[GeneralizedNormal, Tensor]]:
         """Yield each phase's distribution of [N, 1, H, W] and the features [N, width, H, W] it was read from."""
-        previous: GeneralizedNormal | None = None
-        features = a
-        for generator in self.generators:
-            if previous is None:
-                previous, features = generator(a)
-            else:
-                seen = self._handed_on(previous, features, a)
-                previous, features = generator(seen, previous.loc if self.architecture.residual else None)
+        previous, features = self.generators[0](a)
+        yield previous, features
+        for phase in range(1, len(self.generators)):
+            previous, features = self._later(phase, self._guides(previous, features, a), a)
             yield previous, features
 
-    def _handed_on(self, previous: GeneralizedNormal, features: Tensor, a: Tensor) -> Tensor:
-        """All that a later phase sees, [N, C, H, W]: guidance first, the input last (Eq. 4)."""
-        kind = self.architecture.hand_over
+    def handed_on(self, a: Tensor, phase: int) -> Tensor:
+        """Return all that a later phase, index from 1, is given of those before it, [N, C, H, W] float32.
+
+        With it ``forward`` runs that phase alone, from inputs [N, 1, H, W]: b̂ first, then σ/σ̄ and the features where
+        the architecture hands them on.
+        """
+        previous, features = next(islice(self.looked_into(a), phase - 1, None))
+        return torch.cat([guide.float() for guide in self._guides(previous, features, a)], dim=1)
+
+    def _guides(self, previous: GeneralizedNormal, features: Tensor, a: Tensor) -> list[Tensor]:
+        """What is handed on to the next phase: b̂, then σ/σ̄ and the features where wanted."""
         guides = [previous.loc]
-        if kind != "image":
+        if self.architecture.hand_over != "image":
             weight = a.float().clamp(0, 1).square() if self.architecture.sigma_mean == "object" else None
-            relative = attention(previous.stddev, weight)
-            guides = [previous.loc * relative] if kind == "product" else [previous.loc, relative]
+            guides.append(attention(previous.stddev, weight))
         if self.architecture.features:
             guides.append(features)
-        return torch.cat([*(guide.to(a.dtype) for guide in guides), a], dim=1)
+        return guides
+
+    def _later(self, phase: int, guides: list[Tensor], a: Tensor) -> tuple[GeneralizedNormal, Tensor]:
+        """Run a later phase on all that it sees, guidance first, the input last (Eq. 4)."""
+        image, shown = guides[0], guides
+        if self.architecture.hand_over == "product":
+            shown = [image * guides[1], *guides[2:]]
+        seen = torch.cat([*(guide.to(a.dtype) for guide in shown), a], dim=1)
+        found: tuple[GeneralizedNormal, Tensor] = self.generators[phase](
+            seen, image if self.architecture.residual else None
+        )
+        return found
 
     @torch.no_grad()
     def begin_as_predecessor(self, phase: int) -> None:
@@ -97,6 +122,13 @@ class Cascade(nn.Module):
             kept[name] = values
         after.load_state_dict(kept)
 
-    def forward(self, a: Tensor, count: int | None = None) -> list[GeneralizedNormal]:
-        """Normalised slices [N, 1, H, W] → one distribution per phase, of the first ``count`` phases."""
-        return list(islice(self.phases(a), count))
+    def forward(self, a: Tensor, count: int | None = None, handed_on: Tensor | None = None) -> list[GeneralizedNormal]:
+        """Normalised slices [N, 1, H, W] → one distribution per phase, of the first ``count`` phases.
+
+        Where it is known what phase ``count`` is given of those before it, see ``handed_on``, they are not run, and its
+        distribution is the only one.
+        """
+        if handed_on is None:
+            return list(islice(self.phases(a), count))
+        last = (count or len(self.generators)) - 1
+        return [self._later(last, list(handed_on.split(self._handed_on_sizes, dim=1)), a)[0]]

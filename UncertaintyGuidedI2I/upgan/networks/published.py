@@ -77,25 +77,50 @@ class PublishedCascade(nn.Module):
             chain = [_ImageUNet(inputs, architecture.width) for _ in range(links - 1)]
             self.generators.append(nn.ModuleList([*chain, _ThreeHeadedUNet(inputs, architecture.width)]))
 
+    @property
+    def handed_on_channels(self) -> int:
+        """C of what ``handed_on`` gives."""
+        return 3
+
     def phases(self, a: Tensor) -> Iterator[GeneralizedNormal]:
         """Yield each phase's distribution of [N, 1, H, W] as soon as it is known."""
-        x = a
-        for generator in self.generators:
-            y = x
-            for link, unet in enumerate(cast(nn.ModuleList, generator)):
-                y = unet(y if link == 0 else y + x)
-            image, inverse_scale, concentration = y
-            yield GeneralizedNormal(
-                image,
-                1 / (inverse_scale + INVERSE_SCALE_EPSILON),
-                concentration + CONCENTRATION_EPSILON,
-                validate_args=False,
-            )
-            x = torch.cat([image, inverse_scale, concentration, a.float()], dim=1)
+        for heads in self._heads(a):
+            yield _distribution(heads)
 
-    def forward(self, a: Tensor, count: int | None = None) -> list[GeneralizedNormal]:
-        """Normalised slices [N, 1, H, W] → one distribution per phase, of the first ``count`` phases."""
-        return list(islice(self.phases(a), count))
+    def handed_on(self, a: Tensor, phase: int) -> Tensor:
+        """Return what a later phase, index from 1, is given of the one before: b̂, 1/α and β, [N, 3, H, W] float32."""
+        return next(islice(self._heads(a), phase - 1, None))
+
+    def _heads(self, a: Tensor) -> Iterator[Tensor]:
+        """Yield the raw outputs of each phase, [N, 3, H, W]."""
+        x = a
+        for phase in range(len(self.generators)):
+            heads = self._phase(phase, x)
+            yield heads
+            x = torch.cat([heads, a.float()], dim=1)
+
+    def _phase(self, phase: int, x: Tensor) -> Tensor:
+        y = x
+        for link, unet in enumerate(cast(nn.ModuleList, self.generators[phase])):
+            y = unet(y if link == 0 else y + x)
+        return torch.cat(cast(tuple[Tensor, ...], y), dim=1)
+
+    def forward(self, a: Tensor, count: int | None = None, handed_on: Tensor | None = None) -> list[GeneralizedNormal]:
+        """Normalised slices [N, 1, H, W] → one distribution per phase, of the first ``count`` phases.
+
+        Where it is known what phase ``count`` is given of those before it, see ``handed_on``, they are not run, and its
+        distribution is the only one.
+        """
+        if handed_on is None:
+            return list(islice(self.phases(a), count))
+        seen = torch.cat([handed_on, a.float()], dim=1)
+        return [_distribution(self._phase((count or len(self.generators)) - 1, seen))]
+
+
+def _distribution(heads: Tensor) -> GeneralizedNormal:
+    image, inverse_scale, concentration = heads.split(1, dim=1)
+    scale = 1 / (inverse_scale + INVERSE_SCALE_EPSILON)
+    return GeneralizedNormal(image, scale, concentration + CONCENTRATION_EPSILON, validate_args=False)
 
 
 # Published name → ours, applied in this order.
