@@ -10,6 +10,7 @@ import torch
 from Engine.command_line import environment_of
 from upgan.errors import DeviceError
 from upgan.training.run.estimate import estimate
+from upgan.training.settings.config import AugmentationConfig
 from upgan.training.settings.config_file import config_from
 from upgan.training.settings.presets import preset
 
@@ -75,7 +76,7 @@ def steady(monkeypatch):
     """Let a step take 10 ms and 1 µs a pixel, whatever the computer is doing, and a second for each new size."""
     clock, seen = [0.0], set()
 
-    def step(self, number, a, b, body):
+    def step(self, number, a, b, body, handed_on=None):
         clock[0] += 0.01 + 1e-6 * a.numel() + (0.5 if a.numel() not in seen else 0.0)
         seen.add(a.numel())
 
@@ -97,6 +98,13 @@ def test_stages_that_train_one_phase_take_a_third_of_the_time_and_less(steady):
     # Phase 1 goes forward once and back; all three together three times, past each other: 3 of 9.
     assert seconds(epochs=[4, 0, 0], joint_epochs=4) == pytest.approx(joint * (1 + 3 / 9))
     assert seconds(epochs=[4, 4, 4], joint_epochs=4) == pytest.approx(joint * (1 + (3 + 4 + 5) / 9))
+
+
+def test_frozen_phases_that_are_run_once_take_no_time_of_a_step(steady):
+    # Of 3200 slices drawn in a stage 1000 are different ones, twice as many with their mirror images.
+    config = quick(epochs=[4, 4, 4], joint_epochs=0, epoch_steps=100)
+    mirrored = config.model_copy(update={"augmentation": AugmentationConfig(flip=0.5)})
+    assert estimated(mirrored).seconds == pytest.approx(1.15 * 1200 * (0.01 + 1e-6 * 8 * 112 * 96), rel=1e-6)
 
 
 def test_an_epoch_is_a_pass_over_the_slices_where_no_length_is_given(steady):

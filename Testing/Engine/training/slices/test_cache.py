@@ -546,7 +546,7 @@ def test_a_pair_that_cannot_be_prepared_is_named(pairs, folder):
 
 def test_a_full_disk_is_said_and_leaves_what_was_whole(pairs, folder, monkeypatch):
     build(pairs[:1], folder)
-    written = module._write_records
+    written = module.write_records
 
     def until_full(path, count, size, parts):
         def some():
@@ -555,7 +555,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_whole(pairs, folder, monkeypatc
 
         written(path, count, size, some())
 
-    monkeypatch.setattr(module, "_write_records", until_full)
+    monkeypatch.setattr(module, "write_records", until_full)
     with pytest.raises(OutputError) as refusal:
         build(pairs, folder)
     assert refusal.value.code == "disk_full"

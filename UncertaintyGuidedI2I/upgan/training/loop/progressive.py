@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -20,17 +20,20 @@ from upgan.files import write_json
 from upgan.networks.cascade import Cascade
 from upgan.networks.published import PublishedCascade
 from upgan.progress import Progress
+from upgan.training.loop.frozen import keep_handed_on
 from upgan.training.loop.recovery import Recovered, recover
 from upgan.training.loop.stage import DISCRIMINATORS, Stage, StagePlan, StepLosses, plan_stages
 from upgan.training.loop.validation import preview, validate
 from upgan.training.loop.work_done import Pace
 from upgan.training.record import checkpoint
 from upgan.training.record.journal import Journal
-from upgan.training.record.layout import CACHE, FINISHED
+from upgan.training.record.layout import CACHE, FINISHED, HANDED_ON
 from upgan.training.record.state import MEASURE, Best, RunState
 from upgan.training.settings.config import TrainingConfig
+from upgan.training.slices.augmentation import mirrored_by_columns
 from upgan.training.slices.batches import Batches
 from upgan.training.slices.dataset import RunData
+from upgan.training.slices.handed_on import HandedOn
 from upgan.uncertainty.distribution import GeneralizedNormal
 
 # Steps between two lines of the journal; a GPU's losses are read, and waited for, only then.
@@ -86,7 +89,11 @@ class ProgressiveTraining:
         self.fabric, self.config, self.folder, self.data = fabric, config, folder, data
         self.cascade, self.watch = cascade, watch
         self.state = RunState()
-        self._plans = plan_stages(config, cascade.architecture.phases)
+        slices = sum(data.cache.subjects[subject].count for subject in data.split.train)
+        self._plans = plan_stages(config, cascade.architecture.phases, slices)
+        are_mirrored = config.augmentation.flip > 0 and mirrored_by_columns(data.cache.plane)
+        kept_in = folder / CACHE / HANDED_ON
+        self._handed_on = HandedOn(data.cache, kept_in, cascade.handed_on_channels, are_mirrored)
         self._last = checkpoint.path_of(folder, checkpoint.LAST)
         self._stage: Stage
         self._pace: Pace
@@ -168,12 +175,40 @@ class ProgressiveTraining:
             phases = [phase + 1 for phase in plan.trained]
             self._write(kind="stage", stage=plan.number, phases=phases, epochs=plan.epochs, steps=steps)
             self._save()
+        if plan.is_kept and self.state.step < steps:
+            self._keep_handed_on(index, batches)
         while self.state.step < steps:
             try:
                 self._take_steps(plan, batches, steps)
             except _UnhealthyError as trouble:
                 self._roll_back(str(trouble))
+        if plan.is_kept and self.fabric.is_global_zero:
+            self._handed_on.remove()
         self._end_stage(plan)
+
+    def _keep_handed_on(self, index: int, batches: Batches) -> None:
+        """Run the frozen phases once, in the first process while the others wait, or at every step if need be."""
+        plan, refused = self._plans[index], ""
+        if self.fabric.is_global_zero:
+            done = self._pace.fraction(self.state.stage, self.state.step)
+            progress = self.watch.progress.part(done, done, f"computing once what phase {plan.trained[0]} hands on,")
+            subjects = self.data.split.train
+            try:
+                keep_handed_on(self._handed_on, self.cascade, plan.trained[0], subjects, self.fabric, progress)
+            except Cancelled:
+                self._asked_to_stop = True
+            except OutputError as error:  # Time is no reason to end a training.
+                self._handed_on.remove()
+                refused = error.sentence
+        self._asked_to_stop, refused = self.fabric.broadcast((self._asked_to_stop, refused))
+        if self._asked_to_stop:
+            self._pause(plan)
+        if refused:
+            self._tell("not_kept", f"{refused} It is computed anew at every step, which takes longer.")
+            self._plans[index] = plan._replace(is_kept=False)
+            self._pace = Pace(self._plans, batches.epoch_steps)
+        else:
+            batches.handed_on = self._handed_on
 
     def _begin_as_predecessor(self, plan: StagePlan) -> None:
         """Start a later phase from the one before where that is asked for; a base model's phases know better."""
@@ -193,7 +228,8 @@ class ProgressiveTraining:
         order = range(state.step, steps)
         loaders, pinned = self.config.compute.loaders, self.fabric.device.type == "cuda"
         for batch in DataLoader(batches, batch_size=None, sampler=order, num_workers=loaders, pin_memory=pinned):
-            parts = (part.contiguous(memory_format=torch.channels_last) for part in batch[:4])
+            given = [*batch[:4], *([] if batch.handed_on is None else [batch.handed_on])]
+            parts = (part.contiguous(memory_format=torch.channels_last) for part in given)
             losses = self._stage.step(state.step, *(self.fabric.to_device(part) for part in parts))
             self._window.append(_Step(batch.names, losses))
             state.step += 1
@@ -263,10 +299,18 @@ class ProgressiveTraining:
             self._close_window(plan, epoch, steps)
         self._refuse_nan()
         if self._asked_to_stop:
-            self._tell("paused", f"The training was paused in {where}.")
+            self._pause(plan)
         self._save()
-        if self._asked_to_stop:
-            raise Cancelled
+
+    def _pause(self, plan: StagePlan) -> NoReturn:
+        """Stop in order.
+
+        Raises:
+            Cancelled: Always.
+        """
+        self._tell("paused", f"The training was paused in {plan.title(self.cascade.architecture.phases)}.")
+        self._save()
+        raise Cancelled
 
     def _end_epoch(self, plan: StagePlan, epoch: int, steps: int) -> bool:
         """Validate, keep the best and the last; True where the stage is to end here.

@@ -26,6 +26,8 @@ from upgan.training.loop.losses import (
 from upgan.training.loop.processes import share_batch_norm, share_of_total
 from upgan.training.record.checkpoint import optimizer_tensors, restore_optimizer
 from upgan.training.settings.config import TrainingConfig
+from upgan.training.slices.batches import epoch_steps
+from upgan.training.slices.handed_on import pays_to_keep
 from upgan.uncertainty.distribution import GeneralizedNormal
 
 _BETAS = (0.9, 0.999)
@@ -46,6 +48,7 @@ class StagePlan(NamedTuple):
         trained: Indices of the phases it trains; earlier ones are frozen.
         epochs: The number of epochs.
         rate: Adam's highest rate.
+        is_kept: Whether what the frozen phases hand on is computed once and kept, and not at every step.
     """
 
     number: int
@@ -53,6 +56,7 @@ class StagePlan(NamedTuple):
     trained: tuple[int, ...]
     epochs: int
     rate: float
+    is_kept: bool = False
 
     def title(self, phases: int) -> str:
         """Return what people call the stage: "phase 2 of 3"."""
@@ -61,14 +65,29 @@ class StagePlan(NamedTuple):
     @property
     def cost(self) -> float:
         """Time of a step relative to one generator's forward pass: a trained one goes back as well, twice as dear."""
-        return 1 + self.trained[-1] + 2 * len(self.trained)
+        forwards = len(self.trained) if self.is_kept else 1 + self.trained[-1]
+        return forwards + 2 * len(self.trained)
 
 
-def plan_stages(config: TrainingConfig, phases: int) -> list[StagePlan]:
-    """Return the stages of a run in their order; those without epochs are left out."""
+def plan_stages(config: TrainingConfig, phases: int, slices: int | None = None) -> list[StagePlan]:
+    """Return the stages of a run in their order; those without epochs are left out.
+
+    Args:
+        config: The run.
+        phases: The number of its phases.
+        slices: The number of slices to train on; where it is not known, no stage plans to keep anything of them.
+    """
     schedule = config.schedule
+
+    def is_kept(epochs: int) -> bool:
+        if slices is None:
+            return False
+        return pays_to_keep(config, epochs * epoch_steps(config, slices), slices)
+
     stages = [
-        StagePlan(phase + 1, f"phase_{phase + 1}", (phase,), epochs, schedule.learning_rate)
+        StagePlan(
+            phase + 1, f"phase_{phase + 1}", (phase,), epochs, schedule.learning_rate, phase > 0 and is_kept(epochs)
+        )
         for phase, epochs in enumerate(schedule.epochs)
     ]
     everything = tuple(range(phases))
@@ -157,7 +176,15 @@ class Stage:
         """The cascade that is validated and kept: the averaged one where weights are averaged."""
         return self._averaged.module if self._averaged is not None else self.cascade
 
-    def step(self, number: int, a: Tensor, b: Tensor, body: Tensor, imaged: Tensor | None = None) -> StepLosses:
+    def step(
+        self,
+        number: int,
+        a: Tensor,
+        b: Tensor,
+        body: Tensor,
+        imaged: Tensor | None = None,
+        handed_on: Tensor | None = None,
+    ) -> StepLosses:
         """Take the trained generators one step, then their discriminators.
 
         Args:
@@ -166,11 +193,12 @@ class Stage:
             b: Target [N, 1, H, W], network units, on the device.
             body: 1 inside the body, 0 outside, [N, 1, H, W].
             imaged: 1 where the slices are, 0 where they are padded, [N, 1, H, W]; None where nothing is padded.
+            handed_on: What the frozen phases hand on to the one that is trained, [N, C, H, W]; None where they are run.
         """
         self._set_rates(number)
         self._set_modes()
         weights = self._weights(body, torch.ones_like(body) if imaged is None else imaged)
-        generated, losses = self._generators_step(number, a, b, weights)
+        generated, losses = self._generators_step(number, a, b, weights, handed_on)
         judged = self._discriminators_step(generated, a, b) if self._discriminators else b.new_zeros(())
         if self._averaged is not None:
             self._averaged.update_parameters(self.cascade)
@@ -225,14 +253,13 @@ class Stage:
         return pixel_weights(body, imaged, config.outside_body, lambda pixels: share_of_total(pixels, self.fabric))
 
     def _generators_step(
-        self, number: int, a: Tensor, b: Tensor, weights: PixelWeights
+        self, number: int, a: Tensor, b: Tensor, weights: PixelWeights, handed_on: Tensor | None
     ) -> tuple[list[Tensor], StepLosses]:
         config, schedule = self.config.loss, self.config.schedule
-        predictions = self._cascade(a, self.plan.trained[-1] + 1)
+        predictions = self._cascade(a, self.plan.trained[-1] + 1, handed_on)[-len(self.plan.trained) :]
         warming_up = number < config.l1_warm_up
         likelihood = adversarial = loss = error = b.new_zeros(())
-        for index, phase in enumerate(self.plan.trained):
-            prediction = predictions[phase]
+        for index, prediction in enumerate(predictions):
             fit = _likelihood(prediction, b, weights, config.form)
             if config.normalisation == "slice":
                 error = (prediction.loc - b).abs().mean()
@@ -253,7 +280,7 @@ class Stage:
         optimizer.step()
         nothing = b.new_zeros(())
         losses = StepLosses(loss.detach(), likelihood, error.detach(), adversarial, nothing, gradient)
-        return [predictions[phase].loc.detach() for phase in self.plan.trained], losses
+        return [prediction.loc.detach() for prediction in predictions], losses
 
     def _discriminators_step(self, generated: list[Tensor], a: Tensor, b: Tensor) -> Tensor:
         loss = b.new_zeros(())

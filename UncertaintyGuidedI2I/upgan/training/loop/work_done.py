@@ -8,7 +8,9 @@ from upgan.training.loop.stage import StagePlan
 
 
 class Pace:
-    """Counts work in generators' forward passes: later stages' steps take longer than earlier ones'.
+    """Counts work in generators' forward passes: the end-to-end stage's steps take longer than others.
+
+    What is done once for a stage does not count, as little as the validation.
 
     Args:
         plans: All stages.

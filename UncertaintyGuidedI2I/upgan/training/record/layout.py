@@ -7,6 +7,7 @@ SPLIT = "split.json"
 DATA = "data.json"
 MACHINE = "machine.txt"
 CACHE = "cache"
+HANDED_ON = "handed_on"
 LOCK = "run.lock"
 FINISHED = "finished.json"
 

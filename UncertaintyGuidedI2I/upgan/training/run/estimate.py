@@ -17,6 +17,7 @@ from upgan.networks.build import build
 from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.stage import Stage, StagePlan, plan_stages
 from upgan.training.settings.config import Architecture, TrainingConfig
+from upgan.training.slices.batches import epoch_steps
 
 # Sides of the slices that steps are tried on, the last where there is time for it.
 _SIDES = (32, 64, 128)
@@ -24,7 +25,7 @@ _GROWTH = 4
 _SLICES = 2
 _BUDGET_S = 3.0
 
-# Batches are prepared and patients validated beside the steps.
+# Batches are prepared and patients validated beside the steps, and frozen phases run once for all of them.
 _BESIDE_STEPS = 1.15
 
 _FLOAT = 4
@@ -64,9 +65,9 @@ def estimate(
         DeviceError: There is no such device, or ``out_of_memory`` where it has no room for a single step.
     """
     config = config.model_copy(update={"compute": config.compute.model_copy(update={"device": device})})
-    plans = plan_stages(config, architecture.phases)
+    plans = plan_stages(config, architecture.phases, slices)
     # Of all stages the one that keeps most: the others' steps take as much less as they do less.
-    largest = max(plans, key=lambda plan: (len(plan.trained), plan.cost))
+    largest = max(plans, key=lambda plan: (len(plan.trained), plan.cost, plan.number))
     pixels = config.schedule.batch * canvas[0] * canvas[1]
     try:
         probe = _Probe(config, architecture, largest)
@@ -77,8 +78,7 @@ def estimate(
             "The graphics card has no room for a single step of this training.",
             "End other programs that use it, or choose a smaller network or the CPU.",
         ) from error
-    epoch_steps = config.schedule.epoch_steps or max(1, slices // config.schedule.batch)
-    work = sum(plan.epochs * epoch_steps * plan.cost / largest.cost for plan in plans)
+    work = sum(plan.epochs * epoch_steps(config, slices) * plan.cost / largest.cost for plan in plans)
     memory = _FRAGMENTS * kept + probe.fixed_bytes + _PROCESS_BYTES
     return Estimate(_BESIDE_STEPS * work * step_s, int(memory))
 
@@ -97,7 +97,8 @@ class _Probe:
     def __init__(self, config: TrainingConfig, architecture: Architecture, plan: StagePlan) -> None:
         fabric = make_fabric(config.compute)
         self.device = fabric.device
-        cascade = build(architecture)
+        self._plan, self._cascade = plan, build(architecture)
+        cascade = self._cascade
         cascade.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._stage = Stage(fabric, cascade, config, plan, steps=1)
         networks = [cascade, *self._stage.discriminators]
@@ -128,11 +129,13 @@ class _Probe:
         """Take a step on square slices."""
         shape = (_SLICES, 1, side, side)
         a, b = torch.rand(2, *shape, device=self.device)
+        # As it is read from the disk.
+        given = {"handed_on": self._cascade.handed_on(a, self._plan.trained[0]).detach()} if self._plan.is_kept else {}
         kept = _KeptBytes()
         self._wait()
         started = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
-            self._stage.step(self._past_warm_up, a, b, torch.ones_like(a))
+            self._stage.step(self._past_warm_up, a, b, torch.ones_like(a), **given)
         self._wait()
         return _Step(time.perf_counter() - started, kept.most, a.numel())
 

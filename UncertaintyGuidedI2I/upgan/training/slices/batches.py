@@ -29,9 +29,15 @@ from upgan.training.slices.augmentation import (
 
 if TYPE_CHECKING:
     from upgan.training.slices.cache import SliceCache
+    from upgan.training.slices.handed_on import HandedOn
 
 # Keeps the random numbers of a pass apart from those of a slice that has the same number.
 _ORDER, _CHANGES = (0,), (1,)
+
+
+def epoch_steps(config: TrainingConfig, slices: int) -> int:
+    """Steps that count as an epoch: as configured, or the whole batches of one pass over all slices."""
+    return config.schedule.epoch_steps or max(1, slices // config.schedule.batch)
 
 
 class SliceName(NamedTuple):
@@ -50,6 +56,7 @@ class Batch(NamedTuple):
         body: 1 inside the body, else 0.
         imaged: 1 where the slices are, 0 where they are padded to a common size or were moved away by augmentation.
         names: The subject and number of each slice.
+        handed_on: What frozen phases hand on of them, [n, C, H, W] float32; None where that is not kept.
     """
 
     a: Tensor
@@ -57,6 +64,7 @@ class Batch(NamedTuple):
     body: Tensor
     imaged: Tensor
     names: list[SliceName]
+    handed_on: Tensor | None = None
 
 
 class Batches(Dataset[Batch]):
@@ -76,6 +84,9 @@ class Batches(Dataset[Batch]):
         stage: Number of the stage; each has an order of its own.
         rank: This process among ``world``.
         world: Processes that share each batch in equal, contiguous parts.
+
+    Attributes:
+        handed_on: What frozen phases hand on of all slices, to be among the batches; only where ``pays_to_keep``.
 
     Raises:
         InputError: ``batch_not_divisible``.
@@ -98,13 +109,14 @@ class Batches(Dataset[Batch]):
                 f"Choose a batch that is a multiple of {world}, or another number of processes.",
             )
         self.cache, self.subjects, self.config, self.stage = cache, list(subjects), config, stage
+        self.handed_on: HandedOn | None = None
         self._ends = list(accumulate(cache.subjects[subject].count for subject in self.subjects))
         self._places = range(rank * batch // world, (rank + 1) * batch // world)
 
     @property
     def epoch_steps(self) -> int:
-        """Steps that count as an epoch: as configured, or the whole batches of one pass over all slices."""
-        return self.config.schedule.epoch_steps or max(1, self._ends[-1] // self.config.schedule.batch)
+        """Steps that count as an epoch."""
+        return epoch_steps(self.config, self._ends[-1])
 
     def __getitem__(self, step: int) -> Batch:
         draws = [step * self.config.schedule.batch + place for place in self._places]
@@ -115,15 +127,16 @@ class Batches(Dataset[Batch]):
             a, b, body, imaged = self._moved(names, changes)
         else:
             a, b, body, imaged = self._degraded(names, changes, rngs)
+        handed_on = self._kept(self.handed_on, names, changes) if self.handed_on is not None else None
         margin = self._margin
         if margin is not None:
             # Last of what is drawn: switching it on leaves all else as it was.
             surroundings = [draw_surroundings(margin, rng) for rng in rngs]
             frames = [self._frame(subject) for subject, _ in names]
             a, b, body, imaged = surround(torch.cat([a, b, body, imaged], dim=1), frames, surroundings).split(1, dim=1)
-        return Batch(
-            change_intensity(a, changes).contiguous(), b.contiguous(), body.contiguous(), imaged.contiguous(), names
-        )
+            handed_on = surround(handed_on, frames, surroundings) if handed_on is not None else None
+        parts = (change_intensity(a, changes), b, body, imaged)
+        return Batch(*(part.contiguous() for part in parts), names, handed_on)
 
     @property
     def _margin(self) -> tuple[int, int] | None:
@@ -131,9 +144,8 @@ class Batches(Dataset[Batch]):
         margin_mm = self.cache.margin_mm
         if not margin_mm or not self.config.augmentation.surroundings:
             return None
-        rows, columns = (
-            int(self.config.augmentation.surroundings * margin_mm / side) for side in self.cache.spacing_mm
-        )
+        drawn_mm = self.config.augmentation.surroundings * margin_mm
+        rows, columns = (int(drawn_mm / side) for side in self.cache.spacing_mm)
         return rows, columns
 
     def _change(self, rng: np.random.Generator) -> Change:
@@ -177,6 +189,14 @@ class Batches(Dataset[Batch]):
             body[inside] = move(mask, [change], spacing, "nearest")[0, 0]
             imaged[inside][known.imaged] = 1
         return a, b, body, imaged
+
+    def _kept(self, handed_on: HandedOn, names: list[SliceName], changes: list[Change]) -> Tensor:
+        """Place what is handed on of the slices on the canvas and move it there, as the slices are."""
+        maps = torch.zeros(len(names), handed_on.channels, *self.cache.canvas)
+        for n, ((subject, index), change) in enumerate(zip(names, changes, strict=True)):
+            rows, columns = self._frame(subject)
+            maps[n, :, rows, columns] = handed_on.read(subject, index, change.flip)
+        return move(maps, changes, self.cache.spacing_mm)
 
     def _name(self, draw: int) -> SliceName:
         number, place = divmod(draw, self._ends[-1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from upgan.errors import InputError
-from upgan.files import atomically, explained, read_json, write_json
+from upgan.files import explained, read_json, write_json
 from upgan.images.orientation import Plane
 from upgan.images.outline import Window
 from upgan.inference.entrance import Entrance
@@ -28,6 +27,7 @@ from upgan.pairs.finding import PairFiles, file_stem
 from upgan.pairs.preparation import Pair, patient_mask, prepare_pair, sides_read
 from upgan.progress import SILENT, Progress
 from upgan.tasks import Task
+from upgan.training.slices.records import LARGEST_HALF, sha256_of, write_records
 from upgan.training.slices.references import SUFFIX, Reference
 
 # Of what is written: another number makes older caches out of date.
@@ -56,8 +56,6 @@ _DILATION = 2
 
 # Converted at a time.
 _SLICES = 16
-
-_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 class CachedSlices(NamedTuple):
@@ -262,7 +260,7 @@ def _build(
     if measured:
         Reference.of(pair, task, data.plane).save(reference_path)
     count, record = len(entrance.slices), _record(grid.inside, clean_shape)
-    checksum = _write_records(_slices_path(folder, files.subject), count, record, _records(pair, entrance, record))
+    checksum = write_records(_slices_path(folder, files.subject), count, record, _records(pair, entrance, record))
     affine = pair.source.ijk_to_ras @ layout.to_original_indices(pair.source.voxels.shape) @ _enlarged(grid)
     return {
         "subject": files.subject,
@@ -276,7 +274,7 @@ def _build(
         "acquired_mm": list(layout.in_plane_spacing),
         "clean_shape": clean_shape,
         "slices_sha256": checksum,
-        "reference_sha256": _sha256(reference_path) if measured else None,
+        "reference_sha256": sha256_of(reference_path) if measured else None,
     }
 
 
@@ -284,18 +282,16 @@ def _records(pair: Pair, entrance: Entrance, record: np.dtype) -> Iterator[np.nd
     """Convert slices as the engine does: laid out, normalised, cut, and resized in float32."""
     layout, intensities, grid = entrance.layout, entrance.intensities, entrance.grid
     target, body = (layout.apply(array) for array in (pair.target.voxels, patient_mask(pair.target, intensities.task)))
-    size = record["b"].shape
     for first in range(0, len(target), _SLICES):
         part = slice(first, first + _SLICES)
         records = np.empty(len(target[part]), record)
         # A spike must not become infinite: it would be all that the training sees.
-        records["a"] = np.minimum(_resized(intensities.normalise(entrance.slices[part]), grid), _LARGEST_HALF)
+        records["a"] = np.minimum(_resized(intensities.normalise(entrance.slices[part]), grid), LARGEST_HALF)
         clean = intensities.normalise_target(target[part])
-        records["b"] = np.clip(_resized(clean, grid), -_LARGEST_HALF, _LARGEST_HALF)
+        records["b"] = np.clip(_resized(clean, grid), -LARGEST_HALF, LARGEST_HALF)
         if "clean" in (record.names or ()):
-            records["clean"] = np.clip(clean, -_LARGEST_HALF, _LARGEST_HALF)
+            records["clean"] = np.clip(clean, -LARGEST_HALF, LARGEST_HALF)
         patient = _resized(body[part].astype(np.float32), grid) >= 0.5
-        assert patient.shape[1:] == size
         records["body"] = ndimage.binary_dilation(patient, np.ones((1, 3, 3)), iterations=_DILATION)
         yield records
 
@@ -354,21 +350,6 @@ def _mapped(folder: Path, known: CachedSubject) -> CachedSlices:
     if records.shape != (known.count,) or records.dtype != _record(known.shape, known.clean_shape):
         raise _unreadable()
     return CachedSlices(records["a"], records["b"], records["body"], records["clean" if known.clean_shape else "b"])
-
-
-def _write_records(path: Path, count: int, record: np.dtype, parts: Iterator[np.ndarray]) -> str:
-    """Write a file of records and return its SHA-256."""
-    header = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(header, described)
-    checksum = hashlib.sha256(header.getvalue())
-    # Through Python's own file: numpy's writing to a path does not say that the disk is full.
-    with atomically(path) as temporary, temporary.open("wb") as file:
-        file.write(header.getvalue())
-        for records in parts:
-            file.write(records.data)
-            checksum.update(records.data)
-    return checksum.hexdigest()
 
 
 def _subject_of(entry: dict[str, Any]) -> CachedSubject:
@@ -448,9 +429,9 @@ def _is_whole(folder: Path, entry: Mapping[str, Any], is_measured: bool) -> bool
                 return False
         elif not entry.keys() <= _UNSEALED:  # It was sealed, but for a letter.
             return False
-        if _sha256(_slices_path(folder, entry["subject"])) != entry["slices_sha256"]:
+        if sha256_of(_slices_path(folder, entry["subject"])) != entry["slices_sha256"]:
             return False
-        if is_measured and _sha256(_reference_path(folder, entry["subject"])) != entry["reference_sha256"]:
+        if is_measured and sha256_of(_reference_path(folder, entry["subject"])) != entry["reference_sha256"]:
             return False
         _mapped(folder, _subject_of(dict(entry)))
     except (OSError, ValueError, KeyError, TypeError, InputError):
@@ -470,13 +451,6 @@ def _write_entry(folder: Path, entry: dict[str, Any]) -> None:
     entry |= json.loads(json.dumps(entry))
     entry |= {_SEAL: _seal_of(entry)}
     write_json(_entry_path(folder, entry["subject"]), entry)
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():  # A pipe would be waited for.
-        raise FileNotFoundError(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_others(folder: Path, pairs: Sequence[PairFiles]) -> None:
