@@ -135,8 +135,8 @@ class Batches(Dataset[Batch]):
             frames = [self._frame(subject) for subject, _ in names]
             a, b, body, imaged = surround(torch.cat([a, b, body, imaged], dim=1), frames, surroundings).split(1, dim=1)
             handed_on = surround(handed_on, frames, surroundings) if handed_on is not None else None
-        parts = (change_intensity(a, changes), b, body, imaged)
-        return Batch(*(part.contiguous() for part in parts), names, handed_on)
+        a, b, body, imaged = (part.contiguous() for part in (change_intensity(a, changes), b, body, imaged))
+        return Batch(a, b, body, imaged, names, handed_on)
 
     @property
     def _margin(self) -> tuple[int, int] | None:
