@@ -1,6 +1,7 @@
 """The engine beside the networks: the mirror image by hand, the features by numpy, and what is said of both."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,7 +81,10 @@ def test_progress_goes_through_the_mirror_image_too(tiny_bundle):
 
 def test_features_are_the_means_over_the_object_of_what_the_first_network_has_in_its_second_decoder(tiny_bundle):
     image = volume()
-    engine = InferenceEngine(tiny_bundle, "cpu", "float32")
+    architecture = tiny_bundle.metadata.upgan.architecture.model_copy(update={"margin_mm": None})
+    section = tiny_bundle.metadata.upgan.model_copy(update={"architecture": architecture})
+    sees_all = replace(tiny_bundle, metadata=tiny_bundle.metadata.model_copy(update={"upgan": section}))
+    engine = InferenceEngine(sees_all, "cpu", "float32")
     found = engine.slice_features(image)
     reference = engine.translate(image).reference
     kept = []

@@ -89,3 +89,9 @@ def test_a_window_at_other_pixels_is_resized_as_a_slice_of_its_own(rng):
     assert torch.equal(grid.enter(image), alone.enter(image[:, :, 3:17, 5:25]))
     maps = torch.from_numpy(rng.normal(size=(2, 3, *grid.padded)))
     assert torch.equal(grid.leave(maps)[:, :, 3:17, 5:25], alone.leave(maps))
+
+
+def test_a_mirrored_slice_is_padded_as_any_other():
+    grid = InPlaneGrid.of((20, 33), (2.0, 2.0), (2.0, 2.0))
+    slices = torch.rand(2, 1, 20, 33)
+    assert torch.equal(grid.mirrored(grid.enter(slices)), grid.enter(slices.flip(-1)))

@@ -307,10 +307,10 @@ class _SliceWork:
             yield phase, False
         if self.mirrors:
             # The columns of axial and coronal slices run to the patient's left.
-            for phase, mirrored in self._predictions(a.flip(-1)):
+            for phase, mirrored in self._predictions(self.grid.mirrored(a)):
                 with torch.inference_mode():
                     if phase == self.phase_count:
-                        self._compare(first, last, mirrored.loc.flip(-1))
+                        self._compare(first, last, self.grid.mirrored(mirrored.loc))
                 yield phase, True
 
     def _predictions(self, a: Tensor) -> Iterator[tuple[int, GeneralizedNormal]]:

@@ -118,6 +118,12 @@ class InPlaneGrid(NamedTuple):
 
         return F.pad(slices, self.padding).contiguous(memory_format=torch.channels_last)
 
+    def mirrored(self, maps: Tensor) -> Tensor:
+        """Exchange left and right of padded slices or maps [N, C, H, W] as if the image had been stored so."""
+        left, _, top, _ = self.padding
+        rows, columns = self.inside
+        return self.seat(maps[:, :, top : top + rows, left : left + columns].flip(-1))
+
     def leave(self, maps: Tensor) -> Tensor:
         """[N, C, H, W] → [N, C, J, I], the inverse; what lies outside the window goes on as the median of its rim."""
         left, _, top, _ = self.padding
