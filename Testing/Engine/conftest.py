@@ -102,21 +102,20 @@ def seasoned(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def seasoned_cascade(phases: int = 2, width: int = 2) -> Cascade:
+def seasoned_cascade(phases: int = 2, width: int = 2, **sizes) -> Cascade:
     """A small cascade that does something to every pixel."""
-    cascade = Cascade(CascadeArchitecture(phases=phases, width=width))
+    cascade = Cascade(CascadeArchitecture(phases=phases, width=width, **sizes))
     seasoned(cascade)
     return cascade
 
 
-@pytest.fixture
-def tiny_bundle(tmp_path) -> Bundle:
-    """A real bundle on disk with a tiny, untrained cascade."""
+def write_tiny(folder: Path, cascade: Cascade, **section) -> Bundle:
+    """Write a bundle of a cascade; its name is the folder's, and its section may say more, or other things."""
     return write_bundle(
-        _made(tmp_path / "models") / "tiny",
-        seasoned_cascade(),
+        folder,
+        cascade,
         {
-            "name": "tiny",
+            "name": folder.name,
             "version": "1.2.3",
             "changelog": {"1.2.3": "made"},
             "description": "for tests",
@@ -126,10 +125,22 @@ def tiny_bundle(tmp_path) -> Bundle:
             "network_data_format": {"inputs": {}, "outputs": {}},
             **software_versions(),
         },
-        {"task": PET_TO_CT.model_dump(), "spacing_mm": (2.0, 2.0)},
-        card="# tiny",
+        {"task": PET_TO_CT.model_dump(), "spacing_mm": (2.0, 2.0), **section},
+        card=f"# {folder.name}",
         licence="none",
     )
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path) -> Bundle:
+    """A real bundle on disk with a tiny, untrained cascade."""
+    return write_tiny(_made(tmp_path / "models") / "tiny", seasoned_cascade())
+
+
+@pytest.fixture
+def tiny_companion(tmp_path) -> Bundle:
+    """Another of the same task and plane, with other networks and one phase more."""
+    return write_tiny(_made(tmp_path / "models") / "companion", seasoned_cascade(phases=3, deepest=2))
 
 
 def _made(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import upgan
+from Engine.conftest import seasoned_cascade, write_tiny
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
 from upgan.images.writing import write_volume
@@ -74,7 +75,7 @@ compute.device = "cpu"
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory, write_pairs):
-    """Make a folder with what the examples take for given: a PET image, some heads, the result of a translation."""
+    """Make a folder with what the examples take for given: a PET image, heads, a site's model, a result."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "heads").mkdir()
     write_pairs(folder / "heads", [1, 2, 3])
@@ -82,6 +83,7 @@ def desk(tmp_path_factory, write_pairs):
     whole = read_volume(folder / "heads" / "sub-001_nacpet.nii.gz")
     pet = Volume(whole.voxels[6:10], whole.ijk_to_ras)
     write_volume(pet, folder / "pet.nii.gz")
+    write_tiny(folder / "site-model", seasoned_cascade())
     with OutputFolder(folder / "result") as result:
         for name in ("alpha", "beta", "pseudo_ct", "sigma"):
             result.add_volume(f"{name}.nrrd", pet)

@@ -111,6 +111,21 @@ def test_a_bundle_with_the_same_weights_but_another_name_gets_its_own_provenance
         assert sigma.GetAttribute("UncertaintyGuidedI2I.Bundle") == name
 
 
+def test_several_models_are_translated_with_as_one(add_volume):
+    from UncertaintyGuidedI2ILib.logic import UncertaintyGuidedI2ILogic
+
+    made = []
+
+    def make(bundles, *choices):
+        made.append(([bundle.name for bundle in bundles], *choices))
+        return FakeEngine(FakeBundle("both"))
+
+    logic = UncertaintyGuidedI2ILogic(findBundle=FakeBundle, makeEngine=None, makeEnsemble=make)
+    sigma = logic.translate(add_volume(), ["first", "second"], device="cpu", outputs=("sigma",), batch=2)["sigma"]
+    assert made == [(["first", "second"], "cpu", "auto", 2)]
+    assert sigma.GetAttribute("UncertaintyGuidedI2I.Bundle") == "both"
+
+
 def test_the_input_is_not_changed(add_volume, logic):
     pet = add_volume()
     modified, voxels = pet.GetMTime(), slicer.util.arrayFromVolume(pet).copy()

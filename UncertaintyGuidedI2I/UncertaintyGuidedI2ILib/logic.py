@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from upgan.images.orientation import Plane
     from upgan.images.volume import Volume
     from upgan.inference.engine import InferenceEngine, ProgressCallback
+    from upgan.inference.ensemble import Ensemble
     from upgan.inference.translation import Quantity, Translation
     from upgan.training.record.runs import Run
 
@@ -43,12 +44,8 @@ class Model(Protocol):
         """The SHA-256 of its weights, which is the model's identity."""
 
 
-class Engine(Protocol):
-    """What the logic knows of an engine; ``upgan.inference.engine.InferenceEngine`` is one."""
-
-    @property
-    def bundle(self) -> Model:
-        """The model that the engine was made from."""
+class Translator(Protocol):
+    """What the logic knows of what translates; ``upgan.inference.ensemble.Ensemble`` is one."""
 
     def translate(
         self,
@@ -64,6 +61,14 @@ class Engine(Protocol):
         """Translate a volume, as ``upgan.inference.engine.InferenceEngine.translate`` says."""
 
 
+class Engine(Translator, Protocol):
+    """What the logic knows of an engine; ``upgan.inference.engine.InferenceEngine`` is one."""
+
+    @property
+    def bundle(self) -> Model:
+        """The model that the engine was made from."""
+
+
 class UncertaintyGuidedI2ILogic:
     """Translates volume nodes in this process, blocking; trains models in a process of their own.
 
@@ -74,22 +79,26 @@ class UncertaintyGuidedI2ILogic:
         findBundle: Finds a model by name or path; by default the engine's own search.
         makeEngine: Makes an engine of (bundle, device, precision, batch), where the bundle is one that ``findBundle``
             has found; by default the real one.
+        makeEnsemble: Makes what translates with several, of (bundles, device, precision, batch); by default the real
+            one.
     """
 
     def __init__(
         self,
         findBundle: Callable[[str], Model] | None = None,
         makeEngine: Callable[[Any, str, str, int | None], Engine] | None = None,
+        makeEnsemble: Callable[[Any, str, str, int | None], Translator] | None = None,
     ) -> None:
         self._findBundle: Callable[[str], Model] = findBundle or _findBundle
         self._makeEngine: Callable[[Any, str, str, int | None], Engine] = makeEngine or _makeEngine
+        self._makeEnsemble: Callable[[Any, str, str, int | None], Translator] = makeEnsemble or _makeEnsemble
         self._engines: dict[tuple[str, str, str, int | None], Engine] = {}
         self._training: TrainingSession | None = None
 
     def translate(
         self,
         inputVolumeNode: slicer.vtkMRMLScalarVolumeNode,
-        model: str = DEFAULT_MODEL,
+        model: str | Sequence[str] = DEFAULT_MODEL,
         device: str = "auto",
         outputs: Sequence[Quantity] = QUANTITIES,
         phases: Literal["last", "all"] = "last",
@@ -103,10 +112,12 @@ class UncertaintyGuidedI2ILogic:
 
         Args:
             inputVolumeNode: A scalar volume; it is not changed.
-            model: Name of a bundled model, or path of a model bundle.
+            model: Name of an installed model, or path of a model bundle; or several of one task, which are taken as one
+                (``upgan.Ensemble``).
             device: "auto", "cpu", "cuda" or another torch device.
             outputs: Which of "image", "alpha", "beta", "sigma", "epistemic" to add. The last, the disagreement with the
-                mirror image, takes twice the time, is of the last phase alone, and there is none of sagittal slices.
+                mirror image, takes twice the time, is of the last phase alone, and there is none of sagittal slices; of
+                several models it is their disagreement, and takes no more time.
             phases: "last", or "all" for every phase's outputs.
             precision: "auto", "float32" or "bfloat16".
             plane: The plane of the slices: "axial", "coronal" or "sagittal"; by default the model's.
@@ -128,8 +139,8 @@ class UncertaintyGuidedI2ILogic:
         _refuseUnknown(outputs, phases)
         volume = replace(scene.volumeFromNode(inputVolumeNode), placement=placementOf(inputVolumeNode))
         mrmlScene = inputVolumeNode.GetScene()
-        bundle = self._findBundle(model)
-        translation = self._engine(bundle, device, precision, batch).translate(
+        bundles = [self._findBundle(name) for name in ([model] if isinstance(model, str) else model)]
+        translation = self._translator(bundles, device, precision, batch).translate(
             volume,
             plane=plane,
             phases=phases,
@@ -251,6 +262,12 @@ class UncertaintyGuidedI2ILogic:
         name = name or (run.name if run is not None else "")
         self.training.saveModel(checkpoint, name, onSaved or (lambda model: None), onError or _logError)
 
+    def _translator(self, bundles: Sequence[Model], device: str, precision: str, batch: int | None) -> Translator:
+        if len(bundles) == 1:
+            return self._engine(bundles[0], device, precision, batch)
+        # It keeps no networks that could be kept warm.
+        return self._makeEnsemble(bundles, device, precision, batch)
+
     def _engine(self, bundle: Model, device: str, precision: str, batch: int | None) -> Engine:
         """Return an engine, the one of an earlier translation where there was one: the second pays for no loading."""
         key = (bundle.sha256, device, precision, batch)
@@ -314,3 +331,9 @@ def _makeEngine(bundle: Bundle, device: str, precision: str, batch: int | None) 
     from upgan.inference.engine import InferenceEngine
 
     return InferenceEngine(bundle, device=device, precision=precision, batch=batch)
+
+
+def _makeEnsemble(bundles: Sequence[Bundle], device: str, precision: str, batch: int | None) -> Ensemble:
+    from upgan.inference.ensemble import Ensemble
+
+    return Ensemble(bundles, device=device, precision=precision, batch=batch)

@@ -33,6 +33,7 @@ class TranslateChoices:
     Attributes:
         inputVolume: The volume to translate.
         model: Name of an installed model; its selector is filled by what is installed, so it is no fixed choice.
+        together: Names of further models that translate together with it, as JSON: ["site-model"].
         device: "auto", "cpu" or a CUDA device; its selector is filled by what the worker finds.
         precision: Arithmetic of the networks' bodies.
         plane: The plane of the slices.
@@ -46,6 +47,7 @@ class TranslateChoices:
 
     inputVolume: vtkMRMLScalarVolumeNode
     model: str = DEFAULT_MODEL
+    together: str = "[]"
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = PRECISIONS[0]
     plane: Annotated[str, Choice(PLANES)] = PLANES[0]

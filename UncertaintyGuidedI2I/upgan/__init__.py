@@ -20,6 +20,7 @@ each has an example.
     read_volume, write_volume, Volume             images from files, to files, and in between
     installed_models, find_bundle                 the models at hand; open one of them
     InferenceEngine, Translation                  a model on a device; what it makes of a volume
+    Ensemble                                      several models of one task as one
     OutputFolder, save_translation, read_result   results on disk, whole or not at all
     GeneralizedNormal                             the distribution, for torch
     evaluate                                      a model on pairs with a reference
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from upgan.images.volume import Volume as Volume
     from upgan.images.writing import write_volume as write_volume
     from upgan.inference.engine import InferenceEngine as InferenceEngine
+    from upgan.inference.ensemble import Ensemble as Ensemble
     from upgan.inference.saving import OutputFolder as OutputFolder
     from upgan.inference.saving import read_result as read_result
     from upgan.inference.saving import save_translation as save_translation
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Ensemble": "upgan.inference.ensemble",
     "GeneralizedNormal": "upgan.uncertainty.distribution",
     "InferenceEngine": "upgan.inference.engine",
     "OutputFolder": "upgan.inference.saving",

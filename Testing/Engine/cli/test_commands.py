@@ -40,6 +40,7 @@ from Engine.made_images import blob, save_series
 from upgan.bundles.library import find_bundle
 from upgan.images.volume import Volume
 from upgan.images.writing import write_volume
+from upgan.inference.saving import read_result
 from upgan.networks.cascade import Cascade
 
 
@@ -61,6 +62,17 @@ def test_all_phases_and_one_epistemic_map_are_written_when_asked_for(translate, 
     assert translate(save_nifti(tmp_path / "pet.nii"), "--phases", "all", "--epistemic").code == 0
     expected = {f"{name}{phase}.nrrd" for name in NAMES for phase in ("", "_phase_1")} | {"epistemic.nrrd"}
     assert set(files_of(tmp_path / "out")) == {*expected, "provenance.json"}
+
+
+def test_several_models_leave_one_result_that_names_them_all(translate, tiny_bundle, tiny_companion, tmp_path):
+    outcome = translate(save_nifti(tmp_path / "pet.nii"), "--model", tiny_companion.folder)
+    assert outcome.code == 0
+    found = read_result(tmp_path / "out")
+    assert set(found) == {f"{name}.nrrd" for name in (*NAMES, "epistemic")}
+    assert load_nrrd(found["epistemic.nrrd"]).max() > 1  # HU
+    members = provenance_of(tmp_path / "out")["members"]
+    expected = [(bundle.metadata.name, bundle.sha256) for bundle in (tiny_companion, tiny_bundle)]
+    assert [(member["bundle"], member["bundle_sha256"]) for member in members] == expected
 
 
 def test_nifti_comes_back_on_exactly_its_own_grid(translate, tmp_path):

@@ -24,6 +24,7 @@ from upgan.errors import Cancelled, InputError, UpganError
 from upgan.images.volume import Volume
 from upgan.inference import memory
 from upgan.inference.engine import InferenceEngine
+from upgan.inference.ensemble import Ensemble
 from upgan.progress import SILENT, Progress
 from upgan.scratch import Scratch
 from upgan.worker.protocol import LONGEST_LINE
@@ -570,7 +571,14 @@ def wrong_arguments(command):
             yield f"{name} huge", {**others, name: [[10**400] * 4] * 4}
             yield f"{name} ragged", {**others, name: [[1.0] * 4] * 3 + [[1.0]]}
             yield f"{name} text", {**others, name: [["1"] * 4] * 4}
-    for name, wrong in (("outputs", []), ("outputs", ["gamma"]), ("phases", "some"), ("preset", "best")):
+    for name, wrong in (
+        ("outputs", []),
+        ("outputs", ["gamma"]),
+        ("model", []),
+        ("model", ["a\0b"]),
+        ("phases", "some"),
+        ("preset", "best"),
+    ):
         if name in valid:
             yield f"{name} {wrong}", {**valid, name: wrong}
 
@@ -613,6 +621,24 @@ def test_a_request_for_what_is_not_there_is_refused_and_no_defect(all_commands, 
         with pytest.raises(UpganError) as refusal:
             all_commands[command](arguments, SILENT)
         assert refusal.value.code not in ("bad_request", "internal")
+
+
+def test_several_models_are_translated_with_as_one(all_commands, tiny_bundle, tiny_companion, tmp_path):
+    models = [str(bundle.folder) for bundle in (tiny_bundle, tiny_companion)]
+    wanted = ["image", "sigma", "epistemic"]
+    arguments = translate_arguments(tmp_path / "job", tiny_bundle, blob(SHAPE), model=models, outputs=wanted)
+    told = []
+    answer = all_commands["translate"](arguments, Progress(lambda stage, *rest: told.append((stage, *rest))))
+    volume = Volume(blob(SHAPE), np.asarray(arguments["ijk_to_ras"]), "PT")
+    expected = Ensemble([tiny_bundle, tiny_companion], "cpu", "float32").translate(volume)
+    for output, entry in zip(expected.outputs(arguments["outputs"]), answer["outputs"], strict=True):
+        assert (entry["name"], entry["phase"]) == (output.name, 3)
+        np.testing.assert_allclose(np.load(entry["file"]), output.voxels, rtol=1e-4, atol=1e-2)
+    hashes = {member["bundle_sha256"] for member in answer["provenance"]["members"]}
+    assert hashes == {tiny_bundle.sha256, tiny_companion.sha256}
+    at_work = [(fraction, left) for stage, fraction, left in told if stage.startswith("model 2 of 2")]
+    assert all(left is not None for _, left in at_work)
+    assert at_work[-1][0] == 1
 
 
 def test_a_geometry_without_numbers_is_the_images_and_not_the_requests_fault(all_commands, tiny_bundle, tmp_path):

@@ -1,5 +1,6 @@
 """The Inspect panel on a real scene and real views: what a reader does, and what may happen meanwhile."""
 
+import json
 import os
 import subprocess
 import sys
@@ -188,6 +189,15 @@ def test_volumes_that_no_run_made_are_not_offered(host, ui, panel, add_volume, s
 
 
 # A result
+
+
+def test_a_result_of_several_models_names_them_all(ui, panel, run, settle):
+    members = [{"bundle": "a", "bundle_version": "1"}, {"bundle": "b", "bundle_version": "2"}]
+    for node in run.nodes.values():
+        node.SetAttribute("UncertaintyGuidedI2I.Members", json.dumps(members))
+    panel.showResult(run.nodes["image"])
+    settle()
+    assert ui.resultInfoLabel.text == "From PET by a 1 + b 2."
 
 
 def test_a_new_result_is_selected_and_no_view_changes(host, ui, panel, choices, run, settle):

@@ -1,6 +1,7 @@
 """The Translate panel on a real scene with a real worker: the user's journey, and everything that may cross it."""
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -415,7 +416,7 @@ def expect(panel, choices, slab):
         voxels = slicer.util.arrayFromVolume(node)
         slicer.util.updateVolumeFromArray(node, np.repeat(voxels[:12], thick, axis=0))
         chosen = panel.models.model
-        return preflight.estimate(replace(chosen, name=model or chosen.name), node, choices, 4)
+        return preflight.estimate([replace(chosen, name=model or chosen.name)], node, choices, 4)
 
     return expect
 
@@ -427,8 +428,8 @@ def test_a_models_numbers_are_checked_before_the_viewer_counts_with_them(panel, 
     metadata = copy.deepcopy(panel.models.model.metadata)
     metadata["upgan"]["architecture"]["phases"] = 10**12
     endless = replace(panel.models.model, metadata=metadata)
-    assert preflight.estimate(endless, node, choices, 4) is None
-    (warning,) = preflight.warnings(endless, node, choices.plane)
+    assert preflight.estimate([endless], node, choices, 4) is None
+    (warning,) = preflight.warnings([endless], node, choices.plane)
     assert "architecture.up-gan.phases" in warning
 
 
@@ -665,8 +666,6 @@ def test_an_imported_model_is_offered_translates_and_can_be_removed(
     host, panel, apply, small_pet, choices, tmp_path, monkeypatch
 ):
     source = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
-    import json
-
     folder = tmp_path / "my model ü"
     shutil.copytree(source, folder)
     metadata = json.loads((folder / "configs" / "metadata.json").read_text())
@@ -681,6 +680,52 @@ def test_an_imported_model_is_offered_translates_and_can_be_removed(
     host.answer = True
     panel.models.onRemove()
     host.wait_until(lambda: choices.model == "pet-ct-phantom", 10)
+
+
+def test_further_models_of_the_same_task_join_when_asked_to(host, panel, apply, small_pet, choices):
+    from UncertaintyGuidedI2ILib.scene.nodes import provenanceOf
+
+    source = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
+    stated = json.loads((source / "configs" / "metadata.json").read_text())
+    changes: dict[str, dict] = {"site": {}, "R&D": {}, "coronal": {"plane": "coronal"}, "unread": {"spacing_mm": 0}}
+    for name, change in changes.items():
+        folder = Path(os.environ["UPGAN_MODELS"]) / "trained" / name
+        shutil.copytree(source, folder)
+        said = {**stated, "name": "site", "upgan": {**stated["upgan"], **change}}
+        (folder / "configs" / "metadata.json").write_text(json.dumps(said))
+    assert not panel.ui.togetherButton.enabled
+    slicer.util.updateVolumeFromArray(small_pet, slicer.util.arrayFromVolume(small_pet)[5:7].copy())
+    panel.enter()
+    button = panel.ui.togetherButton
+    assert button.enabled
+    actions = panel.models._togetherActions
+    assert [action.text for action in actions] == ["R&&D (trained here)", "site (trained here)"]
+    assert [model.name for model in panel.models.members] == ["pet-ct-phantom"]
+    alone = panel._expected.cost
+
+    actions[1].trigger()
+    assert json.loads(choices.together) == ["site"]
+    assert (button.text, actions[0].checked, actions[1].checked) == ("site", False, True)
+    cost = panel._expected.cost
+    assert cost.multiply_adds == 2 * alone.multiply_adds
+    assert alone.host_bytes < cost.host_bytes < 1.2 * alone.host_bytes
+    choices.epistemic = True  # their disagreement, which is there anyway
+    assert panel._expected.cost.multiply_adds == cost.multiply_adds
+    stages = []
+    apply(until=lambda: stages.append(panel.ui.statusLabel.text) or idle(panel))
+    assert any("Model 2 of 2, phase" in stage for stage in stages)
+    provenance = provenanceOf(slicer.util.getNode("slab sigma (HU)"))
+    assert [member["bundle"] for member in provenance["members"]] == ["pet-ct-phantom", "site"]
+    assert all(len(member["bundle_sha256"]) == 64 for member in provenance["members"])
+    assert "same weights" in panel.ui.statusLabel.text  # which both have here
+    assert not slicer.util.arrayFromVolume(slicer.util.getNode("slab epistemic (HU)")).any()
+
+    actions[1].trigger()
+    assert json.loads(choices.together) == []
+    # A scene may hold anything.
+    for odd in ("no JSON", "7", '[7, "gone"]', "[" * 100_000):
+        choices.together = odd
+        assert [model.name for model in panel.models.members] == ["pet-ct-phantom"]
 
 
 def test_a_model_deleted_during_the_run_does_not_disturb_it(host, panel, apply, pet, choices, tmp_path):

@@ -388,7 +388,12 @@ def _describe(result: Result | None) -> str:
     if result is None:
         return noResultText()
     provenance = provenanceOf(next(iter(result.nodes.values())))
-    model = " ".join(str(provenance[key]) for key in ("bundle", "bundle_version") if provenance.get(key))
+    # One model, or the members of several that were taken as one.
+    members = provenance.get("members") or [provenance]
+    versions = (
+        " ".join(str(member[key]) for key in ("bundle", "bundle_version") if member.get(key)) for member in members
+    )
+    model = " + ".join(filter(None, versions))
     text = _("From {input} by {model}.").format(
         input=result.inputNode.GetName() if result.inputNode else _("a volume that is not in the scene any more"),
         model=model or _("an unknown model"),

@@ -33,9 +33,9 @@ Nodes = dict[str, slicer.vtkMRMLScalarVolumeNode]
 
 @dataclass(frozen=True)
 class TranslationChoices:
-    """How to translate: what ``upgan.worker.commands.TranslateArguments`` says of model, device, outputs and so on."""
+    """How to translate: what ``upgan.worker.commands.TranslateArguments`` says of models, device, outputs and so on."""
 
-    model: str
+    models: tuple[str, ...]
     device: str
     precision: str
     plane: str | None
@@ -88,7 +88,7 @@ class TranslationJob(WorkerJob):
             "placement_note": placement.sentence,
             "source": sourceName(inputNode),
             "folder": str(folder),
-            "model": self._choices.model,
+            "model": list(self._choices.models),
             "device": self._choices.device,
             "precision": self._choices.precision,
             "plane": self._choices.plane,

@@ -187,9 +187,10 @@ class TranslatePanel:
     def _newJob(self, *handlers: Any, replaceNonfinite: float | None = None) -> TranslationJob:
         choices = self._choices()
         self._expectedOfRun, self._judgeableOfRun = self._expected, self._judgeable
-        self.log(f"Translating with {choices.model} on {choices.device}.")
+        models = tuple(model.name for model in self.models.members)
+        self.log(f"Translating with {' and '.join(models)} on {choices.device}.")
         how = TranslationChoices(
-            model=choices.model,
+            models=models,
             device=choices.device,
             precision=choices.precision,
             plane=None if choices.plane == PLANES[0] else choices.plane,
@@ -293,14 +294,14 @@ class TranslatePanel:
 
     def _showExpectations(self) -> None:
         """Show the model's card, warnings and the estimate for what is chosen, where that has changed."""
-        model, node = self.models.model, self._input()
+        models, node = self.models.members, self._input()
         outputs = self._outputs()
         choices = self._choices()
         settings = (choices.device, choices.precision, choices.plane, choices.allPhases) if choices else ()
         image = (node.GetID(), Stamp.of(node), modality(node)) if node else None
-        self._judgeable = (model, image, choices.plane if choices else "")
+        self._judgeable = (models, image, choices.plane if choices else "")
         seen = (
-            model,
+            models,
             image,
             outputs,
             settings,
@@ -313,7 +314,7 @@ class TranslatePanel:
         self.models.showCard()
         self._warnings = []
         self._refusal = preflight.refusal(node) if node is not None else ""
-        pair = self._modelAndInput()
+        pair = self._modelsAndInput()
         if pair is not None and not self._refusal:
             self._warnings = preflight.warnings(*pair, choices.plane)
             if self._lacksMirror():
@@ -332,15 +333,15 @@ class TranslatePanel:
         self.ui.warningLabel.text = "\n".join(lines)
         self.ui.warningLabel.visible = bool(lines)
 
-    def _modelAndInput(self) -> tuple[InstalledModel, slicer.vtkMRMLScalarVolumeNode] | None:
-        """Return the chosen model and input, where all is there that is needed to say how they will get on."""
-        model, node = self.models.model, self._input()
-        if self._packages.whyNot() or not self.engine.isReady or node is None or model is None or model.problem:
+    def _modelsAndInput(self) -> tuple[list[InstalledModel], slicer.vtkMRMLScalarVolumeNode] | None:
+        """Return the chosen models and input, where all is there that is needed to say how they will get on."""
+        models, node = self.models.members, self._input()
+        if self._packages.whyNot() or not self.engine.isReady or node is None or not models or models[0].problem:
             return None
-        return model, node
+        return models, node
 
     def _showEstimate(self) -> None:
-        pair, choices = self._modelAndInput(), self._choices()
+        pair, choices = self._modelsAndInput(), self._choices()
         ofEachPhase = len([output for output in self._outputs() if output != EPISTEMIC])
         self._expected = preflight.estimate(*pair, choices, ofEachPhase) if pair is not None else None
         self.ui.estimateLabel.text = preflight.estimateText(self._expected) if self._expected else ""
@@ -358,6 +359,7 @@ class TranslatePanel:
         )
         for widget in (ui.inputSelector, ui.loadButton, ui.modelSelector, ui.modelsButton, ui.settingsButton):
             widget.enabled = idle
+        ui.togetherButton.enabled = idle and self.models.hasCompanions
         ui.refreshDevicesButton.enabled = idle and not self._whyNoWorker()
         self._packages.show(idle and not self._client.isBusy)
         enable(
@@ -400,8 +402,9 @@ class TranslatePanel:
 
     def _lacksMirror(self) -> bool:
         """Whether the epistemic map is asked for where there can be none."""
-        model, choices = self.models.model, self._choices()
-        return EPISTEMIC in self._outputs() and model is not None and preflight.lacksMirror(model, choices.plane)
+        models, choices = self.models.members, self._choices()
+        # Several models need none.
+        return EPISTEMIC in self._outputs() and len(models) == 1 and preflight.lacksMirror(models[0], choices.plane)
 
     def _shownNodes(self) -> list[Any]:
         nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]

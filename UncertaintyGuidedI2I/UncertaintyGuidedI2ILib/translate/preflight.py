@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import qt
@@ -12,7 +13,7 @@ from slicer.i18n import tr as _
 from UncertaintyGuidedI2ILib.parameters import PLANES, TranslateChoices
 from UncertaintyGuidedI2ILib.scene.nodes import ijkToRAS, modality, refuseOtherThanScalarVolume
 from UncertaintyGuidedI2ILib.scene.placement import placementOf
-from UncertaintyGuidedI2ILib.text import duration
+from UncertaintyGuidedI2ILib.text import duration, oneLine
 
 if TYPE_CHECKING:
     from upgan.bundles.library import InstalledModel
@@ -41,7 +42,24 @@ def refusal(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     return ""
 
 
-def warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane: str) -> list[str]:
+def warnings(models: Sequence[InstalledModel], node: slicer.vtkMRMLScalarVolumeNode, plane: str) -> list[str]:
+    """Return sentences on why these models may do badly with this volume; what one of several says has its name.
+
+    Args:
+        models: The models that translate, as ``ModelChooser.members`` has them.
+        node: A volume that is not refused; its voxels are looked at in place.
+        plane: The plane of the slices, one of ``parameters.PLANES``.
+    """
+    said = [_warnings(model, node, plane) for model in models]
+    found = [
+        sentence if all(sentence in other for other in said) else f"{oneLine(model.name)}: {sentence}"
+        for model, sentences in zip(models, said, strict=True)
+        for sentence in sentences
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane: str) -> list[str]:
     """Return sentences on why this model may do badly with this volume, in some 10 ms for any size.
 
     Args:
@@ -112,15 +130,15 @@ class Expectation(NamedTuple):
 
 
 def estimate(
-    model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, choices: TranslateChoices, outputs: int
+    models: Sequence[InstalledModel], node: slicer.vtkMRMLScalarVolumeNode, choices: TranslateChoices, outputs: int
 ) -> Expectation | None:
-    """Return what a translation will cost, or nothing where model or volume cannot be used.
+    """Return what a translation will cost, or nothing where a model or the volume cannot be used.
 
     The time is that of the earlier translation whose size is nearest, in proportion: the same image again takes as
-    long as it took. Where this model was not used yet, translations with others on the device give a rough idea.
+    long as it took. Where these models were not used yet, translations with others on the device give a rough idea.
 
     Args:
-        model: The model to translate with.
+        models: The models to translate with, as one where there are several.
         node: The volume to translate.
         choices: How to translate it.
         outputs: The number of volumes to add for each phase, beside the epistemic map.
@@ -128,26 +146,36 @@ def estimate(
     from upgan.bundles.metadata import checked_metadata
     from upgan.errors import UpganError
     from upgan.inference.estimate import estimate as estimated
-    from upgan.inference.estimate import rate_of
+    from upgan.inference.estimate import rate_of, together
 
-    keys = tuple(f"{SETTINGS_KEY}/{name}/{choices.device}/{choices.precision}" for name in (model.name, ANY_MODEL))
+    # No model has a plus in its name.
+    names = ("+".join(sorted(model.name for model in models)), ANY_MODEL)
+    keys = tuple(f"{SETTINGS_KEY}/{name}/{choices.device}/{choices.precision}" for name in names)
     kinds, runs = zip(*(_remembered(key) for key in keys), strict=True)
     kind = next(filter(None, kinds), _kind(choices.device))
     try:
         refuseOtherThanScalarVolume(node)
-        section = checked_metadata(model.metadata).upgan
-        cost = estimated(
-            section.model_dump(),
-            slicer.util.arrayFromVolume(node).shape,
-            ijkToRAS(node),
-            plane=_plane(choices.plane),
-            phases="all" if choices.allPhases else "last",
-            outputs=outputs,
-            epistemic=choices.epistemic,
-            device=kind,
-            # Where the engine may choose, the larger of the two.
-            precision="float32" if choices.precision == "auto" else choices.precision,
-        )
+        sections = [checked_metadata(model.metadata).upgan for model in models]
+        shape = slicer.util.arrayFromVolume(node).shape
+        # An ensemble of models of different depth keeps the last phase alone.
+        allPhases = choices.allPhases and len({section.architecture.phases for section in sections}) == 1
+        costs = [
+            estimated(
+                section.model_dump(),
+                shape,
+                ijkToRAS(node),
+                plane=_plane(choices.plane),
+                phases="all" if allPhases else "last",
+                outputs=outputs,
+                # Several models tell by what they differ from one another, without the mirror image.
+                epistemic=choices.epistemic and len(sections) == 1,
+                device=kind,
+                # Where the engine may choose, the larger of the two.
+                precision="float32" if choices.precision == "auto" else choices.precision,
+            )
+            for section in sections
+        ]
+        cost = together(costs, shape, sections[0].architecture.phases if allPhases else 1)
     except UpganError:
         # The warnings and the translation itself say why.
         return None

@@ -77,7 +77,13 @@ class Precisions(StrEnum):
 def translate(
     image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI, NRRD, MHA, DICOM file or series folder.")],
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="An installed model's name, or a bundle's folder.")] = "pet-ct-phantom",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An installed model's name, or a bundle's folder; several times for several models of one task, whose "
+            "mean, common uncertainty and disagreement are written. [default: pet-ct-phantom]"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[Precisions, typer.Option(help="auto takes bfloat16 where it is native.")] = Precisions.auto,
     phases: Annotated[Phases, typer.Option(help="Write the last phase or all.")] = Phases.last,
@@ -90,7 +96,12 @@ def translate(
         typer.Option(callback=_finite, help="Put this value in place of NaN and Inf instead of refusing them."),
     ] = None,
     epistemic: Annotated[
-        bool, typer.Option("--epistemic", help="Also write how far the mirror image's translation is from this one.")
+        bool,
+        typer.Option(
+            "--epistemic",
+            help="Also write how far the mirror image's translation is from this one; of several models it is always "
+            "written how far they are from one another.",
+        ),
     ] = False,
     record_path: Annotated[
         bool, typer.Option("--record-path", help="Put the input's whole path into the provenance, not its name only.")
@@ -101,19 +112,25 @@ def translate(
     from upgan.images.reading import read_volume
     from upgan.images.writing import opens_as_nifti
     from upgan.inference.engine import InferenceEngine
+    from upgan.inference.ensemble import Ensemble
     from upgan.inference.memory import bytes_of_outputs
     from upgan.inference.saving import OutputFolder, save_translation
     from upgan.inference.translation import QUANTITIES
 
-    engine = InferenceEngine(find_bundle(model), device, precision.value, batch)
+    bundle, *others = (find_bundle(name) for name in model or ["pet-ct-phantom"])
+    engine: InferenceEngine | Ensemble = (
+        Ensemble([bundle, *others], device, precision.value, batch)
+        if others
+        else InferenceEngine(bundle, device, precision.value, batch)
+    )
     volume = read_volume(image, series=series)
     warned = engine.warnings(volume, plane.value if plane else None)
     for sentence in warned:
         warn(sentence)
     if file_format is Formats.nifti and not opens_as_nifti(volume):
         warn("The image's axes are slanted. ITK and Slicer open no such NIfTI file: write NRRD (--format nrrd).")
-    kept = engine.bundle.metadata.upgan.architecture.phases if phases is Phases.all else 1
-    needed = bytes_of_outputs(volume.voxels.shape, len(QUANTITIES) * kept + epistemic)
+    volumes = engine.kept(phases.value) * len(QUANTITIES) + (epistemic or bool(others))
+    needed = bytes_of_outputs(volume.voxels.shape, volumes)
     with OutputFolder(output, needed) as folder:
         with progress_bar(_messages, "translating") as progress:
             translation = engine.translate(

@@ -43,6 +43,9 @@ class SlicesDone(NamedTuple):
     elapsed_s: float
     fraction: float
     mirrored: bool = False
+    # Of an ensemble, whose members translate one after the other.
+    member: int = 1
+    members: int = 1
 
     @property
     def remaining_s(self) -> float:
@@ -53,8 +56,9 @@ class SlicesDone(NamedTuple):
     @property
     def what(self) -> str:
         """For people."""
+        model = f"model {self.member} of {self.members}, " if self.members > 1 else ""
         of_what = ", mirror image" if self.mirrored else ""
-        return f"phase {self.phase} of {self.phases}, slice {self.slice} of {self.slices}{of_what}"
+        return f"{model}phase {self.phase} of {self.phases}, slice {self.slice} of {self.slices}{of_what}"
 
 
 # A ``upgan.progress.Progress`` can be called so, too.
@@ -133,7 +137,6 @@ class InferenceEngine:
         volume = finite(volume, replace_nonfinite)
         task = metadata.task
         entrance = self._entrance(volume, plane)
-        intensities = entrance.intensities
         last = metadata.architecture.phases
         work = _SliceWork(self, volume.voxels.shape, entrance, range(last - kept + 1, last + 1), mirrors)
         work.run(progress, started)
@@ -157,7 +160,7 @@ class InferenceEngine:
             "source": source,
             "input_sha256": content,
             "placement": volume.placement.certainty,
-            "input_reference": intensities.reference,
+            "input_reference": entrance.intensities.reference,
             "calibration": metadata.calibration.applied if metadata.calibration else None,
             "replaced_nonfinite": replace_nonfinite,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -168,7 +171,13 @@ class InferenceEngine:
         if not volume.placement.is_certain:
             provenance["placement_note"] = volume.placement.sentence
         return Translation(
-            work.maps, volume.ijk_to_ras, task, intensities.reference, provenance, volume.placement, work.epistemic
+            work.maps,
+            volume.ijk_to_ras,
+            task,
+            entrance.intensities.reference,
+            provenance,
+            volume.placement,
+            work.epistemic,
         )
 
     def slice_features(
@@ -198,11 +207,20 @@ class InferenceEngine:
 
     def warnings(self, volume: Volume, plane: Plane | None = None) -> list[str]:
         """Sentences on what is odd: the device, the model, the volume's place and its looks (``bundles.domain``)."""
-        metadata = self.bundle.metadata
-        section = metadata.upgan
-        found = misfits(section.task, section.domain, volume, plane, sees_all=section.architecture.margin_mm is None)
-        said = (self._device_warning, metadata.newer_note, volume.placement.sentence, *found)
+        said = (self._device_warning, *oddities(self.bundle, volume, plane))
         return [sentence for sentence in said if sentence]
+
+    def kept(self, phases: Literal["last", "all"]) -> int:
+        """Return how many phases' maps a translation will have."""
+        return self.bundle.metadata.upgan.architecture.phases if phases == "all" else 1
+
+
+def oddities(bundle: Bundle, volume: Volume, plane: Plane | None = None) -> list[str]:
+    """Sentences on what is odd about a model, or about a volume for it: its place and its looks."""
+    metadata = bundle.metadata
+    section = metadata.upgan
+    found = misfits(section.task, section.domain, volume, plane, sees_all=section.architecture.margin_mm is None)
+    return [sentence for sentence in (metadata.newer_note, volume.placement.sentence, *found) if sentence]
 
 
 class _SliceWork:

@@ -6,13 +6,13 @@ rather too much; time is as good as the rate it is given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from upgan.images.orientation import Plane, Reorientation, has_mirror_axis
-from upgan.inference.memory import default_batch
+from upgan.inference.memory import SUMS, default_batch
 from upgan.networks.architecture import kind_of
 from upgan.networks.cost import Cost, rough_cost
 from upgan.networks.in_plane import InPlaneGrid
@@ -119,6 +119,26 @@ def estimate(
     rate = rate or CAUTIOUS_RATES.get((device, precision))
     seconds = multiply_adds / rate if rate else None
     return Estimate(multiply_adds, bool(counted), host_bytes, device_bytes, seconds)
+
+
+def together(members: Sequence[Estimate], shape: tuple[int, int, int], kept: int) -> Estimate:
+    """Add up what the models of an ensemble need: the time of all of them, and the memory of the largest.
+
+    Args:
+        members: What each needs by itself, one or more; one alone needs nothing beside that.
+        shape: The volume's [K, J, I].
+        kept: How many phases' maps are kept.
+    """
+    if len(members) == 1:
+        return members[0]
+    seconds = [member.seconds for member in members]
+    return Estimate(
+        multiply_adds=sum(member.multiply_adds for member in members),
+        is_counted=all(member.is_counted for member in members),
+        host_bytes=max(member.host_bytes for member in members) + SUMS * kept * _FLOAT * int(np.prod(shape)),
+        device_bytes=max(member.device_bytes for member in members),
+        seconds=None if None in seconds else sum(each for each in seconds if each is not None),
+    )
 
 
 def rate_of(multiply_adds: int, seconds: float) -> float:

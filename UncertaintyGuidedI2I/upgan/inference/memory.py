@@ -16,6 +16,8 @@ _BATCH_PIXELS = {"cpu": 8 * 112 * 96, "cuda": 32 * 192 * 192}
 _FLOAT = 4
 # Beside image, α and β of each phase that is kept: σ, made in its turn, and a library's own copy of it and its file.
 _IN_TURN = 3
+# What an ensemble keeps of its members for each phase (``uncertainty.mixture``).
+SUMS = 5
 
 
 def available_bytes() -> int | None:

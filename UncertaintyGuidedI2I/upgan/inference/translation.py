@@ -115,6 +115,7 @@ class Translation:
         placement: How sure the input's place is, and so the outputs'.
         epistemic: Disagreement of the last image with that of the mirror image, turned back: the sample standard
             deviation of the two, in the image's unit, float32 [K, J, I]; None where it was not asked for, or sagittal.
+            Of an ensemble, always: the sample standard deviation of its members' last images.
 
     Example:
         >>> from upgan import InferenceEngine, find_bundle, read_volume

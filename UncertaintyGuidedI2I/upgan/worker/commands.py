@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from upgan.errors import InputError
 from upgan.evaluation.request import CheckArguments
@@ -21,6 +21,13 @@ from upgan.worker.training import training_commands
 
 if TYPE_CHECKING:
     from upgan.inference.engine import InferenceEngine
+    from upgan.inference.ensemble import Ensemble
+
+_MOST_MODELS = 100
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class TranslateArguments(Arguments):
@@ -34,7 +41,7 @@ class TranslateArguments(Arguments):
         placement_note: A sentence on why ``ijk_to_ras`` is not certain; empty where there is nothing to say.
         source: What names the input in the provenance.
         folder: The folder into which the outputs are written, as <name>.npy.
-        model: The name of an installed model, or the path of a bundle.
+        model: The name of an installed model, or the path of a bundle; or several, which are taken as one.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: The networks' arithmetic.
         plane: The plane of the slices; the model's own where None.
@@ -50,7 +57,7 @@ class TranslateArguments(Arguments):
     placement_note: str = ""
     source: str = ""
     folder: FilePath
-    model: Name
+    model: Annotated[list[Name], Field(min_length=1, max_length=_MOST_MODELS), BeforeValidator(_listed)]
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     plane: Literal["axial", "coronal", "sagittal"] | None = None
@@ -99,12 +106,17 @@ class _WarmEngine:
         self._engine: InferenceEngine | None = None
         self._choice: tuple[str, str] | None = None
 
-    def get(self, model: str, device: str, precision: str) -> InferenceEngine:
+    def get(self, models: list[str], device: str, precision: str) -> InferenceEngine | Ensemble:
         from upgan.bundles.library import find_bundle
         from upgan.inference.engine import InferenceEngine
+        from upgan.inference.ensemble import Ensemble
 
         # Opened every time: the model may have been replaced or removed since.
-        bundle = find_bundle(model)
+        bundle, *others = (find_bundle(name) for name in models)
+        if others:
+            # An ensemble keeps no networks: there is one in memory at a time.
+            self._engine = None
+            return Ensemble([bundle, *others], device, precision)
         choice = (device, precision)
         if self._engine is None or self._choice != choice or self._engine.bundle != bundle:
             # First, so that two models are never in the graphics card's memory.
@@ -157,14 +169,13 @@ def _translate(engines: _WarmEngine, request: TranslateArguments, progress: Prog
     }
 
 
-def _refuse_full_disk(request: TranslateArguments, shape: tuple[int, ...], engine: InferenceEngine) -> None:
+def _refuse_full_disk(request: TranslateArguments, shape: tuple[int, ...], engine: InferenceEngine | Ensemble) -> None:
     """Refuse what the outputs' disk has no room for; that its folder is not there is found when they are written."""
     from upgan.inference.memory import bytes_of_outputs, refuse_full_disk
 
-    kept = engine.bundle.metadata.upgan.architecture.phases if request.phases == "all" else 1
     with contextlib.suppress(OSError):
         of_each_phase = [output for output in request.outputs if output != "epistemic"]
-        outputs = kept * len(of_each_phase) + ("epistemic" in request.outputs)
+        outputs = engine.kept(request.phases) * len(of_each_phase) + ("epistemic" in request.outputs)
         refuse_full_disk(request.folder, bytes_of_outputs(shape, outputs))
 
 
