@@ -102,9 +102,9 @@ def seasoned(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def seasoned_cascade(phases: int = 2, width: int = 2, **sizes) -> Cascade:
-    """A small cascade that does something to every pixel."""
-    cascade = Cascade(CascadeArchitecture(phases=phases, width=width, **sizes))
+def seasoned_cascade(phases: int = 2, width: int = 2, margin_mm: float | None = None, **sizes) -> Cascade:
+    """A small cascade that does something to every pixel, and sees them all unless a margin is given."""
+    cascade = Cascade(CascadeArchitecture(phases=phases, width=width, margin_mm=margin_mm, **sizes))
     seasoned(cascade)
     return cascade
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# Steps of a stage are given as shares of the plan's steps, which one network of the plan's width takes: a step of a
-# later phase also runs those before it forwards, which costs a third of a trained one each.
-ONE, HALVES, THIRDS = (1.0,), (0.5, 0.375), (1 / 3, 1 / 4, 1 / 5)
+# Steps of a stage are given as shares of the plan's steps, which one network of the plan's width takes. A step of a
+# later phase also ran those before it forwards, which costs a third of a trained one each, when the small plan was
+# begun; what they hand on is now computed once for each slice and its mirror image, a tenth of the full plan's steps.
+ONE, HALVES, THIRDS, KEPT_HALVES = (1.0,), (0.5, 0.375), (1 / 3, 1 / 4, 1 / 5), (0.5, 0.4)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Plan:
         seeds: Each variant is trained with all of them; the split stays the same.
         variants: The competitors by name.
         settings: What all of them share beside ``run.SHARED``.
+        margin_mm: What networks see around the head; the whole slice where None.
     """
 
     steps: int
@@ -46,11 +48,12 @@ class Plan:
     seeds: tuple[int, ...]
     variants: dict[str, Variant]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    margin_mm: float | None = None
 
 
-def _two(hand_over: str, **settings: Any) -> Variant:
+def _two(hand_over: str, shares: tuple[float, ...] = HALVES, **settings: Any) -> Variant:
     schedule = {"begin_as_predecessor": settings.pop("begin_as_predecessor", False)}
-    return Variant(HALVES, settings={"architecture": {"hand_over": hand_over, **settings}, "schedule": schedule})
+    return Variant(shares, settings={"architecture": {"hand_over": hand_over, **settings}, "schedule": schedule})
 
 
 SMALL_VARIANTS = {
@@ -86,4 +89,18 @@ FIRST = (
 PLANS = {
     "trial": Plan(40, 4, 8.0, (0,), {"one network": Variant(), "image": _two("image")}),
     "small": Plan(2500, 8, 4.0, (0, 1, 2), SMALL_VARIANTS),
+    "full": Plan(
+        5000,
+        16,
+        2.0,
+        (0, 1, 2),
+        {
+            "one network": Variant(),
+            "image": _two("image", KEPT_HALVES),
+            "one network, twice the multiply-adds": Variant((0.48,), width=2**0.5),
+            "product": _two("product", KEPT_HALVES),
+        },
+        settings={"augmentation": {"surroundings": 1.0}},
+        margin_mm=8.0,
+    ),
 }

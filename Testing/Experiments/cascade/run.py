@@ -115,7 +115,9 @@ def prepare(plan: Plan, name: str) -> tuple[SliceCache, Split]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         measured = [*split.validation, *split.test]
-        return build_cache(pairs, data, PET_TO_CT, (plan.pixel_mm,) * 2, folder, measured=measured), split
+        spacing_mm = (plan.pixel_mm, plan.pixel_mm)
+        cache = build_cache(pairs, data, PET_TO_CT, spacing_mm, folder, margin_mm=plan.margin_mm, measured=measured)
+        return cache, split
 
 
 def configuration(plan: Plan, variant: Variant, seed: int) -> TrainingConfig:
@@ -133,7 +135,12 @@ def configuration(plan: Plan, variant: Variant, seed: int) -> TrainingConfig:
         "joint_epochs": round(joint / epoch),
         "epoch_steps": epoch,
     }
-    architecture = {"phases": len(steps), "width": round(plan.width * variant.width), "deepest": DEEPEST}
+    architecture = {
+        "phases": len(steps),
+        "width": round(plan.width * variant.width),
+        "deepest": DEEPEST,
+        "margin_mm": plan.margin_mm,
+    }
     return TrainingConfig.model_validate(
         {
             "name": "cascade",
@@ -172,7 +179,7 @@ def run(
         "width": config.architecture.width,
         "parameters": cost.parameters,
         "multiply_adds_per_pixel": round(cost.multiply_adds_per_pixel),
-        "training_multiply_adds": f"{training_cost(config, cache):.4g}",
+        "training_multiply_adds": f"{training_cost(config, cache, split):.4g}",
         "steps": "+".join(str(stage.epochs * config.schedule.epoch_steps) for stage in plans),
         "seconds": round(read_json(folder / FINISHED)["seconds"]),
         "machine": machine(fabric),
@@ -181,23 +188,26 @@ def run(
     return rows | measure(cascade, cache, split.test, PET_TO_CT, fabric)
 
 
-def training_cost(config: TrainingConfig, cache: SliceCache) -> float:
-    """Multiply-adds of all steps: a trained phase's forward pass and twice that backwards, a frozen one's forwards."""
+def training_cost(config: TrainingConfig, cache: SliceCache, split: Split) -> float:
+    """Multiply-adds of all steps: a trained phase's forward pass and twice that backwards, frozen ones' forwards.
+
+    Frozen phases whose outcome is kept run once for each slice and its mirror image.
+    """
     assert isinstance(config.architecture, CascadeArchitecture)
+    assert config.schedule.epoch_steps is not None
     upto = [
-        counted_cost(config.architecture.first(n + 1)).multiply_adds_per_pixel
-        for n in range(config.architecture.phases)
+        counted_cost(config.architecture.first(phase + 1)).multiply_adds_per_pixel
+        for phase in range(config.architecture.phases)
     ]
     alone = [after - before for before, after in zip([0.0, *upto], upto, strict=False)]
-    pixels = config.schedule.batch * cache.canvas[0] * cache.canvas[1]
-    assert config.schedule.epoch_steps is not None
-    return sum(
-        stage.epochs
-        * config.schedule.epoch_steps
-        * pixels
-        * (upto[stage.trained[-1]] + 2 * sum(alone[phase] for phase in stage.trained))
-        for stage in plan_stages(config, config.architecture.phases)
-    )
+    slices = sum(cache.subjects[subject].count for subject in split.train)
+    found = 0.0
+    for stage in plan_stages(config, config.architecture.phases, slices):
+        shown = stage.epochs * config.schedule.epoch_steps * config.schedule.batch
+        trained = sum(alone[phase] for phase in stage.trained)
+        frozen = upto[stage.trained[-1]] - trained
+        found += 3 * trained * shown + frozen * (2 * slices if stage.is_kept else shown)
+    return found * cache.canvas[0] * cache.canvas[1]
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:

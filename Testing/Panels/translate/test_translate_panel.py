@@ -694,7 +694,7 @@ def test_further_models_of_the_same_task_join_when_asked_to(host, panel, apply, 
         said = {**stated, "name": "site", "upgan": {**stated["upgan"], **change}}
         (folder / "configs" / "metadata.json").write_text(json.dumps(said))
     assert not panel.ui.togetherButton.enabled
-    slicer.util.updateVolumeFromArray(small_pet, slicer.util.arrayFromVolume(small_pet)[5:7].copy())
+    slicer.util.updateVolumeFromArray(small_pet, slicer.util.arrayFromVolume(small_pet)[5:35].copy())
     panel.enter()
     button = panel.ui.togetherButton
     assert button.enabled

@@ -32,12 +32,14 @@ class ModelChooser:
         ui: Widgets of TranslatePanel.ui.
         choices: Returns the panel's pack of choices, or None where there is no scene to save them in.
         askWorker: Asks the worker for an import or a removal: they verify weights, which only the worker can.
+        canRead: Tells whether what reads models' metadata is imported; until then none is offered to join another.
     """
 
-    def __init__(self, ui: Any, choices: Callable[[], Any], askWorker: AskWorker) -> None:
+    def __init__(self, ui: Any, choices: Callable[[], Any], askWorker: AskWorker, canRead: Callable[[], bool]) -> None:
         self._ui = ui
         self._choices = choices
         self._askWorker = askWorker
+        self._canRead = canRead
         self._models: dict[str, InstalledModel] = {}
         # What may join the chosen model, and the menu that shows it.
         self._suitable: dict[str, list[InstalledModel]] = {}
@@ -144,6 +146,8 @@ class ModelChooser:
 
     def _companions(self, model: InstalledModel) -> list[InstalledModel]:
         """Return the installed models whose results can be taken together with those of this one."""
+        if len(self._models) < 2 or not self._canRead():
+            return []
         if model.name not in self._suitable:
             self._suitable[model.name] = _companionsOf(model, self._models.values())
         return self._suitable[model.name]

@@ -59,8 +59,8 @@ class TranslatePanel:
         self._binding = Binding(ui, "translate", self._onChoicesChanged)
         self._choices = self._binding.choices
         self._upkeep = Upkeep()
-        self.models = ModelChooser(ui, self._choices, self._askWorker)
         self.engine = EngineImports(self._onChoicesChanged)
+        self.models = ModelChooser(ui, self._choices, self._askWorker, lambda: self.engine.isReady)
         question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
         self._action = Action(
             ui,
