@@ -75,6 +75,8 @@ def estimate(
 ) -> Estimate:
     """Estimate a translation from the model's metadata and the volume's grid.
 
+    Where the networks see the object and a margin alone, it takes less: as if the object filled the field of view.
+
     Args:
         model: The section ``upgan`` of metadata.json.
         shape: The volume's [K, J, I].

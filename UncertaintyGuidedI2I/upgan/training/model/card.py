@@ -137,6 +137,8 @@ def _model(run: TrainedRun, training: dict[str, Any]) -> str:
             f" (width {architecture.width}, deepest levels {architecture.deepest}×{architecture.width}; the paper has "
             f"64 and 8×64){_wiring(architecture)}."
         )
+    if architecture.margin_mm is not None:
+        network += f" It sees the object in the image and {architecture.margin_mm:g} mm of air around it, nothing else."
     if run.base is not None:
         network += f" It went on from {run.base.metadata.name} {run.base.metadata.version}."
     origin = (
