@@ -35,7 +35,8 @@ class CascadeArchitecture(BaseModel):
         width: Channels of each U-Net's finest level (64 in the paper).
         deepest: Channels of the two deepest levels, as a multiple of the width.
         hand_over: What a later phase sees of the one before, beside the input a: ``image`` its b̂, ``image+sigma`` its
-            b̂ and σ/σ̄ as two channels, ``product`` their product (Eq. 3; the paper's ablation is ``image``).
+            b̂ and σ/σ̄ as two channels, ``product`` their product (Eq. 3; the paper's ablation is ``image``, which was
+            best here, see Documentation/Evidence.md).
         features: Whether it also sees the last features of the one before, as many channels as the width.
         residual: Whether it corrects that b̂, instead of predicting the image anew as in the paper.
         coarse_first: Whether the first phase looks at every other row and column, averaged, for a quarter of the cost.
@@ -55,7 +56,7 @@ class CascadeArchitecture(BaseModel):
     phases: int = Field(3, ge=1, le=MOST_UNETS)
     width: int = Field(64, ge=1, le=512)
     deepest: int = Field(8, ge=1, le=8)
-    hand_over: HandOver = "product"
+    hand_over: HandOver = "image"
     features: bool = False
     residual: bool = True
     coarse_first: bool = False

@@ -52,7 +52,7 @@ def heads(tmp_path_factory, write_pairs) -> Path:
 def network(phases=2, offset=0.0, seed=4) -> Cascade:
     """A cascade that follows the input and knows its mean error, off by so many network units (1 is 1000 HU)."""
     torch.manual_seed(seed)
-    cascade = Cascade(CascadeArchitecture(phases=phases, width=4, deepest=2)).eval()
+    cascade = Cascade(CascadeArchitecture(phases=phases, width=4, deepest=2, hand_over="product")).eval()
     with torch.no_grad():
         for generator in cascade.generators:
             for head in (generator.image_head, generator.scale_head, generator.concentration_head):

@@ -1,4 +1,7 @@
-"""A training run, written down: what is trained, on what, how long. Defaults are the paper's where it states them."""
+"""A training run, written down: what is trained, on what, how long.
+
+Defaults are the paper's where it states them, but for what a phase hands on (Documentation/Evidence.md).
+"""
 
 from __future__ import annotations
 
