@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from upgan.images.outline import Window
+from upgan.networks.in_plane import InPlaneGrid
 from upgan.training.slices.references import Reference
 
 
@@ -24,9 +25,8 @@ class MemorySubject:
     ijk_to_ras: np.ndarray
     acquired_mm: tuple[float, float] = (1.0, 1.0)
 
-    @property
-    def window(self) -> Window:
-        return Window.whole(self.shape)
+    def grid(self, acquired: tuple[int, int]) -> InPlaneGrid:
+        return InPlaneGrid(acquired, Window.whole(acquired), self.shape)
 
     @property
     def imaged(self) -> tuple[slice, slice]:

@@ -102,7 +102,6 @@ def translated(
         found.append(maps)
     phases = [np.concatenate(parts).swapaxes(0, 1) for parts in zip(*found, strict=True)]
     outside = (truth.target.shape[1], truth.target.shape[2])
-    grid = InPlaneGrid(outside, known.window, known.shape)
-    mask = grid.resized(torch.from_numpy(truth.mask[:, None].astype(np.float32)))[:, 0].numpy() >= 0.5
+    mask = known.grid(outside).resized(torch.from_numpy(truth.mask[:, None].astype(np.float32)))[:, 0].numpy() >= 0.5
     maps_of = [(intensities.denormalise(i), intensities.denormalise_scale(s), c) for i, s, c in phases]
     return maps_of, intensities.denormalise(slices.b.astype(np.float32)), mask, truth.data_range

@@ -164,6 +164,26 @@ def test_the_affine_says_where_each_resized_pixel_lies(tmp_path, folder, plane):
     np.testing.assert_allclose(spacing, cache.spacing_mm, rtol=0.1)
 
 
+def test_a_cache_of_an_earlier_version_shows_whole_slices(identity_bundle, tmp_path, folder):
+    """It does not say so, and its pixels are others than the image's."""
+    files = write_pair(tmp_path, "s", (12, 25, 21))
+    network = identity_bundle((4.0, 3.0), PET_TO_CT).network
+    cache = build_cache([files], DATA, PET_TO_CT, (4.0, 3.0), folder, measured=["s"])
+    index = json.loads((folder / "cache.json").read_text())
+    for key in ("window", "imaged"):
+        del index["subjects"]["s"][key]
+    del index["margin_mm"]
+    (folder / "cache.json").write_text(json.dumps(index))
+    earlier = SliceCache.open(folder)
+    assert earlier.subjects["s"].imaged == cache.subjects["s"].imaged
+    assert earlier.margin_mm is None
+    one, other = (
+        validate(lambda a: list(network.phases(a)), each, ["s"], PET_TO_CT, torch.device("cpu"))[1]
+        for each in (cache, earlier)
+    )
+    assert one == other
+
+
 def test_the_canvas_holds_every_subject_and_can_be_halved_four_times(pairs, folder):
     cache = build(pairs, folder)
     assert {name: subject.shape for name, subject in cache.subjects.items()} == {
@@ -347,7 +367,7 @@ def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder
     assert acquired.shape == (1, 40, 36)
     same_again = deepcopy(rng)
     moved = torch.from_numpy(degrade_slices(acquired, "motion", rng, (2.0, 2.0)))[None]
-    (rows, columns), window = cache.subjects["t1"].shape, cache.subjects["t1"].window
+    (rows, columns), window = cache.subjects["t1"].shape, cache.subjects["t1"].acquired_window
     assert (window.rows, window.columns) < acquired.shape[1:]
     top, left = ((room - size) // 2 for room, size in zip(cache.canvas, (rows, columns), strict=True))
     found = batch.a[0, 0, top : top + rows, left : left + columns]

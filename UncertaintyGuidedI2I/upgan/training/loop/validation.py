@@ -68,7 +68,7 @@ def validate(
         if not truth.mask.any():
             raise InputError("no_body", f"The target of {subject} shows no body.", "Leave this subject out.")
         known = cache.subjects[subject]
-        grid = InPlaneGrid((truth.target.shape[1], truth.target.shape[2]), known.window, known.shape)
+        grid = known.grid((truth.target.shape[1], truth.target.shape[2]))
         for phase, maps in _predicted(predict, slices.a, intensities, device, grid).items():
             rows.setdefault(phase, []).append(_figures(maps, truth))
     return {

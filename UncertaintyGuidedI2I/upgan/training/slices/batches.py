@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from upgan.errors import InputError
-from upgan.networks.in_plane import InPlaneGrid
 from upgan.simulation.degradation import degrade_slices
 from upgan.training.settings.config import TrainingConfig
 from upgan.training.slices.augmentation import (
@@ -183,8 +182,7 @@ class Batches(Dataset[Batch]):
             spacing, acquired_mm = self.cache.spacing_mm, known.acquired_mm
             acquired = move(clean, [change], acquired_mm)[0].numpy()
             made = torch.from_numpy(degrade_slices(acquired, self.config.data.degradation, rng, acquired_mm))
-            acquired_grid = InPlaneGrid((made.shape[-2], made.shape[-1]), known.window, known.shape)
-            a[inside] = acquired_grid.resized(made[None])[0, 0]
+            a[inside] = known.grid((made.shape[-2], made.shape[-1])).resized(made[None])[0, 0]
             b[inside] = move(target, [change], spacing)[0, 0]
             body[inside] = move(mask, [change], spacing, "nearest")[0, 0]
             imaged[inside][known.imaged] = 1

@@ -83,7 +83,8 @@ class CachedSubject:
         subject: The subject's label.
         count: The number of slices.
         shape: Rows and columns (H, W) of the slices.
-        window: What they show of the slices that were acquired.
+        acquired_window: What they show of the slices that were acquired; None in caches of earlier versions, of whole
+            ones.
         imaged: Rows and columns of the slices that were acquired, and are not beyond the field of view.
         ijk_to_ras: 4x4, mm, of the slices [N, H, W] as a volume [K, J, I].
         reference: v_ref, the input intensity that became 1.
@@ -95,13 +96,17 @@ class CachedSubject:
     subject: str
     count: int
     shape: tuple[int, int]
-    window: Window
+    acquired_window: Window | None
     imaged: tuple[slice, slice]
     ijk_to_ras: np.ndarray
     reference: float
     sha256: str
     acquired_mm: tuple[float, float]
     clean_shape: tuple[int, int] | None
+
+    def grid(self, acquired: tuple[int, int]) -> InPlaneGrid:
+        """How slices of so many rows and columns that were acquired become these, and maps of these come back."""
+        return InPlaneGrid(acquired, self.acquired_window or Window.whole(acquired), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,15 +361,13 @@ def _subject_of(entry: dict[str, Any]) -> CachedSubject:
     rows, columns = entry["shape"]
     affine = np.array(entry["ijk_to_ras"], dtype=np.float64)
     acquired_mm, clean = entry["acquired_mm"], entry["clean_shape"]
-    # Until networks saw a window, they saw all.
-    top, left, height, width = entry.get("window", (0, 0, *(clean or (rows, columns))))
-    first_and_last = entry.get("imaged", ((0, rows), (0, columns)))
-    (upper, lower), (leftmost, rightmost) = first_and_last
+    window = entry.get("window")
+    (upper, lower), (leftmost, rightmost) = entry.get("imaged", ((0, rows), (0, columns)))
     return CachedSubject(
         entry["subject"],
         entry["count"],
         (rows, columns),
-        Window(top, left, height, width),
+        Window(*window) if window else None,
         (slice(upper, lower), slice(leftmost, rightmost)),
         affine,
         entry["reference"],
