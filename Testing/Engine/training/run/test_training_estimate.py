@@ -19,8 +19,10 @@ CANVAS = (112, 96)
 
 def quick(batch: int = 8, **schedule):
     values = preset("quick")
-    values["architecture"]["width"] = 8
-    values["schedule"] = {**values["schedule"], "batch": batch, **schedule}
+    # Every kind of stage there is.
+    stages = {"epochs": [60, 30, 20], "joint_epochs": 20, "batch": batch}
+    values["schedule"] = {**values["schedule"], **stages, **schedule}
+    values["architecture"] |= {"width": 8, "phases": len(values["schedule"]["epochs"])}
     return config_from({"name": "x", "data": {"path": "."}, "compute": {"precision": "float32"}, **values})
 
 
