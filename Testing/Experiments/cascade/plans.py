@@ -107,6 +107,17 @@ FIRST = (
 PLANS = {
     "trial": Plan(40, 4, 8.0, (0,), {"one network": Variant(), "image": _two("image")}),
     "small": Plan(2500, 8, 4.0, (0, 1, 2), SMALL_VARIANTS),
+    # Three times as long: what is nearer to its plateau?
+    "long": Plan(
+        7500,
+        8,
+        4.0,
+        (0, 1, 2),
+        {
+            name: SMALL_VARIANTS[name]
+            for name in ("one network, beta-NLL", "image, beta-NLL", "one network", "image", "product, beta-NLL")
+        },
+    ),
     "full": Plan(
         5000,
         16,
@@ -114,8 +125,10 @@ PLANS = {
         (0, 1, 2),
         {
             "one network": Variant(),
+            "one network, beta-NLL": Variant(settings=BETA_NLL),
             "image": _two("image", KEPT_HALVES),
-            "one network, twice the multiply-adds": Variant((0.48,), width=2**0.5),
+            "image, beta-NLL": Variant(KEPT_HALVES, settings={"architecture": {"hand_over": "image"}, **BETA_NLL}),
+            "one network, twice the multiply-adds, beta-NLL": Variant((0.48,), width=2**0.5, settings=BETA_NLL),
             "product": _two("product", KEPT_HALVES),
         },
         settings={"augmentation": {"surroundings": 1.0}},
