@@ -20,9 +20,9 @@ _LOSS = {"l1": 2.2, "outside_body": 0.02}
 
 # Some 25 patients of 40 slices in batches of 8. An epoch of fixed length costs the same with any number of patients.
 _QUICK_EPOCH_STEPS = 125
-# Two phases with half the time each, and no end-to-end stage: a third phase and that stage took their time from the
-# first two and gave nothing back (Documentation/Evidence.md). Seconds a step on two cores with AMX: 0.15 and 0.2, so
-# that it is 26 + 29 minutes and the validation.
+# Two phases with half the time each, and no end-to-end stage: with Eq. 1 a third phase and that stage took their time
+# from the first two and gave nothing back (Documentation/Evidence.md). Seconds a step on two cores with AMX: 0.15 and
+# 0.2, so that it is 26 + 29 minutes and the validation.
 _QUICK_PHASES = 2
 _QUICK_EPOCHS = (85, 70)
 
