@@ -40,6 +40,7 @@ class Plan:
         variants: The competitors by name.
         settings: What all of them share beside ``run.SHARED``.
         margin_mm: What networks see around the head; the whole slice where None.
+        first: Names of those that are compared with every seed before the others begin; ``FIRST`` where None.
     """
 
     steps: int
@@ -49,6 +50,7 @@ class Plan:
     variants: dict[str, Variant]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     margin_mm: float | None = None
+    first: tuple[str, ...] | None = None
 
 
 def _two(hand_over: str, shares: tuple[float, ...] = HALVES, **settings: Any) -> Variant:
@@ -88,7 +90,7 @@ SMALL_VARIANTS |= {
     "image, detached mean": Variant(HALVES, settings={"architecture": {"hand_over": "image"}, **DETACHED}),
 }
 
-# These are compared with every seed before the others begin.
+# These are compared with every seed before the others begin, where a plan names none.
 FIRST = (
     "one network",
     "image",
@@ -133,5 +135,6 @@ PLANS = {
         },
         settings={"augmentation": {"surroundings": 1.0}},
         margin_mm=8.0,
+        first=("one network, beta-NLL", "image, beta-NLL"),
     ),
 }

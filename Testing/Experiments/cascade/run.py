@@ -95,7 +95,7 @@ def main() -> None:
 
 def jobs(plan: Plan) -> Iterator[tuple[str, Variant, int]]:
     """Seed by seed those that come first, then the others: a queue that is cut short has compared something."""
-    first = [name for name in FIRST if name in plan.variants]
+    first = [name for name in plan.first or FIRST if name in plan.variants]
     for names in (first, [name for name in plan.variants if name not in first]):
         for seed in plan.seeds:
             for name in names:
