@@ -49,7 +49,7 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel-1600x1000.png Resources/Screenshots/$$panel.png; done
 
 model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
-	$(BIN)/upgan simulate pet-ct --subjects 101 --seed 2021 --output build/phantom-heads
+	$(BIN)/upgan simulate pet-ct --subjects 118 --seed 2021 --output build/phantom-heads
 	$(BIN)/python $(EXPERIMENT)/sample.py build/phantom-heads UncertaintyGuidedI2I/Resources/SampleData
 	$(BIN)/python $(EXPERIMENT)/table.py build/phantom-heads
 	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom

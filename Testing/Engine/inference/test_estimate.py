@@ -171,8 +171,8 @@ print(before, peak())
 """
 
 
-# What is freed goes back to the system at once. By itself glibc keeps some of it, from 2 to 60 MB in the same translation,
-# and the test would measure that.
+# What is freed goes back to the system at once. By itself glibc keeps some of it, from 2 to 60 MB in the same
+# translation, and the test would measure that.
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 

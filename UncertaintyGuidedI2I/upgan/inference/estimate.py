@@ -37,8 +37,8 @@ _MAPS = 16
 # branches and their sum). In the encoder the finest level holds less, and every coarser one has a quarter of the pixels
 # for twice the channels.
 _MOST_ALIVE = 7
-# Allocators keep some of what was freed, in pieces too small for what comes next: glibc's up to as much again, from run to
-# run of the same translation. What is missing here the process's own figure has room for.
+# Allocators keep some of what was freed, in pieces too small for what comes next: glibc's up to as much again, from run
+# to run of the same translation. What is missing here the process's own figure has room for.
 _FRAGMENTS = 1.25
 
 
