@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from upgan.training.model.export import export
 from upgan.training.model.familiarity import limited
 from upgan.training.record import checkpoint
 from upgan.training.record.state import Best, RunState
+from upgan.training.settings.config import LossConfig
 from upgan.uncertainty.familiarity import Familiarity
 
 SUBJECTS = [f"sub-{number:03}" for number in range(1, 10)]
@@ -486,6 +488,16 @@ def test_a_model_with_the_authors_wiring_and_loss_says_so(heads, tmp_path):
     card = in_one_line(card_of(bundle))
     assert "the networks and wiring of the authors' code (2 and 1 U-Nets in the phases" in card
     assert "the published code's product in place of Eq. 1" in card
+
+
+@pytest.mark.parametrize("form", get_args(LossConfig.model_fields["form"].annotation))
+def test_each_loss_that_can_be_trained_with_is_said_on_the_card(form, heads, tmp_path):
+    loss = {"form": form, "l1": 2.2, "outside_body": 0.02, "adversarial": 0.0, "normalisation": "body"}
+    bundle = export(write_run(tmp_path, heads, network(), split=FEW, loss=loss), tmp_path / "model", "", "1")
+    card = in_one_line(card_of(bundle))
+    words = {"generalized_gaussian": "Eq. 1.", "beta_nll": "β-NLL", "detached_mean": "it does not train"}
+    assert "Loss: 1·L (weight 0.02 outside the body) + 2.2·L1, where L is" in card
+    assert words.get(form, "in place of Eq. 1") in card
 
 
 def test_a_model_without_guidance_is_called_the_ablation(heads, tmp_path):

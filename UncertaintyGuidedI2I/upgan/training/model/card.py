@@ -21,12 +21,15 @@ from upgan.training.model.markdown import (
     wrap,
 )
 from upgan.training.model.trained_run import TrainedRun
+from upgan.training.settings.config import LossConfig
 from upgan.uncertainty.calibration import Calibration
 from upgan.uncertainty.familiarity import FEWEST_SUBJECTS, Familiarity
 from upgan.uncertainty.tissues import BAND_HU
 
 _LOSSES = {
     "generalized_gaussian": "Eq. 1",
+    "beta_nll": "Eq. 1 weighed by the predicted σ (β-NLL with ½)",
+    "detached_mean": "Eq. 1 of an image it does not train",
     "published_product": (
         "the published code's product in place of Eq. 1 (β comes out near 0.68 and σ too large, whatever the data)"
     ),
@@ -145,11 +148,20 @@ def _model(run: TrainedRun, training: dict[str, Any]) -> str:
         f"Trained for {training['hours']:g} hours ({training['steps']} steps of {schedule.batch} slices) on "
         f"{training['machine']}. {_stages(run)} {_checkpoint(training['checkpoint'])} Adam, cosine annealing from "
         f"{schedule.learning_rate:g} (initialisation) and {schedule.joint_learning_rate:g} (end to end), seed "
-        f"{run.config.seed}. Loss: {loss.likelihood:g}·L (weight {loss.outside_body:g} outside the body) + "
-        f"{loss.l1:g}·L1{' (mean over the slice)' if loss.normalisation == 'slice' else ''} + "
-        f"{loss.adversarial:g}·adversarial, where L is {_LOSSES[loss.form]}."
+        f"{run.config.seed}. Loss: {_loss(loss)}."
     )
     return f"{wrap(network)}\n\n{wrap(origin)}"
+
+
+def _loss(loss: LossConfig) -> str:
+    """Say what was minimised; terms of no weight are not said."""
+    terms = [f"{loss.likelihood:g}·L (weight {loss.outside_body:g} outside the body)"] if loss.likelihood else []
+    if loss.l1:
+        terms.append(f"{loss.l1:g}·L1{' (mean over the slice)' if loss.normalisation == 'slice' else ''}")
+    if loss.adversarial:
+        terms.append(f"{loss.adversarial:g}·adversarial")
+    meaning = f", where L is {_LOSSES[loss.form]}" if loss.likelihood else ""
+    return f"{' + '.join(terms) or 'none'}{meaning}"
 
 
 def _stages(run: TrainedRun) -> str:
