@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-# 22 heads are the fewest whose coverage can be certified (upgan.uncertainty.certificate); the first version had five, and
-# those after the sample's were added without a change of the others.
+# 22 heads are the fewest whose coverage can be certified (upgan.uncertainty.recalibration). The first version had five;
+# those after the sample were added without a change of the others.
 PARTS = ["train"] * 80 + ["validation"] * 5 + ["test"] * 15 + ["sample"] + ["validation"] * 17
 
 
