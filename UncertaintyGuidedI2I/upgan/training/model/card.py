@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from upgan.bundles.domain import Domain
@@ -22,7 +23,7 @@ from upgan.training.model.markdown import (
 )
 from upgan.training.model.trained_run import TrainedRun
 from upgan.training.settings.config import LossConfig
-from upgan.uncertainty.calibration import Calibration
+from upgan.uncertainty.calibration import Calibration, TissueCalibration
 from upgan.uncertainty.familiarity import FEWEST_SUBJECTS, Familiarity
 from upgan.uncertainty.tissues import BAND_HU
 
@@ -252,10 +253,22 @@ def _uncertainty(test: dict[str, Any], calibration: Calibration) -> str:
         rows = [[f"{share:.0%}", *(_level(levels.get(share)) for levels in columns.values())] for share in stated]
         parts.append(table(["share of the body's voxels", *columns], rows))
         if calibration.tissues is not None:
-            claims = [f"Of {TISSUES_IN_WORDS[each.tissue]}: {each.note}" for each in calibration.tissues]
-            parts.append(bullets(claims))
+            parts += _claims(calibration.tissues, calibration.patients)
         parts.append(wrap(formula))
     return "\n\n".join(parts)
+
+
+def _claims(tissues: Sequence[TissueCalibration], patients: int) -> Iterator[str]:
+    """Say what each tissue's levels claim; once for those that rest on as many patients as the body's."""
+    alike = [TISSUES_IN_WORDS[each.tissue] for each in tissues if each.patients == patients]
+    if alike:
+        said = (
+            f"The same is said of the voxels that the image shows as {enumerated(alike)}, each with levels of its own."
+        )
+        yield wrap(said)
+    others = [f"Of {TISSUES_IN_WORDS[each.tissue]}: {each.note}" for each in tissues if each.patients != patients]
+    if others:
+        yield bullets(others)
 
 
 def _familiarity(familiarity: Familiarity) -> str:
