@@ -110,6 +110,7 @@ def test_the_order_of_the_models_does_not_matter(tiny, other, volume):
 def test_models_of_different_depth_are_taken_by_their_last_phases(tiny, deep, volume):
     found = as_one([tiny, deep], volume, phases="all")
     assert list(found.phases) == [3]
+    assert any("different numbers of phases" in sentence for sentence in found.provenance["warnings"])
     images = [alone(bundle, volume).last.image for bundle in (tiny, deep)]
     np.testing.assert_allclose(found.last.image, np.mean(images, axis=0), atol=1e-3)
 

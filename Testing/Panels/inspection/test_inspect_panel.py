@@ -446,6 +446,8 @@ def test_the_values_of_every_phase_are_read_at_the_crosshair(host, ui, panel, cr
     set_provenance(result, calibration=BY_TISSUE, phases=3)
     read(host, panel, crosshair, (18, 20, 2))
     assert table.rowCount == 7
+    assert table.verticalHeaderItem(5).text() == "90 %, 9 of 10 (HU)"
+    assert "wide enough for 9 of 10 patients" in table.verticalHeaderItem(5).toolTip()
     maps = [phases[3][quantity][2, 20, 18:19].astype(float) for quantity in ("image", "alpha", "beta")]
     (low, high) = (float(maps[0][0] + sign * enough_by_hand(maps, "0.9")[0]) for sign in (-1, 1))
     assert cells(table)[5] == ["–", "–", f"{low:.0f} to {high:.0f}".replace("-", "−")]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -567,6 +568,29 @@ def test_missing_packages_are_named_and_installed_only_when_asked(host, panel, p
     assert panel.ui.applyButton.enabled
 
 
+def test_with_several_models_and_the_epistemic_map_missing_packages_are_named_as_well(
+    host, panel, pet, choices, monkeypatch
+):
+    """What reads models' metadata needs packages, too: without them nothing of it may be asked for."""
+    from UncertaintyGuidedI2ILib import dependencies
+
+    bundled = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
+    shutil.copytree(bundled, Path(os.environ["UPGAN_MODELS"]) / "trained" / "site")
+    choices.epistemic, choices.together = True, '["site"]'
+    choices.image = choices.alpha = choices.beta = choices.sigma = False
+    choices.plane = "sagittal"
+    monkeypatch.setattr(dependencies, "missing", lambda *files: ["pydantic>=2"])
+    for module in [name for name in sys.modules if name.partition(".")[0] == "pydantic"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    for module in ("upgan.bundles.companions", "upgan.bundles.metadata"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    panel.enter()
+    assert host.messages == []
+    assert "pydantic>=2" in panel.ui.packagesLabel.text
+    assert "pydantic>=2" in panel.ui.applyButton.toolTip
+    assert not panel.ui.togetherButton.enabled
+
+
 def test_only_the_asked_for_outputs_are_added(host, module_widget, panel, apply, small_pet, choices):
     choices.alpha = choices.beta = choices.image = False
     choices.allPhases = False
@@ -687,7 +711,14 @@ def test_further_models_of_the_same_task_join_when_asked_to(host, panel, apply, 
 
     source = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
     stated = json.loads((source / "configs" / "metadata.json").read_text())
-    changes: dict[str, dict] = {"site": {}, "R&D": {}, "coronal": {"plane": "coronal"}, "unread": {"spacing_mm": 0}}
+    deeper = {**stated["upgan"]["architecture"], "phases": stated["upgan"]["architecture"]["phases"] + 1}
+    changes: dict[str, dict] = {
+        "site": {},
+        "R&D": {},
+        "deep": {"architecture": deeper},
+        "coronal": {"plane": "coronal"},
+        "unread": {"spacing_mm": 0},
+    }
     for name, change in changes.items():
         folder = Path(os.environ["UPGAN_MODELS"]) / "trained" / name
         shutil.copytree(source, folder)
@@ -699,13 +730,19 @@ def test_further_models_of_the_same_task_join_when_asked_to(host, panel, apply, 
     button = panel.ui.togetherButton
     assert button.enabled
     actions = panel.models._togetherActions
-    assert [action.text for action in actions] == ["R&&D (trained here)", "site (trained here)"]
+    assert [action.text for action in actions] == [f"{name} (trained here)" for name in ("R&&D", "deep", "site")]
     assert [model.name for model in panel.models.members] == ["pet-ct-phantom"]
     alone = panel._expected.cost
 
     actions[1].trigger()
+    assert "different numbers of phases" in panel.ui.warningLabel.text
+    choices.allPhases = False
+    assert "different numbers of phases" not in panel.ui.warningLabel.text
+    choices.allPhases = True
+    actions[1].trigger()
+    actions[2].trigger()
     assert json.loads(choices.together) == ["site"]
-    assert (button.text, actions[0].checked, actions[1].checked) == ("site", False, True)
+    assert (button.text, actions[0].checked, actions[2].checked) == ("site", False, True)
     cost = panel._expected.cost
     assert cost.multiply_adds == 2 * alone.multiply_adds
     assert alone.host_bytes < cost.host_bytes < 1.2 * alone.host_bytes
@@ -720,8 +757,11 @@ def test_further_models_of_the_same_task_join_when_asked_to(host, panel, apply, 
     assert "same weights" in panel.ui.statusLabel.text  # which both have here
     assert not slicer.util.arrayFromVolume(slicer.util.getNode("slab epistemic (HU)")).any()
 
-    actions[1].trigger()
+    actions[2].trigger()
     assert json.loads(choices.together) == []
+    choices.together = '["coronal", "gone"]'
+    for name in ("coronal", "gone"):
+        assert f"“{name}” does not join" in panel.ui.warningLabel.text
     # A scene may hold anything.
     for odd in ("no JSON", "7", '[7, "gone"]', "[" * 100_000):
         choices.together = odd

@@ -312,7 +312,13 @@ class InspectPanel(VTKObservationMixin):
         slider.minimum = min(phases, default=1)
         slider.value = result.phase if result else 1
         slider.blockSignals(blocked)
-        why = "" if len(phases) > 1 else _("There is one phase only. Keep all phases when you translate.")
+        why = (
+            ""
+            if len(phases) > 1
+            else _(
+                "There is one phase only. Keep all phases when you translate; models that join must have equally many."
+            )
+        )
         enable(
             slider,
             why if result else noResultText(),
@@ -389,9 +395,11 @@ def _describe(result: Result | None) -> str:
         return noResultText()
     provenance = provenanceOf(next(iter(result.nodes.values())))
     # One model, or the members of several that were taken as one.
-    members = provenance.get("members") or [provenance]
+    stated = provenance.get("members")
+    members = [each for each in stated if isinstance(each, dict)] if isinstance(stated, list) else []
     versions = (
-        " ".join(str(member[key]) for key in ("bundle", "bundle_version") if member.get(key)) for member in members
+        " ".join(str(member[key]) for key in ("bundle", "bundle_version") if member.get(key))
+        for member in members or [provenance]
     )
     model = " + ".join(filter(None, versions))
     text = _("From {input} by {model}.").format(

@@ -45,6 +45,9 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
         del rows[2]
     table.rowCount = len(rows)
     table.setVerticalHeaderLabels([title for title, _cells in rows])
+    for row, (title, _cells) in enumerate(rows):
+        isEnough = title.startswith(_nineOfTen(level))
+        table.verticalHeaderItem(row).setToolTip(_enoughText().format(level=level) if isEnough else title)
     withheld = withheldText() if areIntervalsWithheld(result) else ""
     # None is said to be enough then.
     interval = len(rows) - 2
@@ -118,8 +121,19 @@ def _enough(readings: Sequence[Reading], level: str, unit: str) -> list[tuple[st
     if all(math.isnan(reading.enough) for reading in readings):
         return []
     wide = [replace(r, low=r.image - r.enough, high=r.image + r.enough) for r in readings]
-    title = _("{level}, enough for 9 of 10 patients").format(level=level)
-    return [(_withUnit(title, unit), [_interval(reading, unit) for reading in wide])]
+    return [(_withUnit(_nineOfTen(level), unit), [_interval(reading, unit) for reading in wide])]
+
+
+def _nineOfTen(level: str) -> str:
+    # Short, for the header takes the width of its longest title from the figures.
+    return _("{level}, 9 of 10").format(level=level)
+
+
+def _enoughText() -> str:
+    return _(
+        "The interval that is wide enough for 9 of 10 patients: in each of these it holds {level} of the voxels that "
+        "look like this tissue. The model's card says how this was measured, and what is not claimed."
+    )
 
 
 def _interval(reading: Reading, unit: str) -> str:

@@ -35,7 +35,7 @@ def noResultText() -> str:
 def verdictText(familiarity: Familiarity) -> str:
     """Return what is known of the input's likeness to the training data, with scores and limits."""
     if not familiarity.sentence and not familiarity.isUnlike:
-        return _("Whether the image is like the training data cannot be told: the model carries nothing to tell by.")
+        return _("Whether the image is like the training data cannot be told: the result says nothing of it.")
     sentence = oneLine(familiarity.sentence)
     return f"⚠ {sentence}\n{withheldText()}" if familiarity.isUnlike else sentence
 

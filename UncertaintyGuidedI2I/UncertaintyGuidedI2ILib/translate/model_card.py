@@ -112,7 +112,10 @@ def _familiarity(metadata: dict[str, Any]) -> str:
     subjects = _number(_at(known, "limits", "subjects"))
     if subjects is None:
         return _escaped(_("It cannot tell them: too few subjects were held out to set a limit on."))
-    text = _("Told by limits from {count:g} subjects that were not trained on; a head 15 % larger is not noticed.")
+    text = _(
+        "Told by limits from {count:g} subjects that were not trained on; a small lesion or implant that no training "
+        "image had may not be noticed."
+    )
     return _escaped(text.format(count=subjects))
 
 

@@ -73,6 +73,17 @@ class ModelChooser:
         return [model, *(other for other in self._companions(model) if other.name in chosen)]
 
     @property
+    def isAwaited(self) -> bool:
+        """Whether others are to join the chosen model, installed here or not."""
+        return bool(self._chosenTogether())
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of those that were to join and do not, for people; none where there is no model to join."""
+        members = {model.name for model in self.members}
+        return [oneLine(name) for name in self._chosenTogether() if name not in members] if members else []
+
+    @property
     def hasCompanions(self) -> bool:
         """Whether other installed models may join the chosen one."""
         model = self.model

@@ -60,7 +60,7 @@ class TranslatePanel:
         self._choices = self._binding.choices
         self._upkeep = Upkeep()
         self.engine = EngineImports(self._onChoicesChanged)
-        self.models = ModelChooser(ui, self._choices, self._askWorker, lambda: self.engine.isReady)
+        self.models = ModelChooser(ui, self._choices, self._askWorker, self._canReadModels)
         question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
         self._action = Action(
             ui,
@@ -302,6 +302,7 @@ class TranslatePanel:
         self._judgeable = (models, image, choices.plane if choices else "")
         seen = (
             models,
+            self.models.missing,
             image,
             outputs,
             settings,
@@ -316,7 +317,11 @@ class TranslatePanel:
         self._refusal = preflight.refusal(node) if node is not None else ""
         pair = self._modelsAndInput()
         if pair is not None and not self._refusal:
-            self._warnings = preflight.warnings(*pair, choices.plane)
+            self._warnings = preflight.warnings(*pair, choices.plane) + self._notJoining()
+            if choices.allPhases and not preflight.keepAllPhases(pair[0]):
+                self._warnings.append(
+                    _("The last phase alone will be kept: these models have different numbers of phases.")
+                )
             if self._lacksMirror():
                 self._warnings.append(
                     _("There will be no epistemic map: sagittal slices cannot be mirrored left to right.")
@@ -333,10 +338,21 @@ class TranslatePanel:
         self.ui.warningLabel.text = "\n".join(lines)
         self.ui.warningLabel.visible = bool(lines)
 
+    def _notJoining(self) -> list[str]:
+        """Say which of the models that were to join, by a scene or a script, do not."""
+        return [
+            _("“{name}” does not join: it is not installed here, or it translates something else.").format(name=name)
+            for name in self.models.missing
+        ]
+
+    def _canReadModels(self) -> bool:
+        """Whether what reads models' metadata is imported; imports end as well where packages are missing."""
+        return self.engine.isReady and not self._packages.whyNot()
+
     def _modelsAndInput(self) -> tuple[list[InstalledModel], slicer.vtkMRMLScalarVolumeNode] | None:
         """Return the chosen models and input, where all is there that is needed to say how they will get on."""
         models, node = self.models.members, self._input()
-        if self._packages.whyNot() or not self.engine.isReady or node is None or not models or models[0].problem:
+        if not self._canReadModels() or node is None or not models or models[0].problem:
             return None
         return models, node
 
@@ -386,6 +402,8 @@ class TranslatePanel:
             return _("Choose at least one output in the settings.")
         if self._outputs() == (EPISTEMIC,) and self._lacksMirror():
             return _("Sagittal slices have no epistemic map: choose another output, too.")
+        if self.models.isAwaited and not self.engine.isReady:
+            return _("The models that are to join are being looked at.")
         return self._whyNoWorker()
 
     def _whyNoWorker(self) -> str:
@@ -404,7 +422,9 @@ class TranslatePanel:
         """Whether the epistemic map is asked for where there can be none."""
         models, choices = self.models.members, self._choices()
         # Several models need none.
-        return EPISTEMIC in self._outputs() and len(models) == 1 and preflight.lacksMirror(models[0], choices.plane)
+        if EPISTEMIC not in self._outputs() or len(models) != 1 or not self._canReadModels():
+            return False
+        return preflight.lacksMirror(models[0], choices.plane)
 
     def _shownNodes(self) -> list[Any]:
         nodes = [slicer.mrmlScene.GetNodeByID(nodeID) for nodeID in self._shownIDs or ()]

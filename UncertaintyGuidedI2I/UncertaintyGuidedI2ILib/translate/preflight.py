@@ -83,6 +83,26 @@ def _warnings(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, plane
     return [sentence for sentence in said if sentence]
 
 
+def keepAllPhases(models: Sequence[InstalledModel]) -> bool:
+    """Whether the maps of all phases can be kept: those of several models where they have equally many.
+
+    Args:
+        models: Models whose metadata can be read.
+    """
+    return len({_phases(model) for model in models}) == 1
+
+
+def _phases(model: InstalledModel) -> int | None:
+    from upgan.bundles.metadata import checked_metadata
+    from upgan.errors import BundleError
+
+    try:
+        return checked_metadata(model.metadata).upgan.architecture.phases
+    except BundleError:
+        # The warnings and the translation itself say why.
+        return None
+
+
 def lacksMirror(model: InstalledModel, plane: str) -> bool:
     """Whether there will be no epistemic map, because the slices have no left and right to exchange.
 
@@ -157,8 +177,10 @@ def estimate(
         refuseOtherThanScalarVolume(node)
         sections = [checked_metadata(model.metadata).upgan for model in models]
         shape = slicer.util.arrayFromVolume(node).shape
-        # An ensemble of models of different depth keeps the last phase alone.
-        allPhases = choices.allPhases and len({section.architecture.phases for section in sections}) == 1
+        allPhases = choices.allPhases and keepAllPhases(models)
+        # Several models tell by what they differ from one another, without the mirror image.
+        isMirrored = choices.epistemic and len(sections) == 1
+        copies = choices.epistemic and not isMirrored  # of that map, for the viewer
         costs = [
             estimated(
                 section.model_dump(),
@@ -166,9 +188,8 @@ def estimate(
                 ijkToRAS(node),
                 plane=_plane(choices.plane),
                 phases="all" if allPhases else "last",
-                outputs=outputs,
-                # Several models tell by what they differ from one another, without the mirror image.
-                epistemic=choices.epistemic and len(sections) == 1,
+                outputs=outputs + copies,
+                epistemic=isMirrored,
                 device=kind,
                 # Where the engine may choose, the larger of the two.
                 precision="float32" if choices.precision == "auto" else choices.precision,

@@ -130,6 +130,8 @@ class Ensemble:
         matched = [mixture.finish() for mixture in mixtures]
         last = max(bundle.metadata.upgan.architecture.phases for bundle in self.bundles)
         provenance = self._provenance(provenances)
+        if phases == "all" and len({bundle.metadata.upgan.architecture.phases for bundle in self.bundles}) > 1:
+            provenance["warnings"].append("The last phase alone was kept: the models have different numbers of phases.")
         provenance["seconds"] = round(time.monotonic() - started, 3)
         return Translation(
             {last - kept + number: PhaseMaps(*found[:3]) for number, found in enumerate(matched, start=1)},
