@@ -55,7 +55,7 @@ class PlainLoop:
 
     def translate(self, volume: Volume) -> Maps:
         """Translate axial slices that have the model's pixel size and need no padding."""
-        intensities = self.bundle.metadata.upgan.task.measure(volume)
+        intensities = self.bundle.metadata.upgan.task.measure(volume.voxels)
         maps: list[list[np.ndarray]] = [[], [], []]
         with torch.no_grad():
             for voxels in volume.voxels:

@@ -86,7 +86,7 @@ def table():
 def batch_of_a_head(side: int) -> tuple[Tensor, Tensor]:
     """Axial slices of a simulated head: uptake and CT, [N, 1, H, W] in network units."""
     head = simulate_head(SEED, (BATCH, side, side), (24.0, 192 / side * PIXEL_MM, 192 / side * PIXEL_MM))
-    intensities = PET_TO_CT.measure(head.activity)
+    intensities = PET_TO_CT.measure(head.activity.voxels)
     arrays = intensities.normalise(head.activity.voxels), intensities.normalise_target(head.ct.voxels)
     a, b = (torch.from_numpy(np.ascontiguousarray(array))[:, None] for array in arrays)
     return a, b

@@ -53,14 +53,14 @@ def test_the_reference_is_the_percentile_of_what_is_brighter_than_half_the_mean(
     # By hand: the mean of 1…100 is 50.5, the foreground 26…100, and its median 63.
     voxels = np.zeros((2, 10, 10), np.float32)
     voxels[1] = np.arange(1, 101).reshape(10, 10)
-    assert task_with(percentile=50).measure(volume_of(voxels)).reference == 63
-    assert task_with(percentile=100).measure(volume_of(voxels)).reference == 100
+    assert task_with(percentile=50).measure(volume_of(voxels).voxels).reference == 63
+    assert task_with(percentile=100).measure(volume_of(voxels).voxels).reference == 100
 
 
 @quick
 @given(intensities(low=-1e5), st.floats(1, 100))
 def test_the_reference_is_a_positive_intensity_of_the_image(voxels, percentile):
-    reference = task_with(percentile=percentile).measure(volume_of(voxels)).reference
+    reference = task_with(percentile=percentile).measure(volume_of(voxels).voxels).reference
     assert 0 < reference <= voxels.max()
 
 
@@ -70,7 +70,7 @@ def test_air_around_the_head_hardly_moves_the_reference(task):
     air = np.abs(np.random.default_rng(5).normal(0, 1, [2 * size for size in voxels.shape])).astype(np.float32)
     padded = air.copy()
     padded[tuple(slice(size // 2, size // 2 + size) for size in voxels.shape)] = voxels
-    tight, wide = (task.measure(volume_of(v)).reference for v in (voxels, padded))
+    tight, wide = (task.measure(volume_of(v).voxels).reference for v in (voxels, padded))
     assert wide == pytest.approx(tight, rel=0.05)
     # What it protects from: the same percentile of all voxels.
     assert abs(np.percentile(padded, 90) / np.percentile(voxels, 90) - 1) > 0.05
@@ -79,7 +79,7 @@ def test_air_around_the_head_hardly_moves_the_reference(task):
 def test_the_reference_of_a_large_volume_is_that_of_all_its_voxels():
     voxels = np.random.default_rng(6).gamma(2.0, 50.0, (160, 180, 170)).astype(np.float32)  # sampled every second voxel
     foreground = voxels[voxels > voxels.mean() / 2]
-    found = PET_TO_CT.measure(volume_of(voxels)).reference
+    found = PET_TO_CT.measure(volume_of(voxels).voxels).reference
     assert found == pytest.approx(np.percentile(foreground, 99), rel=0.01)
 
 
@@ -89,31 +89,31 @@ def test_the_unit_of_the_input_does_not_matter(voxels, factor, power):
     # Powers of two, so that no voxel crosses the foreground's threshold by rounding.
     scaled = voxels * np.float32(factor)
     task = task_with(power=power)
-    expected = task.measure(volume_of(voxels)).normalise(voxels)
-    found = task.measure(volume_of(scaled)).normalise(scaled)
+    expected = task.measure(volume_of(voxels).voxels).normalise(voxels)
+    found = task.measure(volume_of(scaled).voxels).normalise(scaled)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_thousand_times_brighter_head_looks_the_same_to_the_network():
     voxels = head()
     for task in TASKS.values():
-        expected = task.measure(volume_of(voxels)).normalise(voxels)
+        expected = task.measure(volume_of(voxels).voxels).normalise(voxels)
         bright = voxels * np.float32(1000)
-        np.testing.assert_allclose(task.measure(volume_of(bright)).normalise(bright), expected, rtol=1e-5)
+        np.testing.assert_allclose(task.measure(volume_of(bright).voxels).normalise(bright), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1e-35, 1e35])
 def test_intensities_near_the_limits_of_float32_calibrate_too(factor):
     voxels = head() * np.float32(factor)
-    found = PET_TO_CT.measure(volume_of(voxels)).normalise(voxels)
-    np.testing.assert_allclose(found, PET_TO_CT.measure(volume_of(head())).normalise(head()), rtol=1e-4)
+    found = PET_TO_CT.measure(volume_of(voxels).voxels).normalise(voxels)
+    np.testing.assert_allclose(found, PET_TO_CT.measure(volume_of(head()).voxels).normalise(head()), rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_the_type_of_the_voxels_does_not_matter(dtype):
     voxels = np.rint(blob())
-    found = PET_TO_CT.measure(volume_of(voxels.astype(dtype)))
-    assert found.reference == pytest.approx(PET_TO_CT.measure(volume_of(voxels)).reference)
+    found = PET_TO_CT.measure(volume_of(voxels.astype(dtype)).voxels)
+    assert found.reference == pytest.approx(PET_TO_CT.measure(volume_of(voxels).voxels).reference)
     normalised = found.normalise(voxels.astype(dtype))
     assert normalised.dtype == np.float32
     np.testing.assert_allclose(normalised, np.sqrt(voxels / found.reference), rtol=1e-5)
@@ -122,7 +122,7 @@ def test_the_type_of_the_voxels_does_not_matter(dtype):
 def test_pet_is_seen_through_a_square_root_and_mri_as_it_is():
     voxels = blob()
     for task, power in ((PET_TO_CT, 0.5), (MRI_MOTION, 1), (MRI_UNDERSAMPLED, 1)):
-        mapping = task.measure(volume_of(voxels))
+        mapping = task.measure(volume_of(voxels).voxels)
         found = mapping.normalise(np.array([0, 0.25, 1, 4], np.float32) * mapping.reference)
         np.testing.assert_allclose(found, np.array([0, 0.25, 1, 4]) ** power, rtol=1e-6)
 
@@ -130,7 +130,7 @@ def test_pet_is_seen_through_a_square_root_and_mri_as_it_is():
 @quick
 @given(intensities(low=-1e5), st.floats(0.1, 4))
 def test_normalised_intensities_are_finite_ordered_and_never_negative(voxels, power):
-    found = task_with(power=power).measure(volume_of(voxels)).normalise(voxels)
+    found = task_with(power=power).measure(volume_of(voxels).voxels).normalise(voxels)
     assert np.isfinite(found).all()
     assert found.min() >= 0
     order = np.argsort(voxels, axis=None)
@@ -142,13 +142,13 @@ def test_normalised_intensities_are_finite_ordered_and_never_negative(voxels, po
 
 
 def test_network_zero_is_air_and_one_is_water():
-    mapping = PET_TO_CT.measure(volume_of(blob()))
+    mapping = PET_TO_CT.measure(volume_of(blob()).voxels)
     np.testing.assert_array_equal(mapping.denormalise(np.array([0, 1, 2], np.float32)), [-1000, 0, 1000])
     np.testing.assert_array_equal(mapping.normalise_target(np.array([-1000, 0, 1000])), [0, 1, 2])
 
 
 def test_an_offset_does_not_move_a_scale():
-    mapping = PET_TO_CT.measure(volume_of(blob()))
+    mapping = PET_TO_CT.measure(volume_of(blob()).voxels)
     np.testing.assert_array_equal(mapping.denormalise_scale(np.array([0, 0.05], np.float32)), [0, np.float32(50)])
 
 
@@ -160,7 +160,7 @@ def test_an_offset_does_not_move_a_scale():
     st.booleans(),
 )
 def test_what_is_normalised_for_training_comes_back(target, factor, offset, relative):
-    mapping = task_with(factor=factor, offset=offset, relative=relative).measure(volume_of(blob()))
+    mapping = task_with(factor=factor, offset=offset, relative=relative).measure(volume_of(blob()).voxels)
     back = mapping.denormalise(mapping.normalise_target(target))
     assert back.dtype == np.float32
     # One rounding of the target and one of the offset.
@@ -171,7 +171,7 @@ def test_what_is_normalised_for_training_comes_back(target, factor, offset, rela
 @given(st.floats(1e-3, 1e6), st.sampled_from([MRI_MOTION, MRI_UNDERSAMPLED]))
 def test_a_restored_image_is_in_the_unit_of_the_input(scale, task):
     voxels = blob() * np.float32(scale / 100)
-    mapping = task.measure(volume_of(voxels))
+    mapping = task.measure(volume_of(voxels).voxels)
     # A network that hands its input through gives the input back, and α and σ are in that unit too.
     np.testing.assert_allclose(mapping.denormalise(mapping.normalise(voxels)), voxels, rtol=1e-5)
     assert float(mapping.denormalise_scale(np.float32(0.1))) == pytest.approx(0.1 * mapping.reference, rel=1e-5)
@@ -179,7 +179,7 @@ def test_a_restored_image_is_in_the_unit_of_the_input(scale, task):
 
 
 def test_the_output_of_a_ct_does_not_depend_on_the_brightness_of_the_pet():
-    dim, bright = (PET_TO_CT.measure(volume_of(blob() * np.float32(scale))) for scale in (1, 1000))
+    dim, bright = (PET_TO_CT.measure(volume_of(blob() * np.float32(scale)).voxels) for scale in (1, 1000))
     image = np.linspace(0, 3, 7, dtype=np.float32)
     np.testing.assert_array_equal(dim.denormalise(image), bright.denormalise(image))
 
@@ -197,7 +197,7 @@ def test_the_output_of_a_ct_does_not_depend_on_the_brightness_of_the_pet():
 )
 def test_images_without_contrast_or_signal_are_refused(voxels, code, words):
     with pytest.raises(InputError) as refusal:
-        PET_TO_CT.measure(volume_of(voxels))
+        PET_TO_CT.measure(volume_of(voxels).voxels)
     assert refusal.value.code == code
     assert words in refusal.value.sentence
     assert refusal.value.remedy.endswith(".")
@@ -251,7 +251,7 @@ def test_a_site_declares_a_task_in_json_and_it_works():
     task = Task.model_validate_json(json.dumps(OF_A_SITE))
     assert Task.model_validate_json(task.model_dump_json()) == task
     voxels = head()
-    mapping = task.measure(volume_of(voxels))
+    mapping = task.measure(volume_of(voxels).voxels)
     assert mapping.reference == pytest.approx(np.percentile(voxels[voxels > voxels.mean() / 2], 95), rel=1e-5)
     np.testing.assert_allclose(mapping.normalise(np.full(2, mapping.reference / 2, np.float32)), 0.5**0.7, rtol=1e-5)
     np.testing.assert_allclose(mapping.denormalise(np.array([0, 2], np.float32)), [0.1, 5.1], rtol=1e-6)
@@ -328,4 +328,4 @@ def test_display_hints_fit_what_they_show():
 def test_a_thin_structure_between_the_sampled_voxels_is_not_taken_for_a_constant_image():
     voxels = np.zeros((160, 160, 160), dtype=np.float32)
     voxels[1, 1, :] = 5.0
-    assert PET_TO_CT.measure(Volume(voxels, np.eye(4))).reference == pytest.approx(5.0)
+    assert PET_TO_CT.measure(voxels).reference == pytest.approx(5.0)

@@ -67,7 +67,7 @@ class FakeEngine:
             if progress is not None:
                 progress(SlicesDone(PHASES, PHASES, done, 4, 1.0, done / 4))
         task = self.bundle.task
-        reference = task.measure(volume).reference
+        reference = task.measure(volume.voxels).reference
         provenance: dict[str, Any] = {
             "bundle": self.bundle.name,
             "bundle_sha256": self.bundle.sha256,

@@ -113,15 +113,18 @@ class Task(_Frozen):
     output: OutputScale
     display: Display
 
-    def measure(self, volume: Volume) -> Intensities:
-        """Measure the volume's foreground and fix the mapping between its intensities and the network's.
+    def measure(self, voxels: np.ndarray) -> Intensities:
+        """Measure an image's foreground and fix the mapping between its intensities and the network's.
+
+        Args:
+            voxels: [K, J, I] in the input's own intensities.
 
         Raises:
             InputError: ``constant_image`` where there is no contrast, ``no_signal`` where nothing is above zero.
         """
-        sample = _sample(volume.voxels)
+        sample = _sample(voxels)
         if sample.min() == sample.max() or not (sample > 0).any():
-            sample = volume.voxels  # something thin may lie between the sampled voxels
+            sample = voxels  # something thin may lie between the sampled voxels
         lowest, highest = float(sample.min()), float(sample.max())
         if lowest == highest:
             raise InputError(

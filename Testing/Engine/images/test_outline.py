@@ -31,6 +31,11 @@ def test_a_speck_beside_the_object_and_a_bright_voxel_are_none_of_it(rng):
     assert object_box(image) == BOX
 
 
+def test_two_legs_are_one_object(rng):
+    legs = np.concatenate([ellipse(rng), ellipse(rng, centre=(22, 17), radii=(11, 8))], axis=2)
+    assert object_box(legs) == Window(BOX.top, BOX.left, 25, 34 + 25 - BOX.left + 1)
+
+
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -5.0])
 def test_what_is_no_number_or_negative_is_air(rng, nothing):
     image = ellipse(rng)

@@ -219,7 +219,7 @@ def test_every_phase_computes_in_the_precision_asked_for(tiny_bundle):
 def test_outputs_are_those_of_the_cascade_in_hounsfield_units(tiny_bundle):
     volume = Volume(blob((3, 32, 32)), np.diag([-2.0, -2.0, 2.0, 1.0]))
     translation = translate(tiny_bundle, volume, phases="all")
-    reference = PET_TO_CT.measure(volume).reference
+    reference = PET_TO_CT.measure(volume.voxels).reference
     a = torch.from_numpy(np.sqrt(volume.voxels / reference))[:, None]
     with torch.inference_mode():
         expected = tiny_bundle.load_cascade()(a)
@@ -483,6 +483,14 @@ def test_an_object_at_the_edge_is_seen_as_if_air_went_on(tiny_bundle, rng):
     tight = Volume(np.ascontiguousarray(head.voxels[:, 8:45, 6:35]), head.ijk_to_ras)
     one, other = (translate(bundle, volume).last.image for volume in (head, tight))
     np.testing.assert_allclose(other, one[:, 8:45, 6:35], rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("place", [np.s_[:, 20:21, 10:30], np.s_[:, 15:30, 10:30]], ids=["a line", "a block"])
+def test_an_object_without_contrast_in_its_box_is_measured_with_its_air(tiny_bundle, place):
+    voxels = np.zeros((3, 50, 44), np.float32)
+    voxels[place] = 5
+    last = translate(seeing_the_object(tiny_bundle), Volume(voxels, np.diag([2.0, 2.0, 2.0, 1.0]))).last
+    assert np.isfinite(last.image).all()
 
 
 def test_an_image_without_an_object_is_seen_whole(tiny_bundle):

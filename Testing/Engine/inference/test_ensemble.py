@@ -228,6 +228,15 @@ def test_the_estimate_is_the_time_of_all_and_the_memory_of_the_largest_and_the_s
     assert together(costs[:1], SHAPE, 1) is costs[0]
 
 
+def test_a_field_of_view_of_which_the_models_see_little_is_no_reason_to_refuse():
+    wide = np.zeros((2, 700, 700), np.float32)
+    wide[:, 300:330, 320:350] = blob((2, 30, 30))
+    near = {"name": "up-gan", "phases": 2, "width": 1, "margin_mm": 8.0}
+    models = [model("one", 1.0, architecture=near), model("other", 0.7, architecture=near)]
+    found = as_one(models, Volume(wide, np.diag([4.0, 4.0, 4.0, 1.0])))  # 2.8 m
+    assert found.last.image.shape == wide.shape
+
+
 def test_what_would_not_fit_is_refused_before_a_model_is_loaded(tiny, other, monkeypatch):
     # Room for what a single model makes of it, and not for the sums beside that.
     monkeypatch.setattr(memory, "available_bytes", lambda: 4 * 8 * int(np.prod(SHAPE)))

@@ -40,6 +40,7 @@ SMALL = section({"name": "up-gan", "phases": 2, "width": 4, "deepest": 2})
         CascadeArchitecture(phases=1, width=1, deepest=1),
         CascadeArchitecture(phases=3, width=2, deepest=6),
         CascadeArchitecture(phases=2, width=5, deepest=8, hand_over="image"),
+        CascadeArchitecture(phases=2, width=4, deepest=2, coarse_first=True),
         PublishedArchitecture(chains=(2, 1, 1), width=2),
         PublishedArchitecture(chains=(1, 3), width=3),
     ],

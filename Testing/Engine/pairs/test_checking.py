@@ -83,7 +83,7 @@ def test_a_good_pair_has_no_problems_and_figures_that_make_sense(pair, heads):
     assert checked.figures["overlap"] > 0.85
     head = ndimage.binary_fill_holes(ndimage.binary_closing(heads[0][1].voxels > -500, np.ones((1, 3, 3))))
     assert checked.figures["body_ml"] == pytest.approx(head.sum() * 4 * 4 * 9 / 1000, rel=0.1)
-    assert checked.figures["reference"] == PET_TO_CT.measure(heads[0][0]).reference
+    assert checked.figures["reference"] == PET_TO_CT.measure(heads[0][0].voxels).reference
     assert -100 < checked.figures["target_median"] < 100
 
 

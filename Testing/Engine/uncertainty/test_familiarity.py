@@ -97,6 +97,13 @@ def test_few_slices_and_features_that_never_vary_make_distances_all_the_same():
     assert np.isfinite(known.distances(drawn(5).means)).all()
 
 
+def test_slices_that_are_alike_but_for_rounding_have_a_covariance_with_an_inverse():
+    one = drawn(1).means
+    alike = np.concatenate([one * np.float32(1 + n * 1e-7) for n in range(40)])
+    known = Familiarity.measure([SliceFeatures(alike, np.full(40, 500.0))])
+    assert np.isfinite(known.distances(drawn(5).means)).all()
+
+
 def test_a_bundle_has_it_in_a_few_kilobytes_and_reads_it_back():
     wide = Familiarity.measure([SliceFeatures(RNG.normal(size=(300, 32)), np.full(300, 500.0))])
     text = wide.model_dump_json()

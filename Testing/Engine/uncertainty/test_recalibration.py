@@ -277,6 +277,20 @@ def test_of_errors_of_another_shape_than_predicted_the_ninety_per_cent_intervals
     np.testing.assert_allclose(held(image, residual, blended(found, image) * alpha, beta), 0.9, atol=0.01)
 
 
+@pytest.mark.parametrize("share", [0.45, 0.3, 0.01])
+def test_a_tissue_that_lies_between_two_alone_keeps_a_factor(rng, share):
+    """Near a limit half of the factor is the neighbour's: no own one is small enough, and none is no answer."""
+    image = np.repeat([-900.0, 40.0, 0.0], 20_000)
+    image[40_000:] = rng.uniform(205, 240, 20_000)  # bone as a blurred image shows it
+    alpha, beta = np.full(image.size, 50.0), np.full(image.size, 2.0)
+    factors = np.where(image > 200, share, 1.0)
+    residual = stats.gennorm.rvs(beta, 0, factors * alpha, random_state=rng)
+    found = tissue_scales(residual, alpha, beta, image, np.zeros(image.size, dtype=int), 1.0)
+    assert found[1] == pytest.approx(1, rel=0.03)
+    assert 0.5 * share * 0.97 < found[2] < share
+    assert held(image, residual, blended(found, image) * alpha, beta)[2] >= 0.895
+
+
 def test_a_patient_with_little_of_a_tissue_counts_as_much_as_one_with_a_lot():
     # β = 2 and α = √2: the 90 % interval ends at 1.645. One patient has errors of 1, the other of 2 in one voxel of 5.
     few, many = np.ones(500), np.ones(20_000)

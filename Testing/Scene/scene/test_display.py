@@ -58,7 +58,7 @@ def test_ranges_in_the_arbitrary_unit_of_the_input_are_scaled_to_the_input(add_v
         findBundle=lambda name: FakeBundle(name, MRI_MOTION), makeEngine=lambda *arguments: FakeEngine(*arguments)
     )
     mr = add_volume("T1")
-    reference = MRI_MOTION.measure(volumeFromNode(mr)).reference
+    reference = MRI_MOTION.measure(volumeFromNode(mr).voxels).reference
     nodes = logic.translate(mr)
     assert reference > 100
     np.testing.assert_allclose(range_of(nodes["restored_mr"]), (0, reference), atol=1e-9)

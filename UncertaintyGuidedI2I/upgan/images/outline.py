@@ -14,6 +14,10 @@ _SAMPLE = 500_000
 # than skin: on simulated NAC-PET the box is that of the CT's body within two pixels, on nine T1 heads within two.
 _OF_MIDWAY = 0.7
 
+# Legs and arms lie side by side; a part that is smaller than this share of the largest, in area, is no part of the
+# object but a vial, a marker or a streak.
+_PART = 0.1
+
 # In so many slices a line of sight through all of them must meet the object: one bright voxel alone is none.
 _MET = 2
 
@@ -61,7 +65,9 @@ class Window(NamedTuple):
 
 
 def object_box(slices: np.ndarray) -> Window | None:
-    """Find the smallest window that holds the largest object of an image in all its slices; None where there is none.
+    """Find the smallest window that holds an image's object in all its slices; None where there is none.
+
+    The object is the largest part, and whatever others have at least a tenth of its area, seen through all slices.
 
     The threshold is looked for twice, the second time in the box that the first has found: so more air around the
     object, or another place in it, moves the box along with the object and does not change it.
@@ -103,6 +109,8 @@ def _box(slices: np.ndarray, threshold: float) -> Window | None:
     parts, count = ndimage.label(met >= min(_MET, len(slices)))
     if not count:
         return None
-    largest = int(np.bincount(parts.ravel())[1:].argmax())
-    rows, columns = ndimage.find_objects(parts)[largest]
-    return Window(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+    areas = np.bincount(parts.ravel())[1:]
+    boxes = ndimage.find_objects(parts)
+    rows, columns = zip(*(boxes[part] for part in np.flatnonzero(areas >= _PART * areas.max())), strict=True)
+    top, left = min(each.start for each in rows), min(each.start for each in columns)
+    return Window(top, left, max(each.stop for each in rows) - top, max(each.stop for each in columns) - left)

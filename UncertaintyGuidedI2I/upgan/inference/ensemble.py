@@ -176,7 +176,13 @@ class Ensemble:
     def _costs(self, volume: Volume, plane: Plane | None) -> list[int]:
         """Return each member's multiply-adds, by which the time left is told."""
         sections = (bundle.metadata.upgan.model_dump() for bundle in self.bundles)
-        return [estimate(each, volume.voxels.shape, volume.ijk_to_ras, plane=plane).multiply_adds for each in sections]
+        try:
+            return [
+                estimate(each, volume.voxels.shape, volume.ijk_to_ras, plane=plane).multiply_adds for each in sections
+            ]
+        except InputError:
+            # Its field of view is absurd, of which they may see little: an engine tells.
+            return [1] * len(self.bundles)
 
 
 def _doubtful(members: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -49,11 +48,14 @@ class Entrance(NamedTuple):
         layout = Reorientation.of(volume.ijk_to_ras, plane)
         slices = layout.apply(volume.voxels)
         box = None if margin_mm is None else object_box(slices)
-        window = None
+        window, measured = None, volume.voxels
         if box is not None and margin_mm is not None:
             window = box.grown(margin_mm, layout.in_plane_spacing)
-            volume = replace(volume, voxels=box.cut(slices))
+            seen = box.cut(slices)
+            # A block that fills its box has its contrast with the air alone.
+            if seen.min() < seen.max():
+                measured = seen
         rows, columns = slices.shape[1:]
         # Before intensities are measured: a grid that is refused needs no look at the voxels.
         grid = InPlaneGrid.of((rows, columns), layout.in_plane_spacing, spacing_mm, window)
-        return cls(layout, slices, task.measure(volume), grid)
+        return cls(layout, slices, task.measure(measured), grid)

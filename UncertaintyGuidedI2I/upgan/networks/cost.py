@@ -34,7 +34,7 @@ class Cost(BaseModel):
 
 @lru_cache(maxsize=8)
 def counted_cost(architecture: Architecture) -> Cost:
-    """Count what networks of an architecture cost, on the smallest slice that they take and whatever their weights."""
+    """Count what networks of an architecture cost, whatever their weights."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -43,13 +43,15 @@ def counted_cost(architecture: Architecture) -> Cost:
     with torch.device("meta"):
         network = build(architecture)
     network.to_empty(device="cpu").eval()
+    # Half of it is still what a network takes without padding, where the first phase looks at half the resolution.
+    side = 2 * MULTIPLE
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        network(torch.zeros(1, 1, MULTIPLE, MULTIPLE))
+        network(torch.zeros(1, 1, side, side))
     convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     return Cost(
         # The counter counts a multiplication and an addition each.
-        multiply_adds_per_pixel=counter.get_total_flops() / 2 / MULTIPLE**2,
+        multiply_adds_per_pixel=counter.get_total_flops() / 2 / side**2,
         parameters=sum(weights.numel() for convolution in convolutions for weights in convolution.parameters()),
     )
 

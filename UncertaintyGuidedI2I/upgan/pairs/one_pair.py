@@ -153,7 +153,7 @@ class PairCheck:
             write_thumbnail(shown, self.thumbnails["input"])
 
     def _look_at_target(self, target: Volume) -> None:
-        self.figures["reference"] = self.task.measure(target).reference
+        self.figures["reference"] = self.task.measure(target.voxels).reference
         self._look_for_negative(target)
         coarse = _coarse(target)
         self.figures["body_ml"] = _millilitres(patient_mask(coarse, self.task), coarse)
@@ -168,7 +168,7 @@ class PairCheck:
             if padding.any():
                 imaged = Volume(np.where(padding, np.float32(np.nan), target.voxels), target.ijk_to_ras)
             target = in_target_values(target, self.task)
-        intensities = self.task.measure(source)
+        intensities = self.task.measure(source.voxels)
         self.figures["reference"] = intensities.reference
         self._look_for_negative(source)
         if np.array_equal(source.voxels, target.voxels):

@@ -164,6 +164,8 @@ class Familiarity(BaseModel):
         # A feature that never varied could have any scale: one a thousandth as wide as the widest is as good as any.
         never = variances <= _NEVER * np.square(mean)
         variances[never] = 1e-6 * variances.max() or 1.0
+        # What little it did vary, rounding, goes with nothing.
+        covariance[never] = covariance[:, never] = 0.0
         np.fill_diagonal(covariance, (1 + _RIDGE) * variances)
         made = cls(
             volumes=len(seen),

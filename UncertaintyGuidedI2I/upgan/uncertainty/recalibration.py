@@ -60,6 +60,11 @@ TISSUE_LEVEL = 0.9
 # A patient with fewer voxels of a tissue says nothing of it: its share within an interval is a matter of chance.
 FEWEST_VOXELS = 100
 
+# What a neighbour's factor holds too many of within the band, a class holds too few of elsewhere; but no less than with
+# this share of what it would ask for by itself. Where nearly all of a class lies in the band no factor might be small
+# enough, and it would shrink to nothing.
+_LEAST = 0.5
+
 # Factors of neighbouring tissues meet in the band between them, so that each depends a little on the others.
 _MOST_SWEEPS = 50
 _SETTLED = 1e-5
@@ -127,13 +132,16 @@ def tissue_scales(
         voxels = np.flatnonzero(member == tissue)
         counts = np.bincount(patient[voxels], minlength=1)
         voxels = voxels[counts[patient[voxels]] >= FEWEST_VOXELS]
-        chosen.append((voxels, 1.0 / counts[patient[voxels]]))
+        weights = 1.0 / counts[patient[voxels]]
+        least = _LEAST * _quantile(needed[voxels], weights) if voxels.size else 0.0
+        chosen.append((voxels, weights, least))
     scales = np.full(len(TISSUES), otherwise)
     for _sweep in range(_MOST_SWEEPS):
         before = scales.copy()
-        for tissue, (voxels, weights) in enumerate(chosen):
+        for tissue, (voxels, weights, least) in enumerate(chosen):
             if voxels.size:
-                scales[tissue] *= _quantile(needed[voxels] / blended(scales, image[voxels]), weights)
+                factor = scales[tissue] * _quantile(needed[voxels] / blended(scales, image[voxels]), weights)
+                scales[tissue] = max(factor, least)
         if not (scales > 0).all() or np.allclose(scales, before, rtol=_SETTLED, atol=0):
             break
     return scales

@@ -13,13 +13,16 @@ from scipy import ndimage
 from Engine.memory_cache import MemoryCache
 from Engine.training_runs import Onlooker, all_same, flipped, journal, kept, tiny
 from upgan.errors import Cancelled
-from upgan.networks.cascade import Cascade
+from upgan.networks.cascade import Cascade, CascadeArchitecture
 from upgan.pairs.splitting import Split
+from upgan.progress import SILENT
 from upgan.tasks import PET_TO_CT
 from upgan.training.loop import progressive
+from upgan.training.loop.frozen import keep_handed_on
 from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.progressive import ProgressiveTraining
 from upgan.training.loop.stage import Stage, plan_stages
+from upgan.training.settings.config import ComputeConfig
 from upgan.training.slices import handed_on
 from upgan.training.slices.dataset import RunData
 from upgan.training.slices.references import Reference
@@ -187,3 +190,15 @@ def test_frozen_phases_cost_nothing_where_slices_are_mirrored_at_most_and_seen_m
     schedule = {"epochs": [13] * 3, "batch": 8, "epoch_steps": 1, **changes.get("schedule", {})}
     config = tiny(Path("pairs"), **{**SEEN, **changes, "architecture": {"phases": 3}, "schedule": schedule})
     assert [plan.cost for plan in plan_stages(config, 3, slices=48)] == [*costs, 9]
+
+
+def test_slices_longer_than_a_patient_is_in_millimetres_are_computed_as_well(tmp_path):
+    """2857 pixels of 0.7 mm are two metres: what counts is the pixels there are."""
+    cache = MemoryCache((2608, 16), (0.7, 0.7))
+    slices = np.random.default_rng(0).random((2, 2600, 16)).astype(np.float32)
+    cache.add("tall", slices, slices, slices > 0.4)
+    cascade = Cascade(CascadeArchitecture(phases=2, width=1, deepest=1)).eval()
+    kept_maps = handed_on.HandedOn(cache, tmp_path / "kept", cascade.handed_on_channels, False)
+    fabric = make_fabric(ComputeConfig(device="cpu", precision="float32"))
+    keep_handed_on(kept_maps, cascade, 1, ["tall"], fabric, SILENT)
+    assert kept_maps.read("tall", 0, False).shape[-2:] == (2600, 16)

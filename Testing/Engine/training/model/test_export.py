@@ -502,6 +502,7 @@ def test_each_loss_that_can_be_trained_with_is_said_on_the_card(form, heads, tmp
     words = {"generalized_gaussian": "Eq. 1.", "beta_nll": "β-NLL", "detached_mean": "it does not train"}
     assert "Loss: 1·L (weight 0.02 outside the body) + 2.2·L1, where L is" in card
     assert words.get(form, "in place of Eq. 1") in card
+    assert ("β tells the shape of the error where" in card) == (form != "published_product")
 
 
 def test_a_model_without_guidance_is_called_the_ablation(heads, tmp_path):
@@ -510,3 +511,10 @@ def test_a_model_without_guidance_is_called_the_ablation(heads, tmp_path):
     assert "σ guidance off, which is the paper's ablation" in in_one_line(
         card_of(export(run, tmp_path / "model", "", "1"))
     )
+
+
+def test_images_with_too_little_of_an_object_make_a_model_that_cannot_tell_and_says_so(heads, tmp_path, monkeypatch):
+    monkeypatch.setattr("upgan.uncertainty.familiarity.FEWEST_PIXELS", 10**6)
+    bundle = export(write_run(tmp_path, heads, network(), split=FEW), tmp_path / "model", "", "1")
+    assert bundle.metadata.upgan.familiarity is None
+    assert "cannot tell whether one is unlike" in in_one_line(card_of(bundle))

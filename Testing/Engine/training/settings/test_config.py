@@ -220,8 +220,8 @@ def values_of(name, base=None) -> TrainingConfig:
     return config_from({"name": "x", "data": {"path": "x"}, **preset(name, base)})
 
 
-def test_the_papers_preset_changes_what_is_handed_on_and_nothing_else():
-    assert preset("paper") == {"architecture": {"hand_over": "product"}}
+def test_the_papers_preset_changes_how_phases_hang_together_and_nothing_else():
+    assert preset("paper") == {"architecture": {"hand_over": "product", "residual": False, "sigma_mean": "slice"}}
 
 
 def test_the_quick_preset_costs_about_an_hour_on_two_cores():

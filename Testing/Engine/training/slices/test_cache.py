@@ -215,7 +215,7 @@ def test_a_degraded_volume_is_measured_and_normalised_itself(tmp_path, folder, m
     cache = build(find_pairs(data), folder, data, MRI_UNDERSAMPLED)
     slices, subject = cache.load("t1"), cache.subjects["t1"]
     source = Volume((clean.voxels * 0.5 + 3).astype(np.float32), clean.ijk_to_ras)
-    assert subject.reference == pytest.approx(MRI_UNDERSAMPLED.measure(source).reference, rel=1e-5)
+    assert subject.reference == pytest.approx(MRI_UNDERSAMPLED.measure(source.voxels).reference, rel=1e-5)
     np.testing.assert_allclose(slices.a.astype(float) * subject.reference, source.voxels, rtol=2e-3)
     np.testing.assert_allclose(slices.b.astype(float) * subject.reference, clean.voxels, rtol=2e-3, atol=0.05)
     mask = foreground_scope(clean.voxels, np.ones(clean.voxels.shape, bool)).mask

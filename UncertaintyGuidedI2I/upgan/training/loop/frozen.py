@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from upgan.images.outline import Window
 from upgan.networks.build import Network
 from upgan.networks.in_plane import InPlaneGrid
 from upgan.progress import Progress
@@ -37,7 +38,8 @@ def keep_handed_on(
 
     def compute(slices: np.ndarray) -> np.ndarray:
         rows, columns = slices.shape[1:]
-        grid = InPlaneGrid.of((rows, columns), (1.0, 1.0), (1.0, 1.0))
+        # They have the networks' pixels already; how large these are does not matter any more.
+        grid = InPlaneGrid((rows, columns), Window.whole((rows, columns)), (rows, columns))
         a = fabric.to_device(torch.from_numpy(slices)[:, None])
         with torch.inference_mode(), fabric.autocast():
             maps: np.ndarray = grid.leave(cascade.handed_on(grid.enter(a), phase)).cpu().numpy()

@@ -52,7 +52,7 @@ def model_card(
     figures: dict[str, Any],
     calibration: Calibration,
     domain: Domain,
-    familiarity: Familiarity,
+    familiarity: Familiarity | None,
 ) -> str:
     """Render docs/README.md of a bundle.
 
@@ -63,7 +63,7 @@ def model_card(
         figures: What metadata.json has of them: ``test``, ``training`` and, with a base model, ``compared_with``.
         calibration: What the uncertainty was corrected by.
         domain: What the training inputs were like.
-        familiarity: By which features another input is told from them.
+        familiarity: By which features another input is told from them; None where these show too little of an object.
     """
     sections = {
         "Data": _data(run, figures["training"], domain),
@@ -271,7 +271,12 @@ def _claims(tissues: Sequence[TissueCalibration], patients: int) -> Iterator[str
         yield bullets(others)
 
 
-def _familiarity(familiarity: Familiarity) -> str:
+def _familiarity(familiarity: Familiarity | None) -> str:
+    if familiarity is None:
+        return wrap(
+            "The training images show too little of an object for another image to be compared with them: the software "
+            "cannot tell whether one is unlike."
+        )
     known = (
         f"The software compares an image with the {_counted(familiarity.volumes, 'image')} trained on "
         f"({_counted(familiarity.slices, 'slice')}) by {_counted(len(familiarity.mean), 'feature')} of the first "
@@ -340,7 +345,7 @@ def _limits(run: TrainedRun, figures: dict[str, Any]) -> str:
         "it may be worse than the figures above, and σ need not tell.",
         "A 90 % interval speaks of many voxels together: in one organ or lesion it may hold more or fewer.",
     ]
-    if run.config.loss.form == "generalized_gaussian":
+    if run.config.loss.form != "published_product":  # all others are Eq. 1
         limits.append(_about_beta(run.task))
     if figures["test"]["subjects"] < _FEW_PATIENTS:
         limits.append(

@@ -97,12 +97,13 @@ def export(
         seen: list[SliceFeatures] = []
         domain = Domain.measure(_inputs(found, draft, seen, describing), found.data.plane)
         section["domain"] = domain.model_dump(mode="json")
-        section["familiarity"] = Familiarity.measure(seen).model_dump(mode="json")
+        known = _known(seen)
+        section["familiarity"] = known and known.model_dump(mode="json")
         finished = InferenceEngine(
             write_bundle(Path(scratch) / "finished", found.cascade, metadata, section, "", licence)
         )
-        familiarity = limited(finished, found.pairs(validation), len(validation), limiting)
-        section["familiarity"] = familiarity.model_dump(mode="json")
+        familiarity = known and limited(finished, found.pairs(validation), len(validation), limiting)
+        section["familiarity"] = familiarity and familiarity.model_dump(mode="json")
         measured = evaluate(finished, found.pairs(test), len(test), measuring)
     rows = measured.pop("rows")  # They name patients.
     section["figures"] = {"test": measured, "training": _training(found)}
@@ -122,6 +123,16 @@ def _inputs(
     for pair, step in progress.each(found.pairs(train), len(train), "image"):
         seen.append(engine.slice_features(pair.source, progress=step))
         yield pair.source
+
+
+def _known(seen: list[SliceFeatures]) -> Familiarity | None:
+    """Return what there is to know another image by; None where the training's show too little of an object."""
+    try:
+        return Familiarity.measure(seen)
+    except InputError as error:
+        if error.code != "nothing_measured":
+            raise
+        return None
 
 
 def _compared(

@@ -58,14 +58,16 @@ def survey(config: TrainingConfig, thumbnails: Path | None, progress: Progress) 
     }
     if usable:
         spacing = data.spacing_mm or median_spacing(usable)
-        canvas = canvas_size(inner_size(pair.shape, pair.spacing_mm, spacing) for pair in usable)
         training = [pair for pair in usable if parts.get(pair.files.subject, "train") == "train"]
         progress.tell(_CHECKING, "estimating time and memory")
         try:
+            # As if objects filled their fields of view.
+            canvas = canvas_size(inner_size(pair.shape, pair.spacing_mm, spacing) for pair in usable)
+            result["canvas"] = list(canvas)
             result["estimate"] = _estimated(config, base, canvas, sum(pair.slices for pair in training))
         except UpganError as error:  # The data are well all the same.
             problems.append(Problem(error.code, error.sentence, error.remedy, "warning"))
-        result |= {"canvas": list(canvas), "spacing_mm": list(spacing)}
+        result["spacing_mm"] = list(spacing)
     return {**result, "problems": [problem._asdict() for problem in problems]}
 
 
