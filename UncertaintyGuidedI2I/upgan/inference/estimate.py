@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from upgan.images.orientation import Plane, Reorientation, has_mirror_axis
-from upgan.images.outline import Window
 from upgan.inference.memory import SUMS, default_batch
 from upgan.networks.architecture import kind_of
 from upgan.networks.cost import Cost, rough_cost
@@ -77,7 +76,7 @@ def estimate(
 ) -> Estimate:
     """Estimate a translation from the model's metadata and the volume's grid.
 
-    Where the networks see the object and a margin alone, it takes less: as if objects filled their fields of view.
+    Where the networks see the object and a margin alone, it is as if the two filled the field of view: often too much.
 
     Args:
         model: The section ``upgan`` of metadata.json.
@@ -99,7 +98,7 @@ def estimate(
     counted = model.get("cost")
     networks = Cost.model_validate(counted) if counted else rough_cost(architecture)
     plane = plane or model.get("plane", "axial")
-    slices, grid = _network_grid(shape, ijk_to_ras, plane, model["spacing_mm"], architecture.margin_mm)
+    slices, grid = _network_grid(shape, ijk_to_ras, plane, model["spacing_mm"])
     rows, columns = grid.padded
     is_mirrored = epistemic and has_mirror_axis(plane)
     passes = 2 if is_mirrored else 1
@@ -151,14 +150,9 @@ def rate_of(multiply_adds: int, seconds: float) -> float:
 
 
 def _network_grid(
-    shape: tuple[int, int, int],
-    ijk_to_ras: np.ndarray,
-    plane: Plane,
-    spacing_mm: tuple[float, float],
-    margin_mm: float | None = None,
+    shape: tuple[int, int, int], ijk_to_ras: np.ndarray, plane: Plane, spacing_mm: tuple[float, float]
 ) -> tuple[int, InPlaneGrid]:
-    """Return the number of slices, and how they get to the model's pixel size, with a margin around what is there."""
+    """Return the number of slices, and how they get to the model's pixel size."""
     reorientation = Reorientation.of(np.asarray(ijk_to_ras, dtype=float), plane)
     columns, rows, slices = (shape[2 - source] for source in reorientation.sources)
-    window = Window.whole((rows, columns)).grown(margin_mm or 0.0, reorientation.in_plane_spacing)
-    return slices, InPlaneGrid.of((rows, columns), reorientation.in_plane_spacing, spacing_mm, window)
+    return slices, InPlaneGrid.of((rows, columns), reorientation.in_plane_spacing, spacing_mm)
