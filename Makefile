@@ -48,13 +48,14 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	for panel in comparison train; do \
 		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel-1600x1000.png Resources/Screenshots/$$panel.png; done
 
-model: $(VENV)/.test  ## Train the bundled model anew from nothing; about an hour on two cores
+model: $(VENV)/.test  ## Train the bundled model anew from nothing; an hour and a half on one core
 	$(BIN)/upgan simulate pet-ct --subjects 118 --seed 2021 --output build/phantom-heads
 	$(BIN)/python $(EXPERIMENT)/sample.py build/phantom-heads UncertaintyGuidedI2I/Resources/SampleData
 	$(BIN)/python $(EXPERIMENT)/table.py build/phantom-heads
 	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom
 	rm -rf $(MODEL)
-	$(BIN)/upgan bundle create build/pet-ct-phantom --output $(MODEL) --licence LICENSE
+	$(BIN)/upgan bundle create build/pet-ct-phantom --checkpoint last --version 0.2.0 --output $(MODEL) \
+		--licence LICENSE --remark $(EXPERIMENT)/remark.txt
 
 clean:
 	rm -rf build $(VENV)

@@ -35,15 +35,15 @@ def main(path: Path) -> None:
     pet, ct = (read_volume(SAMPLES / f"sample_{name}.nrrd") for name in ("nacpet", "ct"))
     translation = InferenceEngine(find_bundle("pet-ct-phantom")).translate(pet, phases="all")
     inside = scope_of(ct, "HU").mask
-    figure = Figure(figsize=(13.5, 9.6), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     rows = len(translation.phases)
+    figure = Figure(figsize=(13.5, 0.6 + 2.8 * rows), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
     grid = figure.subplots(rows + 1, len(COLUMNS) + 1, height_ratios=[*([1] * rows), 0.05])
     for axes in grid.ravel():
         axes.set_axis_off()
     for axes, title, volume, limits in (
         (grid[0, 0], "input: NAC-PET", pet, (0, float(np.percentile(pet.voxels, 99.7)))),
-        (grid[1, 0], "true CT (HU)", ct, COLUMNS[0][2:]),
+        (grid[rows - 1, 0], "true CT (HU)", ct, COLUMNS[0][2:]),
     ):
         axes.imshow(axial_slice(volume.voxels, volume), cmap="gray", vmin=limits[0], vmax=limits[1])
         axes.set_title(title, fontsize=11)
@@ -59,7 +59,7 @@ def main(path: Path) -> None:
                 bar.set_axis_on()
                 figure.colorbar(shown, cax=bar, orientation="horizontal")
         lines.append(f"phase {phase}: |error| {error[inside].mean():.0f} HU, σ {maps.sigma[inside].mean():.0f} HU")
-    grid[2, 0].text(0.0, 0.5, "\n".join(lines), fontsize=9, va="center", transform=grid[2, 0].transAxes)
+    grid[rows, 0].text(0.0, 0.5, "\n".join(lines), fontsize=9, va="center", transform=grid[rows, 0].transAxes)
     figure.suptitle("A simulated head that the bundled model never saw; patient's right on the left", fontsize=11)
     figure.savefig(path, dpi=100)
 

@@ -462,7 +462,7 @@ def test_of_a_model_that_is_a_link_only_the_link_is_removed(home, tiny_bundle):
 def test_the_command_line_lists_what_it_installs_and_removes(run, home, tiny_bundle):
     assert run("bundle", "install", tiny_bundle.folder).out == "tiny\n"
     bundled, line = run("bundle", "list").out.splitlines()
-    assert bundled.startswith(f"{BUNDLED}\tbundled\t0.1.0\t")
+    assert bundled.startswith(f"{BUNDLED}\tbundled\t{find_bundle(BUNDLED).metadata.version}\t")
     assert line == f"tiny\timported\t1.2.3\t{home / 'imported' / 'tiny'}"
     assert f"model   tiny (imported): {home / 'imported' / 'tiny'}\n" in run("info").out
     (home / "imported" / "tiny" / "LICENSE").unlink()

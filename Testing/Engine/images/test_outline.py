@@ -1,5 +1,7 @@
 """Where the object is in an image's slices."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,6 +59,17 @@ def test_air_around_moves_the_box_along_with_the_object(sides, noise, seed):
     wide = rng.uniform(0, noise + 1e-9, (6, 40 + above + below, 34 + left + right)).astype(np.float32)
     wide[:, above : above + 40, left : left + 34] = image
     assert object_box(wide) == Window(BOX.top + above, BOX.left + left, BOX.rows, BOX.columns)
+
+
+def test_air_around_the_sample_changes_nothing_of_its_box():
+    """Its thresholds are looked for on every third voxel or so, and on others where there is more air."""
+    samples = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
+    voxels = read_volume(samples / "sample_nacpet.nrrd").reoriented("axial").voxels
+    for slices in (voxels, voxels[12:56:8], voxels[16:56:4], voxels[::3]):
+        plain = object_box(slices)
+        for wider in (3, 16, 48, 112):
+            box = object_box(np.pad(slices, [(0, 0), (wider, wider), (wider, wider)]))
+            assert box == plain._replace(top=plain.top + wider, left=plain.left + wider)
 
 
 def test_the_box_of_real_heads_is_where_people_would_draw_it(shared_data):

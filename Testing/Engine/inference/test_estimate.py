@@ -196,7 +196,7 @@ def test_memory_is_enough_and_less_than_twice_what_is_used(shape, precision):
     )
     assert done.returncode == 0, done.stderr
     before, after = map(int, done.stdout.split())
-    model = section({"name": "up-gan", "phases": 3, "width": 16, "deepest": 6})
+    model = section(find_bundle("pet-ct-phantom").metadata.upgan.architecture.model_dump(mode="json"))
     found = estimate(model, shape, LPS, precision=precision, outputs=0)
     assert after < found.host_bytes < 2 * after
     # Without the process, the weights and the image, which were there before.

@@ -14,6 +14,10 @@ _SAMPLE = 500_000
 # than skin: on simulated NAC-PET the box is that of the CT's body within two pixels, on nine T1 heads within two.
 _OF_MIDWAY = 0.7
 
+# A box stays after one to four looks (68 images of simulated heads). After one, more air around them made it a pixel
+# wider or narrower in 43 of 136.
+_MOST_LOOKS = 10
+
 # Legs and arms lie side by side; a part that is smaller than this share of the largest, in area, is no part of the
 # object but a vial, a marker or a streak.
 _PART = 0.1
@@ -69,16 +73,19 @@ def object_box(slices: np.ndarray) -> Window | None:
 
     The object is the largest part, and whatever others have at least a tenth of its area, seen through all slices.
 
-    The threshold is looked for twice, the second time in the box that the first has found: so more air around the
-    object, or another place in it, moves the box along with the object and does not change it.
+    The threshold is looked for again in the box that was found, until the box stays: so more air around the object, or
+    another place in it, moves the box along with the object and does not change it.
 
     Args:
         slices: [K, J, I], any real type; negative voxels and those that are no numbers count as air.
     """
     box = _box(slices, _OF_MIDWAY * midway(_sampled(slices)))
-    if box is None:
-        return None
-    return _box(slices, _OF_MIDWAY * midway(_sampled(box.cut(slices)))) or box
+    for _ in range(_MOST_LOOKS):
+        again = _box(slices, _OF_MIDWAY * midway(_sampled(box.cut(slices)))) if box is not None else None
+        if again is None or again == box:
+            break
+        box = again
+    return box
 
 
 def midway(sample: np.ndarray) -> float:

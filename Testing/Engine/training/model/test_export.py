@@ -497,11 +497,13 @@ def test_a_model_with_the_authors_wiring_and_loss_says_so(heads, tmp_path):
 @pytest.mark.parametrize("form", get_args(LossConfig.model_fields["form"].annotation))
 def test_each_loss_that_can_be_trained_with_is_said_on_the_card(form, heads, tmp_path):
     loss = {"form": form, "l1": 2.2, "outside_body": 0.02, "adversarial": 0.0, "normalisation": "body"}
-    bundle = export(write_run(tmp_path, heads, network(), split=FEW, loss=loss), tmp_path / "model", "", "1")
+    run = write_run(tmp_path, heads, network(), split=FEW, loss=loss)
+    bundle = export(run, tmp_path / "model", "", "1", remark="Another one\n  is better.")
     card = in_one_line(card_of(bundle))
     words = {"generalized_gaussian": "Eq. 1.", "beta_nll": "β-NLL", "detached_mean": "it does not train"}
     assert "Loss: 1·L (weight 0.02 outside the body) + 2.2·L1, where L is" in card
     assert words.get(form, "in place of Eq. 1") in card
+    assert "## Remark Another one is better. ## Uncertainty" in card
     assert ("β tells the shape of the error where" in card) == (form != "published_product")
 
 

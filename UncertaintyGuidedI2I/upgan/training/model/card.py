@@ -53,6 +53,7 @@ def model_card(
     calibration: Calibration,
     domain: Domain,
     familiarity: Familiarity | None,
+    remark: str = "",
 ) -> str:
     """Render docs/README.md of a bundle.
 
@@ -64,11 +65,13 @@ def model_card(
         calibration: What the uncertainty was corrected by.
         domain: What the training inputs were like.
         familiarity: By which features another input is told from them; None where these show too little of an object.
+        remark: What the model's maker says beside what was measured.
     """
     sections = {
         "Data": _data(run, figures["training"], domain),
         "Model": _model(run, figures["training"]),
         "Measured": _measured(run, figures),
+        **({"Remark": wrap(" ".join(remark.split()))} if remark.strip() else {}),
         "Uncertainty": _uncertainty(figures["test"], calibration),
         "Familiarity": _familiarity(familiarity),
     }

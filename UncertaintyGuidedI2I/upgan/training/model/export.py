@@ -42,6 +42,8 @@ def export(
     checkpoint: str = "best",
     name: str | None = None,
     progress: Progress = SILENT,
+    *,
+    remark: str = "",
 ) -> Bundle:
     """Make a bundle of a run's checkpoint; what its card states is measured through the engine itself.
 
@@ -53,6 +55,7 @@ def export(
         checkpoint: ``best``, ``last``, ``phase_1`` …; phases that were not trained yet are left out.
         name: The model's name; the run's where None.
         progress: Told what is being done; what it raises ends the work.
+        remark: What its maker says on the card beside that, such as how another model does.
 
     Raises:
         InputError: ``run_unfinished``, ``bad_name``, ``bad_version``, or what is wrong with the run's folder or images.
@@ -109,7 +112,7 @@ def export(
     section["figures"] = {"test": measured, "training": _training(found)}
     if found.base is not None:
         section["figures"]["compared_with"] = _compared(found, found.base, test, rows, comparing)
-    card = model_card(found, name, version, section["figures"], calibration, domain, familiarity)
+    card = model_card(found, name, version, section["figures"], calibration, domain, familiarity, remark)
     bundle = write_bundle(folder, found.cascade, metadata, section, card, licence)
     progress.tell(1.0, "done")
     return bundle
@@ -191,7 +194,7 @@ def _metadata(found: TrainedRun, name: str, version: str) -> dict[str, Any]:
     return {
         "name": name,
         "version": version,
-        "changelog": {version: "first version"},
+        "changelog": {version: "as trained"},
         **software_versions(),
         "task": task.title,
         "description": f"UP-GAN with {phases} phase{'s' * (phases > 1)}: {task.title} with pixel-wise uncertainty.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice, repeat
 from typing import Any, Literal, get_args
 
 from upgan.errors import InputError
@@ -16,16 +15,17 @@ _AUGMENTATION = {"flip": 0.5, "rotation_degrees": 5.0, "scale": 0.05, "surroundi
 # The likelihood alone abandons bone and air cavities, for most of a slice is background: 132-139 HU with these two
 # against 163-168 HU without, after 250 steps on simulated heads. There l1 was 5 and averaged over the whole slice, of
 # which the dilated body is 42 %: 5 · (0.42 + 0.02 · 0.58) = 2.2 beside Eq. 1, pixel by pixel. With both of them Eq. 1
-# still neglects where it doubts; weighed by σ it does not, and one network errs a tenth less (Documentation/Evidence.md).
+# still neglects where it doubts; weighed by σ it does not, and one network errs a tenth less: see
+# Documentation/Evidence.md.
 _LOSS = {"form": "beta_nll", "l1": 2.2, "outside_body": 0.02}
 
 # Some 25 patients of 40 slices in batches of 8. An epoch of fixed length costs the same with any number of patients.
 _QUICK_EPOCH_STEPS = 125
-# Two phases with half the time each, and no end-to-end stage: with Eq. 1 a third phase and that stage took their time
-# from the first two and gave nothing back (Documentation/Evidence.md). Seconds a step on two cores with AMX: 0.15 and
-# 0.2, so that it is 26 + 29 minutes and the validation.
-_QUICK_PHASES = 2
-_QUICK_EPOCHS = (85, 70)
+# One phase: whatever was tried, a second one took its time from the first and gave less back, once the likelihood was
+# weighed by σ (Documentation/Evidence.md). A step takes 0.15 s on two cores with AMX, so that it is 50 minutes and the
+# validation. The phases of a base model share it.
+_QUICK_PHASES = 1
+_QUICK_EPOCHS = 160
 
 
 def preset(name: PresetName, base: str | None = None) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _quick(phases: int) -> dict[str, Any]:
         "loss": {**_LOSS, "l1_warm_up": 100},
         "discriminator": {"width": 16},
         "schedule": {
-            "epochs": list(islice(chain(_QUICK_EPOCHS, repeat(_QUICK_EPOCHS[-1])), phases)),
+            "epochs": [_QUICK_EPOCHS // phases] * phases,
             "joint_epochs": 0,
             "epoch_steps": _QUICK_EPOCH_STEPS,
             # From 5e-4 to 2e-3 all is well; 5e-3 costs 100 HU.
@@ -81,8 +81,8 @@ def _quick(phases: int) -> dict[str, Any]:
             # Adam's first steps are of full size whatever the gradient; without both of these 60 HU were lost.
             "warm_up": 20,
             "gradient_clip": 1.0,
-            # A sixth of the longest stage: a cosine's last epochs gain most, so that less patience would miss them.
-            "early_stopping": 10,
+            # A sixth of the stage: a cosine's last epochs gain most, so that less patience would miss them.
+            "early_stopping": 25,
             # The mean over some 200 steps, one to two epochs: it smooths what single batches do, and forgets the start.
             "weight_averaging": 0.995,
         },

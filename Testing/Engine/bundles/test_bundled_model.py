@@ -1,0 +1,65 @@
+"""The model that ships: what its card says it does, and what must not matter to it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from upgan.bundles.library import find_bundle, installed_models
+from upgan.images.hounsfield import TISSUES
+from upgan.images.patient import body_mask
+from upgan.images.reading import read_volume
+from upgan.images.volume import Volume
+from upgan.inference.engine import InferenceEngine
+
+BUNDLED = "pet-ct-phantom"
+SAMPLES = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
+
+
+def test_the_bundled_model_is_found_by_name_small_and_whole():
+    bundle = find_bundle(BUNDLED)
+    assert (BUNDLED, "bundled", bundle.folder) in [(m.name, m.origin, m.folder) for m in installed_models()]
+    assert sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file()) < 10e6
+    assert bundle.metadata.upgan.architecture.phases == 2
+    bundle.load_cascade()
+
+
+def test_the_card_of_the_bundled_model_states_what_its_metadata_measured():
+    bundle = find_bundle(BUNDLED)
+    card = (bundle.folder / "docs" / "README.md").read_text(encoding="utf-8")
+    phases = bundle.metadata.upgan.figures["test"]["phases"]
+    for figures in phases.values():
+        assert f"{figures['mae'][0]:.1f} ± {figures['mae'][1]:.1f}" in card
+    assert "Not for patients" in card
+
+
+def test_the_bundled_model_errs_least_in_its_last_phase_and_its_intervals_hold():
+    section = find_bundle(BUNDLED).metadata.upgan
+    phases = section.figures["test"]["phases"]
+    errors = [phases[str(phase)]["mae"][0] for phase in range(1, section.architecture.phases + 1)]
+    assert errors == sorted(errors, reverse=True)
+    last = phases[str(section.architecture.phases)]
+    for level in (50, 80, 90, 95):
+        assert last[f"coverage_{level}%"][0] == pytest.approx(level / 100, abs=0.07)
+    for tissue in TISSUES:
+        assert last[f"coverage_90%_predicted_{tissue}"][0] == pytest.approx(0.9, abs=0.01)
+    assert last["spearman_error_sigma"][0] > 0.5
+
+
+@pytest.mark.parametrize("sides", [(48, 48, 48, 48), (0, 0, 0, 14), (64, 0, 7, 0), (-3, 0, -6, -2)])
+def test_what_lies_around_a_head_changes_the_bundled_models_answer_by_less_than_2_hu(sides):
+    """Rows and columns of air added above, below, left and right; cut off where negative."""
+    engine = InferenceEngine(find_bundle(BUNDLED), "cpu")
+    pet, ct = (read_volume(SAMPLES / f"sample_{name}.nrrd").reoriented("axial") for name in ("nacpet", "ct"))
+    body = body_mask(ct.voxels, (3.0, 2.0, 2.0))[12:56:8]
+    plain = pet.voxels[12:56:8]
+    above, below, left, right = (max(side, 0) for side in sides)
+    other = np.pad(plain, [(0, 0), (above, below), (left, right)])
+    up, down, start, end = (max(-side, 0) for side in sides)
+    other = np.ascontiguousarray(other[:, up : other.shape[1] - down, start : other.shape[2] - end])
+    shown = (slice(None), slice(up, plain.shape[1] - down), slice(start, plain.shape[2] - end))
+    assert body[shown].sum() == body.sum()  # air alone was cut off
+    usual, changed = (engine.translate(Volume(each, pet.ijk_to_ras)).last.image for each in (plain, other))
+    changed = changed[:, above : above + usual[shown].shape[1], left : left + usual[shown].shape[2]]
+    difference = (changed - usual[shown])[body[shown]]
+    assert np.sqrt(np.square(difference).mean()) < 2
