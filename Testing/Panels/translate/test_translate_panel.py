@@ -715,7 +715,7 @@ def test_further_models_of_the_same_task_join_when_asked_to(host, panel, apply, 
     changes: dict[str, dict] = {
         "site": {},
         "R&D": {},
-        "deep": {"architecture": deeper},
+        "deep": {"architecture": deeper, "calibration": None},
         "coronal": {"plane": "coronal"},
         "unread": {"spacing_mm": 0},
     }
