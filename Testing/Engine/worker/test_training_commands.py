@@ -224,7 +224,7 @@ def test_a_preset_comes_as_a_whole_configuration_but_for_name_and_data(pairs):
 def test_fine_tuning_comes_with_its_base():
     values = ask("start_config", preset="fine-tune", base="pet-ct-phantom")
     assert values["base"] == "pet-ct-phantom"
-    assert values["schedule"]["epochs"] == [0, 0, 0]
+    assert values["schedule"]["epochs"] == [0, 0]
     with pytest.raises(UpganError) as refusal:
         ask("start_config", preset="fine-tune", base=None)
     assert refusal.value.code == "preset_needs_base"

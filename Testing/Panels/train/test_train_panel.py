@@ -630,7 +630,7 @@ def test_a_base_model_brings_its_task_and_networks(ui, choices, session, folder)
     assert not ui.widthSpinBox.enabled
     ui.epochsEdit.text = "1"
     ui.epochsEdit.editingFinished.emit()
-    # Its three phases stay three.
+    # Its phases stay as many as they are.
     assert json.loads(choices.changes) == {}
     ui.startButton.click()
     config = session.asked[-1][1]

@@ -61,7 +61,7 @@ def evaluate(
         >>> files = find_pairs(data)[:1]  # as many patients as there is time for
         >>> pairs = (prepare_pair(pair, data, engine.bundle.metadata.upgan.task) for pair in files)
         >>> report = evaluate(engine, pairs, len(files))
-        >>> mean, deviation = report["phases"]["3"]["mae"]  # over the patients, HU
+        >>> mean, deviation = report["phases"]["2"]["mae"]  # over the patients, HU
     """
     section = engine.bundle.metadata.upgan
     hounsfield = section.task.unit == "HU"

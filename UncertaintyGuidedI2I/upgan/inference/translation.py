@@ -122,7 +122,7 @@ class Translation:
         >>> engine = InferenceEngine(find_bundle("pet-ct-phantom"), device="cpu")
         >>> translation = engine.translate(read_volume("pet.nii.gz"), phases="all")
         >>> sorted(translation.phases)
-        [1, 2, 3]
+        [1, 2]
         >>> [(output.name, output.unit) for output in translation.outputs()][:4]  # the last phase's first
         [('pseudo_ct', 'HU'), ('alpha', 'HU'), ('beta', '1'), ('sigma', 'HU')]
     """

@@ -31,6 +31,7 @@ from upgan.pairs.finding import PairFiles
 from upgan.pairs.preparation import combined_sha256, image_sha256
 from upgan.progress import Progress
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
+from upgan.training.model import card as card_text
 from upgan.training.model.export import export
 from upgan.training.model.familiarity import limited
 from upgan.training.record import checkpoint
@@ -494,17 +495,19 @@ def test_a_model_with_the_authors_wiring_and_loss_says_so(heads, tmp_path):
     assert "the published code's product in place of Eq. 1" in card
 
 
-@pytest.mark.parametrize("form", get_args(LossConfig.model_fields["form"].annotation))
-def test_each_loss_that_can_be_trained_with_is_said_on_the_card(form, heads, tmp_path):
-    loss = {"form": form, "l1": 2.2, "outside_body": 0.02, "adversarial": 0.0, "normalisation": "body"}
+def test_a_model_of_another_loss_says_so_and_what_its_maker_remarks(heads, tmp_path):
+    loss = {"form": "beta_nll", "l1": 2.2, "outside_body": 0.02, "adversarial": 0.0, "normalisation": "body"}
     run = write_run(tmp_path, heads, network(), split=FEW, loss=loss)
-    bundle = export(run, tmp_path / "model", "", "1", remark="Another one\n  is better.")
-    card = in_one_line(card_of(bundle))
-    words = {"generalized_gaussian": "Eq. 1.", "beta_nll": "β-NLL", "detached_mean": "it does not train"}
-    assert "Loss: 1·L (weight 0.02 outside the body) + 2.2·L1, where L is" in card
-    assert words.get(form, "in place of Eq. 1") in card
+    card = in_one_line(card_of(export(run, tmp_path / "model", "", "1", remark="Another one\n  is better.")))
+    assert "Loss: 1·L (weight 0.02 outside the body) + 2.2·L1, where L is Eq. 1 weighed by the predicted σ" in card
+    assert "β tells the shape of the error where" in card
     assert "## Remark Another one is better. ## Uncertainty" in card
-    assert ("β tells the shape of the error where" in card) == (form != "published_product")
+
+
+@pytest.mark.parametrize("form", get_args(LossConfig.model_fields["form"].annotation))
+def test_each_loss_that_can_be_trained_with_has_its_words(form):
+    words = {"generalized_gaussian": "Eq. 1", "beta_nll": "β-NLL", "detached_mean": "it does not train"}
+    assert words.get(form, "in place of Eq. 1") in card_text._loss(LossConfig(form=form, l1=1.0))
 
 
 def test_a_model_without_guidance_is_called_the_ablation(heads, tmp_path):
