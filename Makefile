@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
 test: lint  ## Check style, types and behaviour; under 10 minutes on two cores
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-nightly: $(VENV)/.test  ## The tests that train for minutes to show that networks learn
+nightly: $(VENV)/.test  ## What trains for minutes to show that networks learn, several processes, and memory
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m nightly
 
 gui: $(VENV)/.test  ## Open the module beside real slice views, in the test host instead of Slicer; needs a display

@@ -102,6 +102,7 @@ def translate_large_volume(tmp_path: Path, slices: int) -> dict[str, float]:
     return used
 
 
+@pytest.mark.nightly
 def test_a_quarter_of_a_large_volume_needs_its_share_of_four_gigabytes_and_a_third_of_a_minute_of_one_core(tmp_path):
     used = translate_large_volume(tmp_path, slices=100)
     assert used["peak"] < ENGINE_BYTES + (4e9 - ENGINE_BYTES) / 4

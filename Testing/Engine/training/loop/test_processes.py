@@ -49,6 +49,7 @@ def toml(config) -> str:
     return "\n".join([*single, *sections])
 
 
+@pytest.mark.nightly
 def test_two_processes_have_the_losses_and_errors_of_one_with_the_same_batch(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(progressive, "_WINDOW_S", math.inf)  # One process looks at the clock, two do not.
     config = tiny(pairs, **ONCE)
