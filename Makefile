@@ -55,7 +55,7 @@ model: $(VENV)/.test  ## Train the bundled model anew from nothing; an hour and 
 	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom
 	rm -rf $(MODEL)
 	$(BIN)/upgan bundle create build/pet-ct-phantom --checkpoint last --version 0.2.0 --output $(MODEL) \
-		--licence LICENSE --remark $(EXPERIMENT)/remark.txt
+		--licence LICENSE --remark "$$(cat $(EXPERIMENT)/remark.txt)"
 
 clean:
 	rm -rf build $(VENV)

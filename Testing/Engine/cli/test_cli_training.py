@@ -175,10 +175,12 @@ def test_pairs_become_a_run_and_a_run_becomes_a_model_that_is_evaluated(run, con
     assert len(lines) < 15
     (tmp_path / "LICENSE").write_text("for tests", encoding="utf-8")
     options = ("--licence", tmp_path / "LICENSE", "--checkpoint", "phase_1", "--name", "mine", "--version", "2.0")
-    outcome = run("bundle", "create", tmp_path / "run", "--output", tmp_path / "model", *options)
+    remark = ("--remark", "Another one is better.")
+    outcome = run("bundle", "create", tmp_path / "run", "--output", tmp_path / "model", *options, *remark)
     assert outcome == (0, f"{tmp_path / 'model'}\n", outcome.err)
     metadata = Bundle.open(tmp_path / "model").metadata
     assert (metadata.name, metadata.version, metadata.upgan.architecture.phases) == ("mine", "2.0", 1)
+    assert "Another one is better." in (tmp_path / "model" / "docs" / "README.md").read_text(encoding="utf-8")
     with_table = tmp_path / "pairs.csv"
     pet, ct = (pairs / f"sub-002_{kind}.nii.gz" for kind in ("nacpet", "ct"))
     with_table.write_text(f"subject,input,target\nx,{pet},{ct}\n", encoding="utf-8")

@@ -135,18 +135,15 @@ def bundle_create(
     version: Annotated[str, typer.Option(help="Of the model.")] = "0.1.0",
     checkpoint: Annotated[str, typer.Option(help="best, last, phase_1, … or all_phases.")] = "best",
     name: Annotated[str | None, typer.Option(help="Of the model; the run's if not given.")] = None,
-    remark: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Text file with a remark for the card.")
-    ] = None,
+    remark: Annotated[str, typer.Option(help="For the card, beside what is measured.")] = "",
 ) -> None:
     """Make a bundle of a run; its card states what is measured on the run's held-out subjects."""
     from upgan.bundles.bundle import read_licence
     from upgan.training.model.export import export
 
     text = read_licence(licence)
-    said = remark.read_text(encoding="utf-8") if remark else ""
     with progress_bar(_messages, "starting") as progress:
-        bundle = export(run, output, text, version, checkpoint, name, progress, remark=said)
+        bundle = export(run, output, text, version, checkpoint, name, progress, remark=remark)
     echo(bundle.folder)
 
 
