@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from upgan.images.orientation import Reorientation
 from upgan.images.volume import Volume
-from upgan.simulation.degradation import degrade_slices, degrade_volume, keep_central_lines
+from upgan.simulation.degradation import degrade_slices, degrade_volume
+from upgan.simulation.kspace import keep_central_lines
 
 KINDS = ("central_lines", "motion")
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from Engine.memory_cache import MemoryCache
 from upgan.errors import InputError
-from upgan.simulation.degradation import keep_central_lines
+from upgan.simulation.kspace import keep_central_lines
 from upgan.training.settings.config import AugmentationConfig, TrainingConfig
 from upgan.training.slices.augmentation import (
     Change,
