@@ -21,7 +21,7 @@ RULES = ["sigma at least", "percentile of sigma"]
 SOURCES = ["folder", "table", "scene"]
 # Those that read a folder; a table is a layout of its own.
 LAYOUTS = ["manifest", "pattern", "bids", "ixi"]
-TASKS = ["pet_to_ct", "mri_undersampled", "mri_motion"]
+TASKS = ["pet_to_ct", "mr_to_ct", "mri_undersampled", "mri_motion"]
 DEGRADATIONS = ["none", "central_lines", "motion"]
 PRESETS = ["quick", "fine-tune", "paper"]
 

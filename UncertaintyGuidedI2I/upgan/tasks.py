@@ -196,18 +196,23 @@ def _sample(voxels: np.ndarray) -> np.ndarray:
     return voxels[::stride, ::stride, ::stride]
 
 
-PET_TO_CT = Task(
-    name="pet_to_ct",
-    title="NAC-PET → pseudo-CT",
-    input_modality="PT",
-    output_modality="CT",
-    image_key="pseudo_ct",
-    image_name="pseudo-CT",
-    unit="HU",
-    input=InputScale(percentile=99.0, power=0.5),
-    output=OutputScale(factor=1000.0, offset=-1000.0),
-    display=Display(window=2000, level=300, sigma_threshold=100, sigma_max=500, alpha_max=500),
-)
+def _pseudo_ct(name: str, title: str, input_modality: Literal["PT", "MR"], power: float) -> Task:
+    return Task(
+        name=name,
+        title=title,
+        input_modality=input_modality,
+        output_modality="CT",
+        image_key="pseudo_ct",
+        image_name="pseudo-CT",
+        unit="HU",
+        input=InputScale(percentile=99.0, power=power),
+        output=OutputScale(factor=1000.0, offset=-1000.0),
+        display=Display(window=2000, level=300, sigma_threshold=100, sigma_max=500, alpha_max=500),
+    )
+
+
+PET_TO_CT = _pseudo_ct("pet_to_ct", "NAC-PET → pseudo-CT", "PT", power=0.5)
+MR_TO_CT = _pseudo_ct("mr_to_ct", "T1 MRI → pseudo-CT", "MR", power=1.0)
 
 
 def _restoration(name: str, title: str) -> Task:
@@ -228,4 +233,4 @@ def _restoration(name: str, title: str) -> Task:
 MRI_UNDERSAMPLED = _restoration("mri_undersampled", "Undersampled T1 MRI → fully sampled")
 MRI_MOTION = _restoration("mri_motion", "Motion-corrupted T1 MRI → clean")
 
-TASKS: dict[str, Task] = {task.name: task for task in (PET_TO_CT, MRI_UNDERSAMPLED, MRI_MOTION)}
+TASKS: dict[str, Task] = {task.name: task for task in (PET_TO_CT, MR_TO_CT, MRI_UNDERSAMPLED, MRI_MOTION)}

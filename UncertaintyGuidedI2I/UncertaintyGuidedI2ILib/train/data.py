@@ -43,6 +43,7 @@ SELECTORS: dict[str, tuple[str, Labels]] = {
         "task",
         {
             "pet_to_ct": _("PET → pseudo-CT"),
+            "mr_to_ct": _("MRI → pseudo-CT"),
             "mri_undersampled": _("undersampled MRI → full"),
             "mri_motion": _("MRI with motion → clean"),
         },
@@ -56,6 +57,8 @@ SELECTORS: dict[str, tuple[str, Labels]] = {
         },
     ),
 }
+# Tasks whose inputs can be made from their targets.
+RESTORATIONS = ("mri_undersampled", "mri_motion")
 # By widget: the choice.
 TEXTS = {"inputPatternEdit": "inputPattern", "targetPatternEdit": "targetPattern"}
 PATHS = {"folderEdit": "folder", "tableEdit": "table"}
@@ -202,7 +205,7 @@ class DataSection:
             ((ui.subjectLabel, ui.subjectEdit, ui.targetVolumeLabel, ui.targetVolumeSelector), isScene),
             ((ui.inputVolumeLabel, ui.inputVolumeSelector), isScene and not isMade),
             ((ui.addPairButton, ui.removePairButton), isScene),
-            ((ui.degradationLabel, ui.degradationSelector), self.task != "pet_to_ct"),
+            ((ui.degradationLabel, ui.degradationSelector), self.task in RESTORATIONS),
         ):
             for widget in widgets:
                 widget.visible = visible
@@ -216,8 +219,8 @@ class DataSection:
 
     @property
     def degradation(self) -> str:
-        """Name of the degradation that makes the inputs, or nothing; only MRI can be degraded."""
-        return "none" if self.task == "pet_to_ct" else self._choices().degradation
+        """Name of the degradation that makes the inputs, or nothing; only a restoration has any."""
+        return self._choices().degradation if self.task in RESTORATIONS else "none"
 
     def stop(self) -> None:
         """Leave the writing of volumes and the loading of pictures unfinished: the scene goes."""

@@ -244,7 +244,7 @@ def bundle_import(
     checkpoints: Annotated[list[Path], typer.Argument(help="The authors' .pth state dicts, one per phase, in order.")],
     output: Annotated[Path, typer.Option(help="The bundle's folder; its name becomes the model's.")],
     spacing: Annotated[tuple[float, float], typer.Option(help="Pixel size (rows, columns) in mm of its slices.")],
-    task: Annotated[str, typer.Option(help="pet_to_ct, mri_undersampled or mri_motion.")] = "pet_to_ct",
+    task: Annotated[str, typer.Option(help="pet_to_ct, mr_to_ct, mri_undersampled or mri_motion.")] = "pet_to_ct",
     plane: Annotated[Planes, typer.Option(help="Of its slices.")] = Planes.axial,
 ) -> None:
     """Make a bundle of the authors' published checkpoints; to add a finished bundle, use `install`."""

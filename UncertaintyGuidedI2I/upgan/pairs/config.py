@@ -38,7 +38,7 @@ class DataConfig(Section):
     target: str = ""
     """pattern: of the target files below ``path``; bids: suffix, e.g. "ct"."""
     task: str = "pet_to_ct"
-    """pet_to_ct, mri_undersampled or mri_motion; a base model brings its own."""
+    """pet_to_ct, mr_to_ct, mri_undersampled or mri_motion; a base model brings its own."""
     degradation: Degradation = "none"
     """Makes the inputs from the targets: central_lines (8 % of k-space kept) or motion; "none" reads them."""
     plane: Plane = "axial"
