@@ -113,6 +113,11 @@ class Task(_Frozen):
     output: OutputScale
     display: Display
 
+    @property
+    def is_restoration(self) -> bool:
+        """Whether an input, normalised, is an output already, if a bad one: both are on one scale."""
+        return self.output == OutputScale(relative=True) and self.input.power == 1
+
     def measure(self, voxels: np.ndarray) -> Intensities:
         """Measure an image's foreground and fix the mapping between its intensities and the network's.
 

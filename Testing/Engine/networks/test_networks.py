@@ -184,6 +184,18 @@ def test_attention_of_format_1_is_true_or_false(attention):
         CascadeArchitecture.model_validate({"attention": attention})
 
 
+def test_a_restoration_starts_from_its_input():
+    a = torch.rand(2, 1, 32, 32)
+    untrained = Cascade(CascadeArchitecture(phases=2, width=2, from_input=True)).eval()
+    for prediction in untrained(a):
+        torch.testing.assert_close(prediction.loc, a, rtol=0, atol=0)
+    cascade = seasoned(Cascade(CascadeArchitecture(phases=1, width=2, from_input=True)))
+    (corrected,) = cascade(a)
+    correction, _ = cascade.generators[0](a)
+    torch.testing.assert_close(corrected.loc, a + correction.loc)
+    torch.testing.assert_close(corrected.scale, correction.scale)
+
+
 def test_a_new_phase_starts_as_good_as_the_one_before():
     cascade = seasoned(Cascade(CascadeArchitecture(phases=2, width=2)))
     cascade.generators[1] = Generator(2, cascade.architecture).eval()

@@ -33,7 +33,7 @@ from upgan.uncertainty.calibration import Calibration
 from upgan.uncertainty.familiarity import Familiarity
 
 # Of the section that is written. It goes up with every key that is added; sections without it are of the first.
-FORMAT = 2
+FORMAT = 3
 
 # Where an unknown key may change numbers.
 _DECISIVE = ("architecture", "task", "calibration")
@@ -110,6 +110,12 @@ class ModelSection(BaseModel):
             raise ValueError(
                 f"calibration.scale has {len(self.calibration.scale)} factors for {self.architecture.phases} phases"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _corrects_what_can_be_corrected(self) -> ModelSection:
+        if getattr(self.architecture, "from_input", False) and not self.task.is_restoration:
+            raise ValueError("architecture.from_input: the task's outputs are not on its inputs' scale")
         return self
 
     @model_validator(mode="after")

@@ -39,6 +39,8 @@ class CascadeArchitecture(BaseModel):
             best here, see Documentation/Evidence.md).
         features: Whether it also sees the last features of the one before, as many channels as the width.
         residual: Whether it corrects that b̂, instead of predicting the image anew as in the paper.
+        from_input: Whether the first phase corrects the input a, instead of beginning with an empty image; for tasks
+            alone whose output is on the input's scale, and for these by default where a training is described.
         coarse_first: Whether the first phase looks at every other row and column, averaged, for a quarter of the cost.
         sigma_mean: What σ̄ is a mean over: the ``object``, weighted by the input's square so that the air around counts
             nothing, or the whole ``slice`` (Eq. 3).
@@ -59,6 +61,7 @@ class CascadeArchitecture(BaseModel):
     hand_over: HandOver = "image"
     features: bool = False
     residual: bool = True
+    from_input: bool = False
     coarse_first: bool = False
     sigma_mean: Literal["object", "slice"] = "object"
     align_corners: bool = False

@@ -34,7 +34,8 @@ def attention(sigma: Tensor, weight: Tensor | None = None) -> Tensor:
 class Cascade(nn.Module):
     """M generators; a later one sees a_m = concat(f_m, a), and corrects the image of its predecessor.
 
-    The correction starts at zero, so that a new phase never starts worse than the one before it. The paper's
+    The correction starts at zero, so that a new phase never starts worse than the one before it, and the first, where
+    it corrects the input (``from_input``), never worse than what it was given. The paper's
     generators predict the image anew (``residual`` false) from f_m = b̂·σ/σ̄ alone (``product``), from which they must
     first recover what σ has hidden.
     """
@@ -67,7 +68,7 @@ class Cascade(nn.Module):
 
     def looked_into(self, a: Tensor) -> Iterator[tuple[GeneralizedNormal, Tensor]]:
         """Yield each phase's distribution of [N, 1, H, W] and the features [N, width, H, W] it was read from."""
-        previous, features = self.generators[0](a)
+        previous, features = self.generators[0](a, a if self.architecture.from_input else None)
         yield previous, features
         for phase in range(1, len(self.generators)):
             previous, features = self._later(phase, self._guides(previous, features, a), a)

@@ -69,6 +69,37 @@ def test_a_configuration_is_read_with_its_paths_relative_to_it_and_the_defaults_
     assert config.architecture.hand_over == "image"
 
 
+@pytest.mark.parametrize(
+    ("task", "sizes", "is_on"),
+    [
+        ("mri_undersampled", None, True),
+        ("mri_motion", {"width": 16}, True),
+        ("mri_motion", {"from_input": False}, False),
+        ("mri_motion", {"name": "published-up-gan"}, None),
+        ("mr_to_ct", None, False),
+        ("pet_to_ct", {"width": 16}, False),
+    ],
+)
+def test_a_restoration_starts_from_its_input_unless_told_otherwise(task, sizes, is_on):
+    content = {"name": "x", "data": {"path": "x", "task": task}, **({"architecture": sizes} if sizes else {})}
+    architecture = config_from(content).architecture
+    assert getattr(architecture, "from_input", None) is is_on
+    # A run that an earlier version began goes on from an empty image.
+    assert not getattr(TrainingConfig.of_run(content).architecture, "from_input", False)
+
+
+def test_an_input_on_another_scale_than_the_output_is_nothing_to_start_from():
+    said = refused({"name": "x", "data": {"path": "x", "task": "mr_to_ct"}, "architecture": {"from_input": True}})
+    assert "from_input" in said
+
+
+@pytest.mark.parametrize("name", ["quick", "paper"])
+def test_a_template_leaves_it_to_the_task_what_a_network_starts_from(name, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(template(name).replace('task = "pet_to_ct"', 'task = "mri_motion"'), encoding="utf-8")
+    assert read_config(path).architecture.from_input is (name == "quick")
+
+
 def test_a_base_is_a_folder_beside_the_file_or_else_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path / "experiment", 'base = "mine"\n' + CONFIG)
@@ -221,7 +252,8 @@ def values_of(name, base=None) -> TrainingConfig:
 
 
 def test_the_papers_preset_changes_how_phases_hang_together_and_nothing_else():
-    assert preset("paper") == {"architecture": {"hand_over": "product", "residual": False, "sigma_mean": "slice"}}
+    wiring = {"hand_over": "product", "residual": False, "from_input": False, "sigma_mean": "slice"}
+    assert preset("paper") == {"architecture": wiring}
 
 
 def test_the_quick_preset_costs_about_an_hour_on_two_cores():

@@ -212,6 +212,20 @@ def assert_equal(one, other):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("restores", [True, False])
+def test_a_brighter_input_has_a_brighter_target_where_both_are_in_one_unit(restores):
+    plain, brighter = (
+        Batches(
+            structured_cache(), ["s1", "s2"], config_of(augmentation={"intensity": intensity}), 1, restores=restores
+        )[0]
+        for intensity in (0.0, 0.3)
+    )
+    factors = (brighter.a / plain.a).nanmean((1, 2, 3))
+    assert 0.05 < float((factors - 1).abs().max()) <= 0.3
+    expected = factors if restores else torch.ones_like(factors)
+    torch.testing.assert_close(brighter.b, plain.b * expected[:, None, None, None])
+
+
 def test_a_degraded_input_is_made_from_the_target_in_its_own_field_of_view():
     cache = structured_cache()
     config = config_of(data={"degradation": "central_lines", "task": "mri_undersampled"})

@@ -158,6 +158,7 @@ class ProgressiveTraining:
             plan.number,
             self.fabric.global_rank,
             self.fabric.world_size,
+            restores=self.data.task.output.relative,
         )
         steps = plan.epochs * batches.epoch_steps
         self._pace = Pace(self._plans, batches.epoch_steps)

@@ -121,13 +121,14 @@ _HANDED_ON = {
 
 
 def _wiring(architecture: CascadeArchitecture) -> str:
-    """Say how the phases hang together; nothing where there is one."""
+    """Say how the phases hang together, and where the first begins; nothing where that is from an empty image."""
+    first = "; the first phase corrects the input" if architecture.from_input else ""
     if architecture.phases == 1:
-        return ""
+        return first.replace("first phase", "network")
     seen = f"{_HANDED_ON[architecture.hand_over]}{', its last features' if architecture.features else ''} and the input"
     manner = "corrects that image" if architecture.residual else "predicts the image anew, as in the paper"
     coarse = "; the first phase looks at half the resolution" if architecture.coarse_first else ""
-    return f", {seen}, and {manner}{coarse}"
+    return f", {seen}, and {manner}{first}{coarse}"
 
 
 def _model(run: TrainedRun, training: dict[str, Any]) -> str:

@@ -14,4 +14,4 @@ FINISHED = "finished.json"
 # Of a run's folder, as ``config.json`` tells it under this key; a reader of this version knows no higher one. Folders
 # without it are of the first.
 FORMAT_KEY = "format"
-FORMAT = 2
+FORMAT = 3

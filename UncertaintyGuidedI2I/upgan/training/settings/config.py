@@ -14,6 +14,7 @@ from upgan.networks.architecture import Architecture as Architecture
 from upgan.networks.architecture import CascadeArchitecture
 from upgan.pairs.config import DataConfig, SplitConfig
 from upgan.schema import Section
+from upgan.tasks import TASKS
 
 # Of steps and epochs: beyond it nothing ends, and numbers are no longer the processor's.
 _MOST = 10**9
@@ -29,7 +30,7 @@ class AugmentationConfig(Section):
     scale: float = Field(0.0, ge=0, le=0.5)
     """Largest relative change of size: 0.1 is 90 % to 110 %."""
     intensity: float = Field(0.0, ge=0, le=0.5)
-    """Largest relative change of the input's intensity."""
+    """Largest relative change of the input's intensity, and of the target's where that is in the input's unit."""
     surroundings: float = Field(0.0, ge=0, le=1)
     """Share of the margin around the object by which slices are moved, and by which each side of it is cut off."""
 
@@ -128,7 +129,8 @@ class TrainingConfig(Section):
     def of_run(cls, content: Mapping[str, Any]) -> Self:
         """Read what a run of this version or an earlier one wrote; it goes on with what it began with.
 
-        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie.
+        The first version's L1 was a mean over all pixels, and it resampled images wherever they were taken to lie. Up
+        to the second, a first phase began with an empty image.
 
         Raises:
             ValueError: It is no configuration.
@@ -138,7 +140,34 @@ class TrainingConfig(Section):
             section = content.get(name, {})
             if isinstance(section, Mapping) and key not in section:
                 content[name] = {**section, key: former}
+        sizes = content.get("architecture", {})
+        if isinstance(sizes, Mapping) and sizes.get("name", "up-gan") == "up-gan" and "from_input" not in sizes:
+            content["architecture"] = {**sizes, "from_input": False}
         return cls.model_validate(content)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _starts_a_restoration_from_its_input(cls, content: Any) -> Any:
+        """From an empty image a network takes long to get as far as the input was from the start."""
+        if not isinstance(content, Mapping):
+            return content
+        data, sizes = content.get("data"), content.get("architecture", {})
+        name = data.get("task") if isinstance(data, Mapping) else getattr(data, "task", None)
+        task = TASKS.get(name) if isinstance(name, str) else None
+        if task is None or not task.is_restoration or not isinstance(sizes, Mapping):
+            return content
+        if sizes.get("name", "up-gan") != "up-gan" or "from_input" in sizes:
+            return content
+        return {**content, "architecture": {**sizes, "from_input": True}}
+
+    @model_validator(mode="after")
+    def _corrects_what_can_be_corrected(self) -> TrainingConfig:
+        is_asked_for = getattr(self.architecture, "from_input", False)
+        if self.base is None and is_asked_for and not TASKS[self.data.task].is_restoration:
+            raise ValueError(
+                f"architecture.from_input: what '{self.data.task}' makes is not on the scale of its inputs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trains_an_image(self) -> TrainingConfig:

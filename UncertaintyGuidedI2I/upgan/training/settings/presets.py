@@ -42,7 +42,7 @@ def preset(name: PresetName, base: str | None = None) -> dict[str, Any]:
     phases = _phases_of(base) if base else _QUICK_PHASES
     if name == "paper":
         values: dict[str, Any] = {
-            "architecture": {"hand_over": "product", "residual": False, "sigma_mean": "slice"},
+            "architecture": {"hand_over": "product", "residual": False, "from_input": False, "sigma_mean": "slice"},
         }
         if base:
             values["schedule"] = {"epochs": [1000] * phases}

@@ -24,8 +24,12 @@ _WIDTH = 100
 # What has no default: a value to change.
 _TO_FILL_IN = {"name": "my-model", "data.path": "pairs/manifest.json"}
 
+# What follows from other keys, unless a preset says it.
+_FOLLOWS = {"architecture.from_input"}
+
 # What is off or found out by default: a value to uncomment. The split is the paper's.
 _EXAMPLES = {
+    "architecture.from_input": True,
     "base": "pet-ct-phantom",
     "data.spacing_mm": [2.0, 2.0],
     "split.train": 29,
@@ -95,7 +99,8 @@ def _entries(
 ) -> Iterator[str]:
     for key, field in fields.items():
         full = prefix + key
-        value = values.get(key, _TO_FILL_IN[full] if field.is_required() else field.default)
+        default = None if full in _FOLLOWS else field.default
+        value = values.get(key, _TO_FILL_IN[full] if field.is_required() else default)
         yield ""
         yield from _comment(field.description or descriptions[key])
         yield f"# {key} = {_toml(_EXAMPLES[full])}" if value is None else f"{key} = {_toml(value)}"

@@ -83,6 +83,7 @@ class Batches(Dataset[Batch]):
         stage: Number of the stage; each has an order of its own.
         rank: This process among ``world``.
         world: Processes that share each batch in equal, contiguous parts.
+        restores: Whether targets are in the inputs' own unit, so that a brighter input has a brighter target.
 
     Attributes:
         handed_on: What frozen phases hand on of all slices, to be among the batches; only where ``pays_to_keep``.
@@ -99,6 +100,7 @@ class Batches(Dataset[Batch]):
         stage: int,
         rank: int = 0,
         world: int = 1,
+        restores: bool = False,
     ) -> None:
         batch = config.schedule.batch
         if batch % world:
@@ -108,6 +110,7 @@ class Batches(Dataset[Batch]):
                 f"Choose a batch that is a multiple of {world}, or another number of processes.",
             )
         self.cache, self.subjects, self.config, self.stage = cache, list(subjects), config, stage
+        self.restores = restores
         self.handed_on: HandedOn | None = None
         self._ends = list(accumulate(cache.subjects[subject].count for subject in self.subjects))
         self._places = range(rank * batch // world, (rank + 1) * batch // world)
@@ -134,7 +137,10 @@ class Batches(Dataset[Batch]):
             frames = [self._frame(subject) for subject, _ in names]
             a, b, body, imaged = surround(torch.cat([a, b, body, imaged], dim=1), frames, surroundings).split(1, dim=1)
             handed_on = surround(handed_on, frames, surroundings) if handed_on is not None else None
-        a, b, body, imaged = (part.contiguous() for part in (change_intensity(a, changes), b, body, imaged))
+        a = change_intensity(a, changes)
+        if self.restores:
+            b = change_intensity(b, changes)
+        a, b, body, imaged = (part.contiguous() for part in (a, b, body, imaged))
         return Batch(a, b, body, imaged, names, handed_on)
 
     @property
