@@ -163,6 +163,7 @@ SENSELESS = [
     (("calibration",), {"patients": 1, "voxels": 1, "scale": [1e300] * 2, "conformal": {}, "note": ""}),
     (("calibration",), {"patients": 1, "voxels": 1, "scale": [1.0] * 2, "conformal": {"0.9": 1e300}, "note": ""}),
     (("figures",), {"test": {"phases": {"1": {"mae": [1e300, 0.0]}}}}),
+    (("architecture", "from_input"), True),  # The bundled model makes HU of uptake.
     (("task", "image_key"), "sigma"),
     (("task", "image_key"), "provenance"),
     (("task", "image_key"), "epistemic"),

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from scipy.spatial.transform import Rotation
 
-from Engine.conftest import IDENTITY_TASK
+from Engine.conftest import IDENTITY_TASK, write_tiny
 from Engine.made_images import blob
 from upgan.errors import Cancelled, DeviceError, InputError, ResultError
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine, SlicesDone
 from upgan.inference.translation import is_sound
-from upgan.tasks import PET_TO_CT, OutputScale
+from upgan.networks.cascade import Cascade, CascadeArchitecture
+from upgan.tasks import MRI_MOTION, PET_TO_CT, OutputScale
 from upgan.uncertainty.distribution import GeneralizedNormal
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -139,6 +140,22 @@ def test_a_real_head_at_the_model_spacing_comes_back_untouched(shared_data, iden
     spacing = float(volume.spacing[0])
     translation = translate(identity_bundle((spacing, spacing)), volume)
     np.testing.assert_allclose(translation.last.image, np.maximum(volume.voxels, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("margin_mm", [None, 8.0])
+def test_what_corrects_nothing_returns_the_input_with_its_detail_on_any_grid(tmp_path, margin_mm):
+    """On pixels a third of the network's, in a plane across the stored slices, mirror image and all."""
+    rng = np.random.default_rng(2)
+    voxels = np.zeros((24, 30, 33), dtype=np.float32)
+    voxels[4:20, 5:25, 6:28] = 100 + 300 * rng.random((16, 20, 22))
+    untrained = Cascade(CascadeArchitecture(phases=2, width=2, margin_mm=margin_mm, from_input=True)).eval()
+    section = {"task": MRI_MOTION.model_dump(), "spacing_mm": (3.0, 3.0)}
+    bundle = write_tiny(tmp_path / "corrects-nothing", untrained, **section)
+    volume = Volume(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    found = translate(bundle, volume, plane="coronal", phases="all", epistemic=True)
+    for maps in found.phases.values():
+        np.testing.assert_allclose(maps.image, voxels, atol=1e-3)
+    np.testing.assert_allclose(found.epistemic, 0, atol=1e-3)
 
 
 def test_a_gantry_tilt_survives(shared_data, identity_bundle):

@@ -255,6 +255,7 @@ class _SliceWork:
         count = len(self.slices)
         features = feature_count(engine.bundle.metadata.upgan.architecture)
         self.features = SliceFeatures(np.zeros((count, features), dtype=np.float32), np.zeros(count))
+        self._corrects_its_input = getattr(engine.bundle.metadata.upgan.architecture, "from_input", False)
         # Over the object of each slice: of the disagreement, and of σ.
         self._sums = np.zeros((count, 2))
         try:
@@ -311,7 +312,9 @@ class _SliceWork:
         """
         device = self.engine.device
         normalised = self.intensities.normalise(self.slices[first:last])
-        a = self.grid.enter(torch.from_numpy(np.ascontiguousarray(normalised))[:, None].to(device))
+        outside = torch.from_numpy(np.ascontiguousarray(normalised))[:, None].to(device)
+        a = self.grid.enter(outside)
+        begun_from = (outside, a) if self._corrects_its_input else None
         # Nothing else needs them, and a tap costs little but not nothing.
         is_tapped = not self.maps or self.engine.bundle.metadata.upgan.familiarity is not None
         if is_tapped:
@@ -321,14 +324,14 @@ class _SliceWork:
                 if phase == 1 and is_tapped:
                     self._take_features(first, last, a)
                 if phase in self.views:
-                    self._keep(phase, first, last, prediction)
+                    self._keep(phase, first, last, prediction, begun_from)
             yield phase, False
         if self.mirrors:
             # The columns of axial and coronal slices run to the patient's left.
             for phase, mirrored in self._predictions(self.grid.mirrored(a)):
                 with torch.inference_mode():
                     if phase == self.phase_count:
-                        self._compare(first, last, self.grid.mirrored(mirrored.loc))
+                        self._compare(first, last, self.grid.mirrored(mirrored.loc), begun_from)
                 yield phase, True
 
     def _predictions(self, a: Tensor) -> Iterator[tuple[int, GeneralizedNormal]]:
@@ -346,10 +349,25 @@ class _SliceWork:
             for kept, values in zip(self.features, taken, strict=True):
                 kept[first:last] = values.cpu().numpy()
 
-    def _compare(self, first: int, last: int, mirrored: Tensor) -> None:
+    def _on_grid(self, image: Tensor, begun_from: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Bring b̂ [N, 1, H, W] to the volume's pixels, [N, 1, J, I].
+
+        A network that corrects its input has nothing to say of what is finer than its own pixels: the correction alone
+        changes pixels, and the input's detail stays.
+
+        Args:
+            image: b̂ as the network gave it.
+            begun_from: The input on the volume's pixels and on the network's, where b̂ corrects it.
+        """
+        if begun_from is None:
+            return self.grid.leave(image.float())
+        outside, a = begun_from
+        return outside + self.grid.leave(image.float() - a)
+
+    def _compare(self, first: int, last: int, mirrored: Tensor, begun_from: tuple[Tensor, Tensor] | None) -> None:
         """Note how far the last phase's image is from that of the mirror image, turned back, [N, 1, H, W]."""
         assert self.epistemic is not None
-        other = self.grid.leave(mirrored.float()).cpu().numpy()[:, 0]
+        other = self._on_grid(mirrored, begun_from).cpu().numpy()[:, 0]
         image, alpha, beta = (view[first:last] for view in self.views[self.phase_count])
         # The sample standard deviation of the two.
         disagreement = np.abs(image - self.intensities.denormalise(other)) / np.float32(np.sqrt(2))
@@ -361,9 +379,17 @@ class _SliceWork:
         for which, values in enumerate((disagreement, sigma)):
             self._sums[first:last, which] = np.where(is_object, values, 0).sum(axis=(1, 2), dtype=np.float64)
 
-    def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal) -> None:
-        stacked = torch.cat([prediction.loc, prediction.scale, prediction.concentration], dim=1).float()
-        image, alpha, beta = self.grid.leave(stacked).cpu().numpy().swapaxes(0, 1)
+    def _keep(
+        self,
+        phase: int,
+        first: int,
+        last: int,
+        prediction: GeneralizedNormal,
+        begun_from: tuple[Tensor, Tensor] | None,
+    ) -> None:
+        spread = self.grid.leave(torch.cat([prediction.scale, prediction.concentration], dim=1).float())
+        stacked = torch.cat([self._on_grid(prediction.loc, begun_from), spread], dim=1)
+        image, alpha, beta = stacked.cpu().numpy().swapaxes(0, 1)
         calibration = self.engine.bundle.metadata.upgan.calibration
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
             image = self.intensities.denormalise(image)

@@ -43,7 +43,8 @@ def validate(
     """Compare each phase with the target as ``upgan.evaluation.report.evaluate`` will: on the input's grid.
 
     Maps are resized as the engine resizes them, and figures are taken in the mask and over the range of
-    ``upgan.images.scope.scope_of``. What still differs is that inputs come in half precision from the cache.
+    ``upgan.images.scope.scope_of``. What still differs is that inputs come in half precision from the cache, and at the
+    network's pixel size: where it corrects its input, finer detail of that is missing here.
     Coverage is counted on at most 200 000 voxels a subject.
 
     Args:
