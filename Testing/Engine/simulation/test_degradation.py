@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from upgan.errors import InputError
 from upgan.images.orientation import Reorientation
 from upgan.images.volume import Volume
-from upgan.simulation.degradation import degrade_slices, degrade_volume
-from upgan.simulation.kspace import keep_central_lines
+from upgan.simulation.degradation import NAMES, Degradation, degrade_slices, degrade_volume
+from upgan.simulation.kspace import MASKS, keep_central_lines, mask, undersample
 
 KINDS = ("central_lines", "motion")
 
@@ -176,6 +177,75 @@ def test_degradation_does_not_depend_on_the_intensity_unit(factor):
             for scale in (1, factor)
         )
         np.testing.assert_allclose(other, np.float32(factor) * one, rtol=1e-3, atol=1e-5 * factor)
+
+
+# The choice
+
+
+@pytest.mark.parametrize("name", ["central_lines", "motion"])
+def test_a_name_is_its_kind_along_the_rows_and_draws_nothing_else(name):
+    if name == "motion":
+        pytest.importorskip("torchio")
+    image = smooth((2, 24, 20))
+    by_name, by_kind = (
+        degrade_slices(image, choice, np.random.default_rng(4), (1.0, 1.0))
+        for choice in (name, Degradation(kinds=(name,)))
+    )
+    np.testing.assert_array_equal(by_name, by_kind)
+    if name == "central_lines":  # To the bit what models were trained on.
+        np.testing.assert_array_equal(by_name, keep_central_lines(image))
+
+
+def test_columns_are_the_rows_of_the_transposed_slices(kind):
+    image = smooth((2, 24, 20))
+    along_columns = degrade_slices(
+        image, Degradation(kinds=(kind,), axis="columns"), np.random.default_rng(0), (1.0, 2.0)
+    )
+    along_rows = degrade_slices(image.swapaxes(1, 2), kind, np.random.default_rng(0), (2.0, 1.0))
+    np.testing.assert_allclose(along_columns, along_rows.swapaxes(1, 2), atol=1e-5)
+
+
+def test_all_slices_of_a_volume_have_one_mask_and_a_noise_of_their_own():
+    image = smooth((1, 32, 28)).repeat(2, 0)
+    choice = Degradation(kinds=MASKS, axis="either", snr=20.0)
+    first, second = degrade_slices(image, choice, np.random.default_rng(1), (1.0, 1.0))
+    assert not np.array_equal(first, second)
+    first, second = degrade_slices(image, "undersampling", np.random.default_rng(1), (1.0, 1.0))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_slices_one_by_one_are_undersampled_by_every_mask_along_both_axes():
+    image, rng = smooth((1, 32, 28)), np.random.default_rng(0)
+    made = {degrade_slices(image, "undersampling", rng, (1.0, 1.0)).tobytes() for _ in range(200)}
+    for kind in ("central_lines", "central_block"):  # Nothing of these is drawn.
+        for axis in ("rows", "columns"):
+            kept = mask(kind, (32, 28), axis, rng)
+            expected = undersample(image, kept, None, rng).image
+            assert any(np.allclose(np.frombuffer(each, np.float32), expected.ravel(), atol=1e-6) for each in made), (
+                kind,
+                axis,
+            )
+
+
+def test_noise_alone_is_that_of_the_stated_snr_in_motion_too():
+    pytest.importorskip("torchio")
+    image = smooth((3, 40, 40))
+    still, noisy = (
+        degrade_slices(image, Degradation(kinds=("motion",), snr=snr), np.random.default_rng(3), (1.0, 1.0))
+        for snr in (None, 10.0)
+    )
+    level = still[still > 0.1 * np.percentile(still, 99)].mean() / 10
+    bright = still > 5 * level  # There, a magnitude's noise is that of the real part.
+    assert (noisy - still)[bright].std() == pytest.approx(level, rel=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("none", "motion")])
+def test_slices_of_a_single_line_are_refused(name):
+    if name == "central_lines":
+        name = Degradation(kinds=(name,), axis="columns")
+    with pytest.raises(InputError) as refusal:
+        degrade_slices(np.ones((3, 1, 1), np.float32), name, np.random.default_rng(0), (1.0, 1.0))
+    assert refusal.value.code == "one_line"
 
 
 def oblique_volume() -> Volume:

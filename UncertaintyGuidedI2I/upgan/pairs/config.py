@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from upgan.images.orientation import Plane
 from upgan.schema import Section
-from upgan.simulation.degradation import Degradation
+from upgan.simulation.degradation import Choice
 from upgan.tasks import TASKS
 
 # Of patients: beyond it nothing ends.
@@ -39,8 +39,10 @@ class DataConfig(Section):
     """pattern: of the target files below ``path``; bids: suffix, e.g. "ct"."""
     task: str = "pet_to_ct"
     """pet_to_ct, mr_to_ct, mri_undersampled or mri_motion; a base model brings its own."""
-    degradation: Degradation = "none"
-    """Makes the inputs from the targets: central_lines (8 % of k-space kept) or motion; "none" reads them."""
+    degradation: Choice = "none"
+    """Makes the inputs from the targets, or "none", which reads them. Masks of k-space: central_lines, central_block,
+    published_lines, regular_4x, regular_8x, random_4x, random_8x, or undersampling, which is all of these along either
+    axis; or motion. Instead of a name, a section [data.degradation] may say kinds, axis and snr."""
     plane: Plane = "axial"
     """Plane of the slices; a base model brings its own."""
     spacing_mm: PixelSize | None = None

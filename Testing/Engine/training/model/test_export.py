@@ -30,6 +30,7 @@ from upgan.networks.published import PublishedArchitecture, PublishedCascade
 from upgan.pairs.finding import PairFiles
 from upgan.pairs.preparation import combined_sha256, image_sha256
 from upgan.progress import Progress
+from upgan.simulation.degradation import NAMES, Degradation
 from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training.model import card as card_text
 from upgan.training.model.export import export
@@ -427,6 +428,23 @@ def test_a_restoration_has_its_figures_in_the_inputs_unit(heads, tmp_path):
     assert "HU" not in card
     assert "the central 8 % of the phase-encoding lines were kept" in card
     assert "a range of its own for each subject" in card
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("random_4x", " The inputs were made from the targets: a random fourth of the phase-encoding lines was kept, "),
+        (Degradation(kinds=("regular_8x", "motion"), axis="either", snr=20.0), "along the rows or the columns"),
+        (Degradation(kinds=("regular_8x", "motion"), axis="either", snr=20.0), "an SNR of 20."),
+    ],
+)
+def test_the_card_says_how_inputs_were_made(choice, said):
+    assert said in card_text.degradation_in_words(choice)
+    assert card_text.degradation_in_words("none") == ""
+
+
+def test_every_degradation_has_words():
+    assert all(card_text.degradation_in_words(name) for name in NAMES if name != "none")
 
 
 def test_from_nine_validation_patients_on_the_card_has_the_conformal_table(heads, tmp_path):

@@ -1,6 +1,7 @@
 """Configurations as people write them: what is read, what is refused and in which words, presets and the template."""
 
 import contextlib
+import json
 import re
 import textwrap
 import time
@@ -176,12 +177,36 @@ def test_a_table_saved_by_windows_notepad_is_read(tmp_path):
         ('"float32"', '"16-true"', "must be one of 'auto', 'float32' or 'bfloat16', not \"16-true\"."),
         ('name = "tiny"', 'name = "Not A Name"', "'name' cannot be \"Not A Name\". Name of the model that comes out"),
         ("phases = 2", 'name = "unet"', "'architecture.name' must be one of up-gan, published-up-gan, not \"unet\"."),
+        (
+            'path = "pairs',
+            'task = "mri_motion"\ndegradation = {kinds = ["shake"]}\npath = "',
+            "'data.degradation.kinds.0' must be one of",
+        ),
+        (
+            'path = "pairs',
+            'task = "mri_motion"\ndegradation = {kinds = []}\npath = "',
+            "data.degradation.kinds: names no kind",
+        ),
+        (
+            'path = "pairs',
+            'task = "mri_motion"\ndegradation = {kinds = ["motion"], noise = 1}\npath = "',
+            "There is no 'data.degradation.noise'; [data.degradation] has kinds, axis, snr",
+        ),
+        ('path = "pairs', 'task = "mri_motion"\ndegradation = "shake"\npath = "', "'data.degradation' must be one of"),
         ("[loss]\nl1 = 5.0", "[[loss]]\nl1 = 5.0", "'loss' is a section with keys of its own"),
     ],
 )
 def test_a_wrong_entry_is_named_with_what_it_must_be(tmp_path, right, wrong, said):
     assert right in CONFIG
     assert said in refused(written(tmp_path, CONFIG.replace(right, wrong, 1)))
+
+
+@pytest.mark.parametrize("choice", ["undersampling", {"kinds": ["random_4x"], "axis": "either", "snr": 30.0}])
+def test_a_degradation_is_written_as_it_was_chosen(tmp_path, choice):
+    config = config_from({"name": "x", "data": {"path": "x", "task": "mri_undersampled", "degradation": choice}})
+    written = json.loads(config.model_dump_json())
+    assert written["data"]["degradation"] == choice
+    assert TrainingConfig.of_run(written) == config
 
 
 def test_a_section_that_is_a_single_value_is_said_to_be_none():

@@ -9,6 +9,7 @@ from upgan.bundles.domain import Domain
 from upgan.evaluation.metrics import SSIM_3D
 from upgan.images.hounsfield import TISSUES, TISSUES_IN_WORDS
 from upgan.networks.architecture import CascadeArchitecture, PublishedArchitecture
+from upgan.simulation.degradation import Degradation, Name, degradation_of
 from upgan.tasks import Task
 from upgan.training.loop.losses import EPSILON, MEANINGFUL_SIGMA
 from upgan.training.model.markdown import (
@@ -35,10 +36,20 @@ _LOSSES = {
         "the published code's product in place of Eq. 1 (β comes out near 0.68 and σ too large, whatever the data)"
     ),
 }
-_DEGRADATIONS = {
-    "none": "",
-    "central_lines": " The inputs were made from the targets: the central 8 % of the phase-encoding lines were kept.",
-    "motion": " The inputs were made from the targets by simulated motion.",
+_DEGRADED: dict[str, str] = {
+    "central_lines": "the central 8 % of the phase-encoding lines were kept",
+    "central_block": "the central 28 % of both sides of k-space were kept",
+    "published_lines": "the authors' choice of phase-encoding lines was kept (11 %, half of them central)",
+    "regular_4x": "every fourth phase-encoding line was kept on average, 8 % in the middle without a gap",
+    "regular_8x": "every eighth phase-encoding line was kept on average, 4 % in the middle without a gap",
+    "random_4x": "a random fourth of the phase-encoding lines was kept, 8 % in the middle without a gap",
+    "random_8x": "a random eighth of the phase-encoding lines was kept, 4 % in the middle without a gap",
+    "motion": "the patient moved at random",
+}
+_AXES = {
+    "rows": "",
+    "columns": ", along the columns of the slices",
+    "either": ", along the rows or the columns of the slices",
 }
 
 # The standard deviation of fewer is itself uncertain by more than a quarter.
@@ -94,8 +105,8 @@ def _data(run: TrainedRun, training: dict[str, Any], domain: Domain) -> str:
     subjects, patients = training["subjects"], training["patients"]
     left_out = len(run.content.get("left_out", []))
     counts = (
-        f"{training['data']}{_DEGRADATIONS[run.data.degradation]} {_counted(subjects['train'], 'subject')} to train "
-        f"on, {subjects['validation']} to watch, {subjects['test']} held out for the figures below; split by patient, "
+        f"{training['data']}{degradation_in_words(run.data.degradation)} {_counted(subjects['train'], 'subject')} to "
+        f"train on, {subjects['validation']} to watch, {subjects['test']} held out for the figures below; split by patient, "
         "never by slice."
     )
     if subjects != patients:
@@ -111,6 +122,20 @@ def _data(run: TrainedRun, training: dict[str, Any], domain: Domain) -> str:
     )
     fingerprint = f"Fingerprint of the slices trained on and watched: `{training['fingerprint']}`."
     return "\n\n".join([wrap(counts), wrap(seen), wrap(fingerprint)])
+
+
+def degradation_in_words(choice: Name | Degradation) -> str:
+    """Say how the inputs were made; nothing where they were read."""
+    degradation = degradation_of(choice)
+    if degradation is None:
+        return ""
+    if choice == "motion":
+        return " The inputs were made from the targets by simulated motion."
+    ways = [_DEGRADED[kind] for kind in dict.fromkeys(degradation.kinds)]
+    drawn = " (one of these, drawn for every slice)" if len(ways) > 1 else ""
+    noise = f", with complex noise at an SNR of {degradation.snr:g}" if degradation.snr is not None else ""
+    said = f"{'; or '.join(ways)}{drawn}{_AXES[degradation.axis]}{noise}"
+    return f" The inputs were made from the targets: {said}."
 
 
 _HANDED_ON = {

@@ -21,6 +21,7 @@ from upgan.bundles.library import installed_models
 from upgan.errors import InputError
 from upgan.files import read_regular
 from upgan.networks.architecture import ARCHITECTURES
+from upgan.simulation.degradation import FORMS, Degradation
 from upgan.training.settings.config import TrainingConfig
 
 # A configuration with every key explained has ten kilobytes.
@@ -164,7 +165,7 @@ def _too_deep(what: str) -> InputError:
 
 
 def _sentence(details: ErrorDetails, content: Mapping[str, Any]) -> str:
-    place = [part for part in details["loc"] if part not in ARCHITECTURES]
+    place = [part for part in details["loc"] if part not in (*ARCHITECTURES, *FORMS)]
     key = ".".join(map(str, place))
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
@@ -246,6 +247,8 @@ def _keys(content: Mapping[str, Any]) -> Iterator[str]:
         for model in sections.get(name, ()):
             if name != "architecture" or model is ARCHITECTURES.get(kind):
                 yield from (f"{name}.{key}" for key in model.model_fields)
+    if isinstance(content.get("data", {}).get("degradation"), Mapping):
+        yield from (f"data.degradation.{key}" for key in Degradation.model_fields)
 
 
 def _sections() -> dict[str, tuple[type[BaseModel], ...]]:
