@@ -104,9 +104,10 @@ def model_card(
 def _data(run: TrainedRun, training: dict[str, Any], domain: Domain) -> str:
     subjects, patients = training["subjects"], training["patients"]
     left_out = len(run.content.get("left_out", []))
+    made = degradation_in_words(run.data.degradation)
     counts = (
-        f"{training['data']}{degradation_in_words(run.data.degradation)} {_counted(subjects['train'], 'subject')} to "
-        f"train on, {subjects['validation']} to watch, {subjects['test']} held out for the figures below; split by patient, "
+        f"{training['data']}{made} {_counted(subjects['train'], 'subject')} to train "
+        f"on, {subjects['validation']} to watch, {subjects['test']} held out for the figures below; split by patient, "
         "never by slice."
     )
     if subjects != patients:
