@@ -26,7 +26,7 @@ HEIGHT = 0.62
 SEVERITIES = (2.0, 5.0)
 # Of each kind's trajectory, the same at both severities: of thirty, that with the median PSNR at the severer.
 SEEDS: dict[MotionKind, int] = {"sudden_motion": 14, "drifting_motion": 17, "periodic_motion": 24}
-COLOURS = {"turned (°)": "#e0a030", "down (mm)": "#60b0ff", "right (mm)": "#70d070"}
+COLOURS = {"turned (°)": "#ff9020", "down (mm)": "#60b0ff", "right (mm)": "#70d070"}
 
 
 def show(panel: Axes, image: np.ndarray, brightest: float, title: str) -> None:
@@ -79,9 +79,9 @@ def draw(path: Path) -> None:
         fontsize=13,
     )
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=85, facecolor="black")
-    # The curves need few colours, the slices the greys.
-    Image.open(picture).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(path, optimize=True)
+    figure.savefig(picture, dpi=72, facecolor="black")
+    # A palette would lose either the curves' colours or the ghosts' faint greys.
+    Image.open(picture).convert("RGB").save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,12 @@ from Engine.command_line import (
 )
 from Engine.made_images import blob, save_series
 from upgan.bundles.library import find_bundle
+from upgan.images.orientation import Reorientation
 from upgan.images.volume import Volume
 from upgan.images.writing import write_volume
 from upgan.inference.saving import read_result
 from upgan.networks.cascade import Cascade
+from upgan.simulation.motion import Trajectory, move
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "nii.gz"])
@@ -422,6 +424,55 @@ def test_simulate_writes_a_pair_and_its_manifest(run, tmp_path):
     assert np.asarray(pet.dataobj).min() >= 0
     assert np.asarray(ct.dataobj).min() < -900
     assert "no patient" in content["statement"].lower()
+
+
+def test_simulate_motion_moves_an_image_on_its_own_grid_and_says_how(run, tmp_path):
+    voxels = blob(SHAPE)
+    image = save_nifti(tmp_path / "head.nii.gz", voxels, OBLIQUE)
+    moved, table = tmp_path / "moved.nii.gz", tmp_path / "moved_trajectory.csv"
+    wanted = ("simulate", "motion", image, "--output", moved, "--kind", "drifting", "--order", "centre_out")
+    wanted += ("--plane", "coronal", "--axis", "columns", "--seed", 3)
+    outcome = run(*wanted, "--severity", 4)
+    assert outcome.code == 0
+    assert outcome.out == f"{moved}\n{table}\n"
+    np.testing.assert_allclose(nibabel.load(moved).affine, OBLIQUE, atol=1e-4)
+    layout = Reorientation.of(OBLIQUE, "coronal")
+    clean, found = layout.apply(voxels), layout.apply(load_nifti(moved))
+    content = np.genfromtxt(table, delimiter=",", names=True)
+    for number in (0, len(clean) - 1):
+        rows = content[content["slice"] == number]
+        assert rows["line"][:3].tolist() == [0, -1, 1]
+        shift_mm = np.stack([rows["down_mm"], rows["right_mm"]], axis=1)
+        trajectory = Trajectory(rows["time"], rows["degrees"], shift_mm)
+        again = move(clean[number], trajectory, layout.in_plane_spacing, "columns", "centre_out")
+        np.testing.assert_allclose(found[number], again, atol=1e-3 * voxels.max())
+    assert max(abs(content["degrees"]).max(), np.hypot(content["down_mm"], content["right_mm"]).max()) > 3.9
+    still = run(*wanted, "--severity", 0)
+    assert still.code == 0
+    np.testing.assert_allclose(load_nifti(moved), voxels, atol=1e-5 * voxels.max())
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "code"),
+    [
+        (lambda voxels: voxels, ("moved.nii.gz", "--severity", "-1"), "severity_out_of_range"),
+        (lambda voxels: voxels, ("moved.jpg", "--severity", "1"), "unsupported_format"),
+        (
+            lambda voxels: np.where(voxels > voxels.mean(), 40.0, -1000.0),
+            ("moved.nrrd", "--severity", "1"),
+            "not_an_mr_image",
+        ),
+        (lambda voxels: voxels * np.float32("nan"), ("moved.nrrd", "--severity", "1"), "not_finite"),
+        (lambda voxels: voxels + 1j, ("moved.nrrd", "--severity", "1"), "not_real_valued"),
+    ],
+)
+def test_simulate_motion_leaves_nothing_of_what_cannot_be_moved(run, tmp_path, change, name, code):
+    image = save_nifti(tmp_path / "head.nii.gz", change(blob(SHAPE)))
+    before = files_of(tmp_path)
+    outcome = run("simulate", "motion", image, "--output", tmp_path / name[0], *name[1:])
+    assert outcome.code == 2
+    assert f"({code})" in outcome.err
+    assert files_of(tmp_path) == before
 
 
 def test_help_does_not_wait_for_torch():

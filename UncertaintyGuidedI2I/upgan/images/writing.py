@@ -47,7 +47,7 @@ def write_image(
         OutputError: ``unsupported_format``, ``unsupported_dtype``, ``not_writable``, ``disk_full``,
             ``out_of_memory`` or ``not_written``.
     """
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if dtype.name not in DTYPES:
         raise OutputError(
             "unsupported_dtype", f"Voxels cannot be written as {dtype.name}.", f"Choose one of {', '.join(DTYPES)}."
@@ -65,7 +65,12 @@ def write_image(
         raise _explained(error, path, voxels.size * dtype.itemsize) from error
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """Return the one of ``SUFFIXES`` that a path ends in, in lower case.
+
+    Raises:
+        OutputError: ``unsupported_format``.
+    """
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
