@@ -14,8 +14,9 @@ from upgan.images.orientation import Reorientation
 from upgan.images.volume import Volume
 from upgan.simulation.degradation import NAMES, Degradation, degrade_slices, degrade_volume
 from upgan.simulation.kspace import MASKS, keep_central_lines, mask, undersample
+from upgan.simulation.motion import MOTIONS, move_slices
 
-KINDS = ("central_lines", "motion")
+KINDS = ("central_lines", "motion", *MOTIONS)
 
 
 @pytest.fixture(params=KINDS)
@@ -196,7 +197,10 @@ def test_a_name_is_its_kind_along_the_rows_and_draws_nothing_else(name):
         np.testing.assert_array_equal(by_name, keep_central_lines(image))
 
 
+@pytest.mark.parametrize("kind", ["central_lines", "motion"])
 def test_columns_are_the_rows_of_the_transposed_slices(kind):
+    if kind == "motion":
+        pytest.importorskip("torchio")
     image = smooth((2, 24, 20))
     along_columns = degrade_slices(
         image, Degradation(kinds=(kind,), axis="columns"), np.random.default_rng(0), (1.0, 2.0)
@@ -225,6 +229,18 @@ def test_slices_one_by_one_are_undersampled_by_every_mask_along_both_axes():
                 kind,
                 axis,
             )
+
+
+def test_a_motion_of_ours_is_drawn_with_its_axis_and_severity_for_all_slices_at_once():
+    image, spacing = smooth((2, 28, 24)), (1.0, 1.5)
+    choice = Degradation(kinds=MOTIONS, axis="either", severity=(2.0, 6.0))
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        kind, axis = MOTIONS[rng.integers(3)], ("rows", "columns")[rng.integers(2)]
+        expected, _ = move_slices(image, kind, rng.uniform(2.0, 6.0), rng, spacing, axis)
+        np.testing.assert_array_equal(degrade_slices(image, choice, np.random.default_rng(seed), spacing), expected)
+    still = Degradation(kinds=MOTIONS, axis="either", severity=(0.0, 0.0))
+    np.testing.assert_allclose(degrade_slices(image, still, np.random.default_rng(0), spacing), image, atol=1e-6)
 
 
 def test_noise_alone_is_that_of_the_stated_snr_in_motion_too():

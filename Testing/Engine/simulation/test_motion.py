@@ -174,8 +174,8 @@ def test_a_severity_that_no_patient_has_is_refused(severity):
 @pytest.mark.parametrize(
     ("shape", "dtype", "axis", "code"),
     [
-        ((1, 8), float, "rows", "single_line"),
-        ((8, 1), float, "columns", "single_line"),
+        ((1, 8), float, "rows", "one_line"),
+        ((8, 1), float, "columns", "one_line"),
         ((8, 8), complex, "rows", "not_real_valued"),
     ],
 )

@@ -42,7 +42,9 @@ class DataConfig(Section):
     degradation: Choice = "none"
     """Makes the inputs from the targets, or "none", which reads them. Masks of k-space: central_lines, central_block,
     published_lines, regular_4x, regular_8x, random_4x, random_8x, or undersampling, which is all of these along either
-    axis; or motion. Instead of a name, a section [data.degradation] may say kinds, axis and snr."""
+    axis. Motions: sudden_motion, drifting_motion, periodic_motion, or any_motion, which is these three along either
+    axis; or motion, the published one. Instead of a name, a section [data.degradation] may say kinds, axis, snr and
+    severity."""
     plane: Plane = "axial"
     """Plane of the slices; a base model brings its own."""
     spacing_mm: PixelSize | None = None

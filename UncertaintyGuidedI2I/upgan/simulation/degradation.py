@@ -12,12 +12,18 @@ from upgan.images.orientation import Plane, Reorientation
 from upgan.images.volume import Volume
 from upgan.schema import Section
 from upgan.simulation.kspace import MASKS, Axis, MaskKind, keep_central_lines, mask, undersample
-from upgan.simulation.motion import move_during_acquisition
+from upgan.simulation.motion import (
+    LARGEST_SEVERITY,
+    MOTIONS,
+    MotionKind,
+    move_during_acquisition,
+    move_slices,
+)
 
-Kind = Literal[MaskKind, "motion"]
-"""One way of making an image worse: a mask of ``kspace``, or a motion of ``motion``."""
+Kind = Literal[MaskKind, MotionKind, "motion"]
+"""One way of making an image worse: a mask of ``kspace``, or a motion of ``motion``; ``motion`` itself is TorchIO's."""
 
-Name = Literal["none", "undersampling", MaskKind, "motion"]
+Name = Literal["none", "undersampling", MaskKind, "any_motion", MotionKind, "motion"]
 """What a user may say in one word: nothing, a kind, or several kinds."""
 
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -30,6 +36,15 @@ def _not_none(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
     return kinds
 
 
+def _ascending(severity: tuple[float, float]) -> tuple[float, float]:
+    if severity[0] > severity[1]:
+        raise ValueError("is a least and a greatest severity, in this order")
+    return severity
+
+
+_Severity = Annotated[float, Field(ge=0, le=LARGEST_SEVERITY)]
+
+
 class Degradation(Section):
     """Of which kinds a degradation is, and how strong."""
 
@@ -39,10 +54,15 @@ class Degradation(Section):
     """Phase-encoding lines: rows, columns, or one of them, drawn as the kind is."""
     snr: float | None = Field(None, gt=0, le=1e6)
     """Mean of the object over the standard deviation of the noise, complex in k-space; none where not given."""
+    severity: Annotated[tuple[_Severity, _Severity], AfterValidator(_ascending)] = (1.0, 5.0)
+    """How far the patient moves in the three ways of ours, mm and degrees: drawn from within, as the kind is."""
 
 
 # Of those names that stand for more than their own kind along the rows. A scanner's axis is the operator's choice.
-_SEVERAL = {"undersampling": Degradation(kinds=MASKS, axis="either")}
+_SEVERAL = {
+    "undersampling": Degradation(kinds=MASKS, axis="either"),
+    "any_motion": Degradation(kinds=MOTIONS, axis="either"),
+}
 
 _NAME, _TABLE = "(name)", "(table)"
 FORMS = (_NAME, _TABLE)
@@ -90,13 +110,16 @@ def degrade_slices(
     axis: Axis = _drawn_axis(rng) if degradation.axis == "either" else degradation.axis
     if kind == "central_lines" and axis == "rows" and degradation.snr is None:
         return keep_central_lines(slices)
-    if kind == "motion":
-        slices = np.stack([_moved(image, axis, rng, spacing_mm) for image in slices])
+    if kind in MASKS:
+        measured = mask(kind, slices.shape[-2:], axis, rng)
+    else:
+        if kind == "motion":
+            slices = np.stack([_moved(image, axis, rng, spacing_mm) for image in slices])
+        elif kind in MOTIONS:
+            slices, _ = move_slices(slices, kind, rng.uniform(*degradation.severity), rng, spacing_mm, axis)
         if degradation.snr is None:
             return slices
         measured = np.ones(slices.shape[-2:], dtype=bool)
-    else:
-        measured = mask(kind, slices.shape[-2:], axis, rng)
     # In single precision, as k-space is stored.
     return undersample(np.asarray(slices, dtype=np.float32), measured, degradation.snr, rng).image
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-from scipy import fft
 
 from upgan.errors import InputError
 from upgan.progress import SILENT, Progress
+from upgan.simulation.kspace import Axis
 from upgan.simulation.spectrum import spectrum_at
 
 # Of the published data script: largest turn and shift, and how often the patient moves during a slice.
@@ -53,10 +53,8 @@ def move_during_acquisition(image: np.ndarray, rng: np.random.Generator, spacing
     return magnitude
 
 
-Axis = Literal["rows", "columns"]
-"""The phase-encoding direction: of ``rows`` ghosts run up and down a slice, of ``columns`` to the left and right."""
-
 MotionKind = Literal["sudden_motion", "drifting_motion", "periodic_motion"]
+MOTIONS: tuple[MotionKind, ...] = get_args(MotionKind)
 
 Order = Literal["sequential", "interleaved", "centre_out"]
 """When the lines of k-space come: from one end to the other; every second, then those between; from the middle."""
@@ -181,14 +179,14 @@ def move(
         image: Real intensities, [H, W]; what is below zero counts as its magnitude does.
         trajectory: As many positions as there are lines: H for ``rows``, W for ``columns``.
         spacing_mm: Distance of rows and of columns.
-        axis: The phase-encoding direction.
+        axis: Whether the lines are k-space's rows, and ghosts run up and down, or its columns.
         order: Which lines the trajectory's positions belong to.
 
     Returns:
         Magnitude, [H, W] float32.
 
     Raises:
-        InputError: ``not_real_valued`` or ``single_line``.
+        InputError: ``not_real_valued`` or ``one_line``.
     """
     along = 0 if axis == "rows" else 1
     _check_image(image, along)
@@ -200,16 +198,16 @@ def move(
     measured = frequencies_in_order(order, lines)
     degrees[measured], shift_mm[measured] = trajectory.degrees, trajectory.shift_mm
 
-    spectrum = fft.fft2(fft.ifftshift(image.astype(np.float64)))
+    spectrum = np.fft.fft2(np.fft.ifftshift(image.astype(np.float64)))
     turned = np.flatnonzero(degrees)
-    rows, columns = np.meshgrid(*(fft.fftfreq(size, 1 / size) for size in image.shape), indexing="ij")
+    rows, columns = np.meshgrid(*(np.fft.fftfreq(size, 1 / size) for size in image.shape), indexing="ij")
     if len(turned):
         lie = np.moveaxis(spectrum, along, 0), np.moveaxis(rows, along, 0), np.moveaxis(columns, along, 0)
         lie[0][turned] = _turned(image, lie[1][turned], lie[2][turned], degrees[turned], spacing_mm)
     cycles = np.stack([rows / (image.shape[0] * spacing_mm[0]), columns / (image.shape[1] * spacing_mm[1])])  # per mm
     shifts = np.expand_dims(shift_mm.T, 2 - along)  # [2, L, 1] or [2, 1, L]
     spectrum *= np.exp(-2j * np.pi * (cycles * shifts).sum(axis=0))
-    magnitude: np.ndarray = np.abs(fft.fftshift(fft.ifft2(spectrum))).astype(np.float32)
+    magnitude: np.ndarray = np.abs(np.fft.fftshift(np.fft.ifft2(spectrum))).astype(np.float32)
     return magnitude
 
 
@@ -234,7 +232,7 @@ def _check_image(image: np.ndarray, along: int) -> None:
         )
     if image.shape[along] < 2:
         raise InputError(
-            "single_line",
+            "one_line",
             f"The image has one voxel along the phase-encoding direction ({image.shape[0]} x {image.shape[1]}).",
             "Choose the other axis or another plane.",
         )
@@ -261,7 +259,7 @@ def move_slices(
         severity: How far, in mm and degrees; see ``draw_trajectory``.
         rng: What the trajectories are drawn from.
         spacing_mm: Distance of rows and of columns.
-        axis: The phase-encoding direction.
+        axis: Whether the lines are k-space's rows, and ghosts run up and down, or its columns.
         order: In which order the lines are measured.
         progress: Told after each slice.
 
@@ -269,7 +267,7 @@ def move_slices(
         Magnitudes, [N, H, W] float32, and the trajectory of each slice.
 
     Raises:
-        InputError: ``severity_out_of_range``, ``not_real_valued`` or ``single_line``.
+        InputError: ``severity_out_of_range``, ``not_real_valued`` or ``one_line``.
     """
     lines = slices.shape[1 if axis == "rows" else 2]
     trajectories = [draw_trajectory(kind, severity, lines, rng, order) for _ in slices]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
 # The kernel that spreads a frequency over its neighbours on a grid twice as fine: their number along each axis, and how
 # steeply it falls (Barnett et al., A parallel nonuniform fast Fourier transform library based on an "exponential of
@@ -23,12 +22,12 @@ def spectrum_at(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
     Returns:
         Σ image[j, i]·exp(−2πi·(rows·(j − H // 2)/H + columns·(i − W // 2)/W)), complex64 [...].
     """
-    fine = [fft.next_fast_len(_FINER * size) for size in image.shape]
+    fine = [_FINER * size for size in image.shape]
     places = [np.arange(size) - size // 2 for size in image.shape]
     weights = [_kernel_spectrum(place / size) for place, size in zip(places, fine, strict=True)]
     padded = np.zeros(fine, np.float32)
     padded[np.ix_(*places)] = image / np.outer(*weights)  # Negative places count from the end, as FFT has it.
-    spectrum = fft.fft2(padded).ravel()
+    spectrum = np.fft.fft2(padded).ravel()
 
     (row, row_weights), (column, column_weights) = (
         _neighbours(frequency * (many / size), many)

@@ -436,6 +436,7 @@ def test_a_restoration_has_its_figures_in_the_inputs_unit(heads, tmp_path):
         ("random_4x", " The inputs were made from the targets: a random fourth of the phase-encoding lines was kept, "),
         (Degradation(kinds=("regular_8x", "motion"), axis="either", snr=20.0), "along the rows or the columns"),
         (Degradation(kinds=("regular_8x", "motion"), axis="either", snr=20.0), "an SNR of 20."),
+        ("any_motion", "1 to 5 mm or degrees far"),
     ],
 )
 def test_the_card_says_how_inputs_were_made(choice, said):

@@ -192,6 +192,21 @@ def test_a_table_saved_by_windows_notepad_is_read(tmp_path):
             'task = "mri_motion"\ndegradation = {kinds = ["motion"], noise = 1}\npath = "',
             "There is no 'data.degradation.noise'; [data.degradation] has kinds, axis, snr",
         ),
+        (
+            'path = "pairs',
+            'task = "mri_motion"\ndegradation = {kinds = ["any_motion"], severity = [3.0, 1.0]}\npath = "',
+            "'data.degradation.kinds.0' must be one of",
+        ),
+        (
+            'path = "pairs',
+            'task = "mri_motion"\ndegradation = {kinds = ["sudden_motion"], severity = [3.0, 1.0]}\npath = "',
+            "data.degradation.severity: is a least and a greatest severity",
+        ),
+        (
+            'path = "pairs',
+            'task = "mri_motion"\ndegradation = {kinds = ["sudden_motion"], severity = [0.0, 100.0]}\npath = "',
+            "data.degradation.severity.1",
+        ),
         ('path = "pairs', 'task = "mri_motion"\ndegradation = "shake"\npath = "', "'data.degradation' must be one of"),
         ("[loss]\nl1 = 5.0", "[[loss]]\nl1 = 5.0", "'loss' is a section with keys of its own"),
     ],
@@ -201,7 +216,9 @@ def test_a_wrong_entry_is_named_with_what_it_must_be(tmp_path, right, wrong, sai
     assert said in refused(written(tmp_path, CONFIG.replace(right, wrong, 1)))
 
 
-@pytest.mark.parametrize("choice", ["undersampling", {"kinds": ["random_4x"], "axis": "either", "snr": 30.0}])
+@pytest.mark.parametrize(
+    "choice", ["undersampling", {"kinds": ["sudden_motion"], "axis": "either", "snr": 30.0, "severity": [1.0, 3.0]}]
+)
 def test_a_degradation_is_written_as_it_was_chosen(tmp_path, choice):
     config = config_from({"name": "x", "data": {"path": "x", "task": "mri_undersampled", "degradation": choice}})
     written = json.loads(config.model_dump_json())

@@ -129,7 +129,7 @@ def test_configured_epoch_steps_count_instead_and_change_no_batch():
     assert drawn(short, 6) == drawn(plain, 6)
 
 
-@pytest.mark.parametrize("degradation", ["none", "central_lines", "motion"])
+@pytest.mark.parametrize("degradation", ["none", "central_lines", "motion", "any_motion"])
 def test_the_parts_of_two_processes_make_up_the_batch_of_one(degradation):
     if degradation == "motion":
         pytest.importorskip("torchio")
@@ -264,9 +264,11 @@ def test_what_is_padded_or_moved_away_was_not_imaged():
     assert not turned.b[turned.imaged == 0].mean() > 0.1 * turned.b.mean()
 
 
-def test_motion_is_another_one_each_time_a_slice_is_drawn():
-    pytest.importorskip("torchio")
-    config = config_of(batch=1, data={"degradation": "motion", "task": "mri_motion"})
+@pytest.mark.parametrize("degradation", ["motion", "any_motion"])
+def test_motion_is_another_one_each_time_a_slice_is_drawn(degradation):
+    if degradation == "motion":
+        pytest.importorskip("torchio")
+    config = config_of(batch=1, data={"degradation": degradation, "task": "mri_motion"})
     cache = structured_cache(count=1)
     batches = Batches(cache, ["s1"], config, 1)
     first, second = batches[0], batches[1]

@@ -10,6 +10,7 @@ from upgan.evaluation.metrics import SSIM_3D
 from upgan.images.hounsfield import TISSUES, TISSUES_IN_WORDS
 from upgan.networks.architecture import CascadeArchitecture, PublishedArchitecture
 from upgan.simulation.degradation import Degradation, Name, degradation_of
+from upgan.simulation.motion import MOTIONS
 from upgan.tasks import Task
 from upgan.training.loop.losses import EPSILON, MEANINGFUL_SIGMA
 from upgan.training.model.markdown import (
@@ -44,6 +45,9 @@ _DEGRADED: dict[str, str] = {
     "regular_8x": "every eighth phase-encoding line was kept on average, 4 % in the middle without a gap",
     "random_4x": "a random fourth of the phase-encoding lines was kept, 8 % in the middle without a gap",
     "random_8x": "a random eighth of the phase-encoding lines was kept, 4 % in the middle without a gap",
+    "sudden_motion": "the patient moved suddenly up to four times",
+    "drifting_motion": "the patient drifted one way all the time",
+    "periodic_motion": "the patient moved to and fro, 4 to 32 times a slice",
     "motion": "the patient moved at random",
 }
 _AXES = {
@@ -135,7 +139,9 @@ def degradation_in_words(choice: Name | Degradation) -> str:
     ways = [_DEGRADED[kind] for kind in dict.fromkeys(degradation.kinds)]
     drawn = " (one of these, drawn for every slice)" if len(ways) > 1 else ""
     noise = f", with complex noise at an SNR of {degradation.snr:g}" if degradation.snr is not None else ""
-    said = f"{'; or '.join(ways)}{drawn}{_AXES[degradation.axis]}{noise}"
+    moves = any(kind in MOTIONS for kind in degradation.kinds)
+    far = f", {degradation.severity[0]:g} to {degradation.severity[1]:g} mm or degrees far" if moves else ""
+    said = f"{'; or '.join(ways)}{drawn}{far}{_AXES[degradation.axis]}{noise}"
     return f" The inputs were made from the targets: {said}."
 
 
