@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,6 +45,7 @@ from upgan.images.writing import write_volume
 from upgan.inference.saving import read_result
 from upgan.networks.cascade import Cascade
 from upgan.simulation.motion import Trajectory, move
+from upgan.simulation.phantom import simulate_head
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "nii.gz"])
@@ -424,6 +426,15 @@ def test_simulate_writes_a_pair_and_its_manifest(run, tmp_path):
     assert np.asarray(pet.dataobj).min() >= 0
     assert np.asarray(ct.dataobj).min() < -900
     assert "no patient" in content["statement"].lower()
+
+
+def test_simulate_writes_a_t1_beside_its_ct(run, tmp_path, monkeypatch):
+    small = partial(simulate_head, shape=(12, 32, 28), spacing_mm=(16.0, 7.0, 7.0), with_tissues=True)
+    monkeypatch.setattr("upgan.simulation.dataset.simulate_mr_head", small)
+    outcome = run("simulate", "mr-ct", "--subjects", 1, "--output", tmp_path / "heads", "--seed", 5)
+    assert outcome.code == 0
+    assert outcome.out == f"{tmp_path / 'heads' / 'manifest.json'}\n"
+    assert set(files_of(tmp_path / "heads")) == {"manifest.json", "sub-001_t1.nii.gz", "sub-001_ct.nii.gz"}
 
 
 def test_simulate_motion_moves_an_image_on_its_own_grid_and_says_how(run, tmp_path):

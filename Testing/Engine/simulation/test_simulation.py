@@ -291,7 +291,9 @@ def test_the_default_image_is_the_one_whose_filter_has_5_mm():
     """The bundled model and its sample were made with it."""
     assert Scanner().filter_widths_mm(2.0) == (5.0, 5.0)
     sample = read_volume(SAMPLES / "sample_nacpet.nrrd").voxels
-    again = simulate_nac_pet(simulate_head(subject_seed(2021, 100))).voxels
+    patient = simulate_head(subject_seed(2021, 100))
+    np.testing.assert_array_equal(read_volume(SAMPLES / "sample_ct.nrrd").voxels, np.rint(patient.ct.voxels))
+    again = simulate_nac_pet(patient).voxels
     # Stored as whole numbers, 20 000 to a relative uptake of 1.
     np.testing.assert_allclose(sample, 20_000 * again, atol=1)
 

@@ -47,6 +47,21 @@ def simulate_pet_ct(
         echo(simulate_pet_ct_pairs(subjects, output, seed, Scanner(resolution_mm=resolution), progress))
 
 
+@simulate_app.command("mr-ct")
+def simulate_mr_ct(
+    output: Annotated[Path, typer.Option(help="Folder for the pairs and manifest.json.")],
+    subjects: Annotated[
+        int, typer.Option(min=1, help="How many heads, each in a scanner and T1 sequence of its own.")
+    ] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of the set; subject n does not depend on how many there are.")] = 0,
+) -> None:
+    """Simulate heads: paired T1-weighted MR and CT as NIfTI."""
+    from upgan.simulation.dataset import simulate_mr_ct_pairs
+
+    with progress_bar(_messages, "simulating") as progress:
+        echo(simulate_mr_ct_pairs(subjects, output, seed, progress))
+
+
 class Motions(StrEnum):
     """How the patient moves."""
 

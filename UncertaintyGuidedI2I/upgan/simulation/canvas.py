@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from upgan.simulation.tissue import Mixture, Tissue, marrow_space
+
 Field = NDArray[np.float32]
 Point = tuple[float, float, float]
 """Head coordinates in mm: right, anterior, superior."""
@@ -31,6 +33,8 @@ class Canvas:
     rng: np.random.Generator
     spacing_mm: tuple[float, float, float]
     """Voxel size along K, J, I."""
+    tissues: Field | None = None
+    """Share of each tissue in each voxel, [tissue,K,J,I]; None where nobody asks for them."""
 
     @property
     def edge_mm(self) -> float:
@@ -53,7 +57,8 @@ class Canvas:
             box.append(slice(0, 0) if hit.size == 0 else slice(max(0, _STRIDE * hit[0] - 2), _STRIDE * hit[-1] + 4))
         k, j, i = box
         right, anterior, superior, hu, uptake = (array[k, j, i] for array in (*axes, self.hu, self.uptake))
-        return Canvas(right, anterior, superior, hu, uptake, self.rng, self.spacing_mm)
+        tissues = None if self.tissues is None else self.tissues[:, k, j, i]
+        return Canvas(right, anterior, superior, hu, uptake, self.rng, self.spacing_mm, tissues)
 
     def riding(self, first: Field, second: Field | None = None) -> Canvas:
         """Give a canvas whose images are other fields [K,J,I], so that they can be cropped alike."""
@@ -65,15 +70,19 @@ class Canvas:
         low, high = (tuple(value + sign * reach for value in centre) for sign in (-1, 1))
         return self.crop((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
-    def paint(self, distance: Field, hu: float | Field, uptake: float | Field) -> None:
+    def paint(self, distance: Field, hu: float | Field, uptake: float | Field, tissue: Tissue | Mixture) -> None:
         """Blend a material in wherever the signed distance (mm) is negative."""
         weight = np.clip(0.5 - distance / self.edge_mm, 0.0, 1.0)
-        self.blend(weight, hu, uptake)
+        self.blend(weight, hu, uptake, tissue)
 
-    def blend(self, weight: Field, hu: float | Field, uptake: float | Field) -> None:
+    def blend(self, weight: Field, hu: float | Field, uptake: float | Field, tissue: Tissue | Mixture) -> None:
         """Blend a material in with weights between 0 and 1."""
         self.hu[...] += weight * (hu - self.hu)
         self.uptake[...] += weight * (uptake - self.uptake)
+        if self.tissues is not None:
+            np.multiply(self.tissues, 1.0 - weight, out=self.tissues)
+            for part, share in ({tissue: 1.0} if isinstance(tissue, Tissue) else tissue).items():
+                self.tissues[part] += weight * share
 
     def jitter(self, centre: Point, mm: float = 1.0) -> Point:
         """Move a point a little, so that no two patients and no two sides are alike."""
@@ -127,30 +136,38 @@ class Canvas:
         distance: Field = np.where(deepest < 0.0, deepest, np.sqrt(outside)) - np.float32(rounding)
         return distance
 
-    def organ(self, centre: Point, radii: Point, hu: float, uptake: float, yaw_degrees: float = 0.0) -> None:
+    def organ(
+        self,
+        centre: Point,
+        radii: Point,
+        hu: float,
+        uptake: float,
+        tissue: Tissue | Mixture,
+        yaw_degrees: float = 0.0,
+    ) -> None:
         """Paint one ellipsoid of one material, slightly moved and scaled."""
         centre, radii = self.jitter(centre), self.swell(radii)
         part = self.around(centre, max(radii))
-        part.paint(part.ellipsoid(centre, radii, yaw_degrees), hu, uptake)
+        part.paint(part.ellipsoid(centre, radii, yaw_degrees), hu, uptake, tissue)
 
-    def rod(self, points: list[Point], radius: float, hu: float, uptake: float) -> None:
+    def rod(self, points: list[Point], radius: float, hu: float, uptake: float, tissue: Tissue | Mixture) -> None:
         """Paint a chain of rods of one material through the points."""
         for start, end in pairwise(points):
             part = self.crop(*span(start, end, radius))
-            part.paint(part.capsule(start, end, (radius, radius)), hu, uptake)
+            part.paint(part.capsule(start, end, (radius, radius)), hu, uptake, tissue)
 
     def sinus(self, centre: Point, radii: Point, wall_mm: float, wall_hu: float, yaw_degrees: float = 0.0) -> None:
         """Paint an air-filled ellipsoid with a bony wall and a thin mucosa."""
         centre, radii = self.jitter(centre), self.swell(radii, 0.1)
         part = self.around(centre, max(radii) + wall_mm)
         distance = part.ellipsoid(centre, radii, yaw_degrees)
-        part.paint(distance - wall_mm, wall_hu, 0.1)
-        part.paint(distance, -1000.0, 0.02)
+        part.paint(distance - wall_mm, wall_hu, 0.1, Tissue.COMPACT_BONE)
+        part.paint(distance, -1000.0, 0.02, Tissue.AIR)
 
     def bone(self, distance: Field, cortex_mm: float, cortex_hu: float, marrow_hu: float) -> None:
         """Paint a bone: compact outside, marrow inside."""
-        self.paint(distance, cortex_hu, 0.10)
-        self.paint(distance + cortex_mm, marrow_hu, 0.15)
+        self.paint(distance, cortex_hu, 0.10, Tissue.COMPACT_BONE)
+        self.paint(distance + cortex_mm, marrow_hu, 0.15, marrow_space(marrow_hu))
 
     def long_bone(self, points: list[Point], radius: float, cortex_hu: float = 950.0, marrow_hu: float = 300.0) -> None:
         """Paint a chain of rods as bone with a 2 mm cortex."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upgan.simulation.canvas import SIDES, Canvas, Field, Point, mirrored, smooth_union, span
+from upgan.simulation.tissue import Tissue, marrow_space
 
 VAULT_CENTRE: Point = (0.0, -6.0, 22.0)
 VAULT_RADII: Point = (63.0, 79.0, 61.0)
@@ -79,7 +80,9 @@ def paint_skull(canvas: Canvas, head: Cranium, thickness: Field, texture: Field)
     marrow = np.clip((0.60 - middle) / 0.4, 0.0, 1.0) * np.clip((room - 4.0) / 2.0 + 0.4 * texture, 0.0, 1.0)
     hu = table_hu + marrow * (DIPLOE_HU + 140.0 * texture - table_hu)
     shell = np.maximum(-head.cavity, -outer)
-    canvas.paint(shell, hu.astype(np.float32), (0.10 + 0.05 * marrow).astype(np.float32))
+    tissue = {part: marrow * share for part, share in marrow_space(DIPLOE_HU).items()}
+    tissue[Tissue.COMPACT_BONE] = tissue[Tissue.COMPACT_BONE] + (1.0 - marrow)
+    canvas.paint(shell, hu.astype(np.float32), (0.10 + 0.05 * marrow).astype(np.float32), tissue)
 
 
 def paint_temporal_bones(canvas: Canvas, fine: Field) -> None:
@@ -88,8 +91,8 @@ def paint_temporal_bones(canvas: Canvas, fine: Field) -> None:
         _mastoid(canvas, side, fine)
         _petrous(canvas, side)
         canal = [mirrored(side, p) for p in ((78.0, -7.0, -37.0), (58.0, -9.0, -35.0), (44.0, -9.0, -33.0))]
-        canvas.rod(canal, 3.2, -1000.0, 0.02)
-        canvas.organ(mirrored(side, (42.0, -8.0, -31.0)), (3.2, 5.0, 6.0), -900.0, 0.03)
+        canvas.rod(canal, 3.2, -1000.0, 0.02, Tissue.AIR)
+        canvas.organ(mirrored(side, (42.0, -8.0, -31.0)), (3.2, 5.0, 6.0), -900.0, 0.03, Tissue.AIR)
 
 
 def _petrous(canvas: Canvas, side: float) -> None:
@@ -99,11 +102,11 @@ def _petrous(canvas: Canvas, side: float) -> None:
     pyramid = part.capsule(base, apex, (11.0, 6.0))
     part.bone(pyramid, 6.0, canvas.rng.uniform(1150.0, 1400.0), 900.0)
     # The labyrinth lies in the densest bone of the body.
-    canvas.organ(mirrored(side, (31.0, -6.0, -30.0)), (8.0, 7.0, 6.5), 1600.0, 0.08)
+    canvas.organ(mirrored(side, (31.0, -6.0, -30.0)), (8.0, 7.0, 6.5), 1600.0, 0.08, Tissue.COMPACT_BONE)
     for spot in ((26.0, -2.0, -31.0), (33.0, -8.0, -30.0)):
-        canvas.organ(mirrored(side, spot), (2.6, 2.6, 2.4), 80.0, 0.08)
+        canvas.organ(mirrored(side, spot), (2.6, 2.6, 2.4), 80.0, 0.08, Tissue.CSF)
     meatus = [mirrored(side, p) for p in ((15.0, -12.0, -30.0), (26.0, -7.0, -30.0))]
-    canvas.rod(meatus, 2.2, 10.0, 0.05)
+    canvas.rod(meatus, 2.2, 10.0, 0.05, Tissue.CSF)
 
 
 def _mastoid(canvas: Canvas, side: float, fine: Field) -> None:
@@ -113,10 +116,10 @@ def _mastoid(canvas: Canvas, side: float, fine: Field) -> None:
     # The fine noise is cropped like the images, by riding in a canvas of its own.
     cells = canvas.riding(fine).around(centre, max(radii)).hu
     distance = part.ellipsoid(centre, radii, side * 20.0)
-    part.paint(distance, 900.0, 0.10)
+    part.paint(distance, 900.0, 0.10, marrow_space(900.0))
     pneumatised = canvas.rng.uniform(-0.3, 0.6)
     air = np.clip((cells + pneumatised) / 0.7, 0.0, 1.0) * np.clip(-(distance + 2.0) / 2.0, 0.0, 1.0)
-    part.blend(0.92 * air, -1000.0, 0.02)
+    part.blend(0.92 * air, -1000.0, 0.02, Tissue.AIR)
 
 
 def paint_skull_base(canvas: Canvas) -> None:
@@ -131,4 +134,4 @@ def paint_skull_base(canvas: Canvas) -> None:
         canvas.long_bone(pterygoid, 2.2, 800.0, 600.0)
         condyle = [mirrored(side, p) for p in ((15.0, -14.0, -58.0), (19.0, -30.0, -56.0))]
         canvas.long_bone(condyle, 5.5, 850.0, 400.0)
-    canvas.rod([(0.0, -30.0, -46.0), (0.0, -31.0, -70.0)], 14.0, 8.0, 0.05)
+    canvas.rod([(0.0, -30.0, -46.0), (0.0, -31.0, -70.0)], 14.0, 8.0, 0.05, Tissue.CSF)

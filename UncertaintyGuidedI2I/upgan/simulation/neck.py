@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from upgan.simulation.canvas import SIDES, Canvas, Point, mirrored
+from upgan.simulation.tissue import Tissue
 
 CANAL_ANTERIOR_MM = -30.0
 BODY_ANTERIOR_MM = -11.0
@@ -16,16 +17,20 @@ def paint_neck(canvas: Canvas) -> None:
     """Paint muscles first, then vessels, vertebrae and the spinal canal."""
     _muscles(canvas)
     for side in SIDES:
-        canvas.rod([mirrored(side, (26.0, 0.0, -62.0)), mirrored(side, (26.0, 4.0, -140.0))], 4.5, 45.0, 0.30)
-        canvas.rod([mirrored(side, (22.0, 8.0, -70.0)), mirrored(side, (20.0, 12.0, -140.0))], 3.2, 45.0, 0.30)
+        canvas.rod(
+            [mirrored(side, (26.0, 0.0, -62.0)), mirrored(side, (26.0, 4.0, -140.0))], 4.5, 45.0, 0.30, Tissue.BLOOD
+        )
+        canvas.rod(
+            [mirrored(side, (22.0, 8.0, -70.0)), mirrored(side, (20.0, 12.0, -140.0))], 3.2, 45.0, 0.30, Tissue.BLOOD
+        )
     _atlas(canvas)
     for level in VERTEBRAE_MM:
         _vertebra(canvas, level)
     dens: list[Point] = [(0.0, -13.0, -64.0), (0.0, -12.0, -82.0)]
     canvas.long_bone(dens, 5.2, 1000.0, 450.0)
     canal: list[Point] = [(0.0, -31.0, -58.0), (0.0, CANAL_ANTERIOR_MM, -150.0)]
-    canvas.rod(canal, 8.5, 10.0, 0.05)
-    canvas.rod(canal, 5.2, 36.0, 0.40)
+    canvas.rod(canal, 8.5, 10.0, 0.05, Tissue.CSF)
+    canvas.rod(canal, 5.2, 36.0, 0.40, Tissue.WHITE)
 
 
 def _muscles(canvas: Canvas) -> None:
@@ -37,7 +42,7 @@ def _muscles(canvas: Canvas) -> None:
             ((10.0, 0.0, -66.0), (10.0, 1.0, -150.0), 5.0),
             ((30.0, -24.0, -80.0), (32.0, -24.0, -150.0), 8.0),
         ):
-            canvas.rod([canvas.jitter(mirrored(side, start)), mirrored(side, end)], radius, 55.0, 0.25)
+            canvas.rod([canvas.jitter(mirrored(side, start)), mirrored(side, end)], radius, 55.0, 0.25, Tissue.MUSCLE)
 
 
 def _atlas(canvas: Canvas) -> None:
@@ -55,7 +60,7 @@ def _vertebra(canvas: Canvas, level: float) -> None:
     part = canvas.crop((-34.0, -74.0, level - 10.0), (34.0, 4.0, level + 10.0))
     column = np.hypot(part.right / 1.25, part.anterior - BODY_ANTERIOR_MM) - 8.5
     disc = np.maximum(column, np.abs(part.superior - level) - 9.5)
-    part.paint(disc.astype(np.float32), 85.0, 0.15)
+    part.paint(disc.astype(np.float32), 85.0, 0.15, Tissue.CARTILAGE)
     height = np.abs(part.superior - level) - 6.8
     part.bone(np.maximum(column, height).astype(np.float32), 1.8, 800.0, 330.0)
     arch = np.abs(np.hypot(part.right, part.anterior - CANAL_ANTERIOR_MM) - 12.0) - 3.0

@@ -30,8 +30,10 @@ from upgan.simulation.face import (
     paint_orbits,
     paint_soft_tissue,
 )
+from upgan.simulation.mr_anatomy import paint_mr_anatomy
 from upgan.simulation.neck import paint_neck
 from upgan.simulation.noise import correlated_noise, slow_noise
+from upgan.simulation.tissue import Tissue
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -48,23 +50,40 @@ VERTEX_MM = 95.0
 
 @dataclass(frozen=True)
 class Head:
-    """One simulated patient: CT in HU and relative FDG uptake (grey matter about 1) on the same grid."""
+    """One simulated patient, all on the same grid.
+
+    Attributes:
+        ct: HU.
+        activity: Relative FDG uptake, grey matter about 1.
+        seed: Of the patient.
+        tissues: Share of each tissue in each voxel, float32 [tissue,K,J,I], summing to 1; None unless asked for.
+    """
 
     ct: Volume
     activity: Volume
     seed: int
+    tissues: NDArray[np.float32] | None = None
 
 
-def simulate_head(seed: int, shape: Shape = (72, 112, 96), spacing_mm: Spacing = (3.0, PIXEL_MM, PIXEL_MM)) -> Head:
+def simulate_head(
+    seed: int,
+    shape: Shape = (72, 112, 96),
+    spacing_mm: Spacing = (3.0, PIXEL_MM, PIXEL_MM),
+    *,
+    with_tissues: bool = False,
+    more_scalp_mm: float = 0.0,
+) -> Head:
     """Simulate one head.
 
     Args:
         seed: The patient; the same seed gives the same head.
         shape: Voxels along K (foot to head), J (front to back), I (right to left).
         spacing_mm: Voxel size along K, J, I.
+        with_tissues: Whether to keep which tissues each voxel holds, as MR needs; CT and uptake are the same.
+        more_scalp_mm: Added to the scalp, which is 4 to 6.5 mm thick without.
 
     Returns:
-        CT (HU) and uptake, float32 [K,J,I].
+        CT (HU) and uptake, float32 [K,J,I], with the tissues if asked for.
 
     Raises:
         InputError: If the grid is too small to hold anything.
@@ -76,13 +95,13 @@ def simulate_head(seed: int, shape: Shape = (72, 112, 96), spacing_mm: Spacing =
             "Choose at least 8 voxels along every axis and a positive spacing.",
         )
     # Voxel-wise noise has its own source: the anatomy of a seed does not depend on the grid.
-    body, noise = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(2))
-    canvas = _blank_canvas(body, shape, spacing_mm)
-    _paint_head(canvas, noise)
+    body, noise, mr_noise = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(3))
+    canvas = _blank_canvas(body, shape, spacing_mm, with_tissues)
+    _paint_head(canvas, noise, mr_noise, more_scalp_mm)
     grain = correlated_noise(noise, shape, 0.55 * min(spacing_mm), spacing_mm)
     ct = np.clip(canvas.hu + CT_NOISE_HU * grain, -1024.0, 3071.0).astype(np.float32)
     affine = grid_affine(shape, spacing_mm)
-    return Head(Volume(ct, affine), Volume(np.maximum(canvas.uptake, 0.0), affine), seed)
+    return Head(Volume(ct, affine), Volume(np.maximum(canvas.uptake, 0.0), affine), seed, canvas.tissues)
 
 
 def grid_affine(shape: Shape, spacing_mm: Spacing) -> NDArray[np.float64]:
@@ -94,10 +113,14 @@ def grid_affine(shape: Shape, spacing_mm: Spacing) -> NDArray[np.float64]:
     return affine
 
 
-def _blank_canvas(rng: np.random.Generator, shape: Shape, spacing_mm: Spacing) -> Canvas:
+def _blank_canvas(rng: np.random.Generator, shape: Shape, spacing_mm: Spacing, with_tissues: bool) -> Canvas:
     right, anterior, superior = _head_coordinates(rng, shape, spacing_mm)
     hu = np.full(shape, -1000.0, dtype=np.float32)
-    return Canvas(right, anterior, superior, hu, np.zeros(shape, dtype=np.float32), rng, spacing_mm)
+    tissues = None
+    if with_tissues:
+        tissues = np.zeros((len(Tissue), *shape), dtype=np.float32)
+        tissues[Tissue.AIR] = 1.0
+    return Canvas(right, anterior, superior, hu, np.zeros(shape, dtype=np.float32), rng, spacing_mm, tissues)
 
 
 def _head_coordinates(rng: np.random.Generator, shape: Shape, spacing_mm: Spacing) -> tuple[Field, Field, Field]:
@@ -130,32 +153,36 @@ def _head_coordinates(rng: np.random.Generator, shape: Shape, spacing_mm: Spacin
     return fields[0], fields[1], fields[2]
 
 
-def _paint_head(canvas: Canvas, noise: np.random.Generator) -> None:
+def _paint_head(
+    canvas: Canvas, noise: np.random.Generator, mr_noise: np.random.Generator, more_scalp_mm: float
+) -> None:
     rng, shape, spacing_mm = canvas.rng, canvas.hu.shape, canvas.spacing_mm
     slow = slow_noise(rng, shape, (5, 6, 6))
     regional = slow_noise(rng, shape, (6, 8, 7))
     folds = correlated_noise(noise, shape, 5.5, spacing_mm)
     fine = correlated_noise(noise, shape, 1.7, spacing_mm)
+    narrow = None if canvas.tissues is None else correlated_noise(mr_noise, shape, 3.3, spacing_mm)
     skull = cranium(canvas)
     cavity = skull.cavity
     thickness = skull_thickness(canvas, slow)
-    surface = head_surface(canvas, skull.hull - thickness - np.float32(rng.uniform(4.0, 6.5)))
+    surface = head_surface(canvas, skull.hull - thickness - np.float32(rng.uniform(4.0, 6.5) + more_scalp_mm))
 
     paint_soft_tissue(canvas, surface, folds)
     paint_muscles_and_glands(canvas)
     paint_neck(canvas)
     paint_facial_bones(canvas)
     paint_skull(canvas, skull, thickness, fine)
-    paint_brain(canvas, cavity, folds, fine)
+    paint_brain(canvas, cavity, folds, fine, narrow)
     paint_skull_base(canvas)
     paint_temporal_bones(canvas, fine)
+    paint_mr_anatomy(canvas, cavity)
     paint_orbits(canvas)
     paint_jaws(canvas)
     paint_mouth(canvas)
     paint_nose_and_sinuses(canvas)
     add_uptake_variation(canvas, cavity, regional)
     # Nothing pierces the skin, however the jitter fell.
-    canvas.paint(1.5 - surface, -1000.0, 0.0)
+    canvas.paint(1.5 - surface, -1000.0, 0.0, Tissue.AIR)
     paint_ears(canvas, surface)
     # Living tissue is not uniform: about 3 HU in soft tissue and 4 % in bone.
     canvas.hu[...] += np.where(canvas.hu > -300.0, fine * (3.0 + 0.04 * np.maximum(canvas.hu, 0.0)), np.float32(0.0))
