@@ -38,6 +38,7 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	$(BIN)/python Testing/Pictures/architecture.py build/architecture.png
 	$(BIN)/python Testing/Pictures/compress.py build/architecture.png Documentation/architecture.png
 	$(BIN)/python Testing/Pictures/simulator.py Documentation/simulated_heads.png
+	if [ -d "$${UPGAN_SHARED_DATA:-../shared/data}" ]; then $(BIN)/python Testing/Pictures/simulated_mr.py; fi
 	$(BIN)/python Testing/Pictures/phases.py build/phases.png
 	$(BIN)/python Testing/Pictures/compress.py build/phases.png Documentation/phases.png
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
