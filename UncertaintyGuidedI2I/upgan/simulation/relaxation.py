@@ -29,11 +29,11 @@ class Relaxation:
 # Density, T1 at 1.5 and 3 T, T2* at 1.5 and 3 T, share of fat. The values are rounded, and every patient departs from
 # them (PATIENTS_DIFFER).
 #  T1 of grey and white matter and CSF at 1.5 T: Rooney et al., Magn Reson Med 2007, 57:308; at 3 T: Wansapura et al.,
-#  J Magn Reson Imaging 1999, 9:531. T1 of muscle and blood: Stanisz et al., Magn Reson Med 2005, 54:507; of subcutaneous
-#  fat: Gold et al., AJR 2004, 183:343; of marrow: between that and muscle's, for half of it is fat. T2* of grey and
-#  white matter: Peters et al., Magn Reson Imaging 2007, 25:748. Density of grey and white matter: Tofts, Quantitative
-#  MRI of the Brain, 2003. Compact bone (of the skull, T2* below half a millisecond, water of a fifth): Techawiboonwong
-#  et al., Radiology 2008, 248:824.
+#  J Magn Reson Imaging 1999, 9:531. T1 of muscle and blood: Stanisz et al., Magn Reson Med 2005, 54:507; of fat under
+#  the skin: Gold et al., AJR 2004, 183:343; of marrow: between that and muscle's, for half of it is fat. T2* of grey
+#  and white matter: Peters et al., Magn Reson Imaging 2007, 25:748. Density of grey and white matter: Tofts,
+#  Quantitative MRI of the Brain, 2003. Compact bone (of the skull, T2* below half a millisecond, water of a fifth):
+#  Techawiboonwong et al., Radiology 2008, 248:824.
 #  The rest has no good measurement in vivo: fluids as CSF, soft tissues near muscle, chosen to look as they do.
 _TABLE: dict[Tissue, tuple[float, float, float, float, float, float]] = {
     Tissue.AIR: (0.0, 1000.0, 1000.0, 1.0, 1.0, 0.0),
