@@ -221,7 +221,8 @@ def _turned(
     down = cosine * rows + sine * columns * (height / width)
     right = cosine * columns - sine * rows * (width / height)
     inside = (np.abs(down) <= image.shape[0] / 2) & (np.abs(right) <= image.shape[1] / 2)
-    found: np.ndarray = spectrum_at(image, down, right) * inside
+    found = np.zeros(rows.shape, np.complex64)
+    found[inside] = spectrum_at(image, down[inside], right[inside])
     return found
 
 
