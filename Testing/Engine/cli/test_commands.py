@@ -471,7 +471,7 @@ def test_simulate_motion_moves_an_image_on_its_own_grid_and_says_how(run, tmp_pa
         (
             lambda voxels: np.where(voxels > voxels.mean(), 40.0, -1000.0),
             ("moved.nrrd", "--severity", "1"),
-            "not_an_mr_image",
+            "not_mr",
         ),
         (lambda voxels: voxels * np.float32("nan"), ("moved.nrrd", "--severity", "1"), "not_finite"),
         (lambda voxels: voxels + 1j, ("moved.nrrd", "--severity", "1"), "not_real_valued"),

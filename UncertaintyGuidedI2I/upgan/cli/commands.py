@@ -103,6 +103,13 @@ def translate(
             "written how far they are from one another.",
         ),
     ] = False,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            help="What was measured of an undersampled image's k-space (measured.npz of `upgan simulate "
+            "undersampling`): it is put back into each phase's image."
+        ),
+    ] = None,
     record_path: Annotated[
         bool, typer.Option("--record-path", help="Put the input's whole path into the provenance, not its name only.")
     ] = False,
@@ -113,6 +120,7 @@ def translate(
     from upgan.images.writing import opens_as_nifti
     from upgan.inference.engine import InferenceEngine
     from upgan.inference.ensemble import Ensemble
+    from upgan.inference.measurement import read_measurement
     from upgan.inference.memory import bytes_of_outputs
     from upgan.inference.saving import OutputFolder, save_translation
     from upgan.inference.translation import QUANTITIES
@@ -124,6 +132,7 @@ def translate(
         else InferenceEngine(bundle, device, precision.value, batch)
     )
     volume = read_volume(image, series=series)
+    lines = read_measurement(measured) if measured is not None else None
     warned = engine.warnings(volume, plane.value if plane else None)
     for sentence in warned:
         warn(sentence)
@@ -142,6 +151,7 @@ def translate(
                 # Folders are often called after patients.
                 source=os.path.basename(os.path.abspath(image)),
                 epistemic=epistemic,
+                measured=lines,
             )
         if record_path:
             translation.provenance["path"] = os.path.abspath(image)

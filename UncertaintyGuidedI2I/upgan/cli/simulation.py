@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,12 +13,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from upgan.cli.progress_bar import progress_bar
-from upgan.cli.terminal import echo
+from upgan.cli.terminal import echo, warn
 from upgan.cli.terminal import messages as _messages
 
 if TYPE_CHECKING:
-    from upgan.images.orientation import Plane
-    from upgan.images.volume import Volume
     from upgan.simulation.motion import MotionKind, Order, Trajectory
 
 # As in upgan.cli.commands, commands import the engine themselves.
@@ -62,19 +62,122 @@ def simulate_mr_ct(
         echo(simulate_mr_ct_pairs(subjects, output, seed, progress))
 
 
+class Masks(StrEnum):
+    """What is measured of k-space (``upgan.simulation.kspace``)."""
+
+    central_lines = "central_lines"
+    central_block = "central_block"
+    published_lines = "published_lines"
+    regular_4x = "regular_4x"
+    regular_8x = "regular_8x"
+    random_4x = "random_4x"
+    random_8x = "random_8x"
+
+
+class Axes(StrEnum):
+    """What phase-encoding lines are of a slice; of rows, ghosts run up and down."""
+
+    rows = "rows"
+    columns = "columns"
+
+
+class SlicePlanes(StrEnum):
+    """Which way slices are cut."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a finite number itself.")
+    return value
+
+
+@simulate_app.command("undersampling")
+def simulate_undersampling(
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE",
+            help="MR image; or .npy of one slice's centred k-space, complex [C, H, W], of which a reference, the root "
+            "of the sum of squares, is written, too.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for undersampled.nrrd and measured.npz.")],
+    kind: Annotated[Masks, typer.Option(help="What is measured.")] = Masks.central_lines,
+    axis: Annotated[Axes, typer.Option(help="What phase-encoding lines are of a slice.")] = Axes.rows,
+    plane: Annotated[SlicePlanes, typer.Option(help="Of the slices.")] = SlicePlanes.axial,
+    snr: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            callback=_finite,
+            help="Mean of the object over the noise's standard deviation, if all were measured. [default: no noise]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of random lines and noise.")] = 0,
+    spacing: Annotated[
+        tuple[float, float], typer.Option(min=0.01, max=50.0, help="Of rows and columns in mm, which k-space lacks.")
+    ] = (1.0, 1.0),
+) -> None:
+    """Leave out lines of an MR image's k-space: the image that is left, and what was measured for `translate`."""
+    import upgan
+    from upgan.images.reading import read_volume
+    from upgan.inference.measurement import Measurement
+    from upgan.inference.saving import PROVENANCE, OutputFolder
+    from upgan.inference.undersampling import (
+        Sampling,
+        coil_image,
+        measure_coils,
+        measure_volume,
+        read_kspace,
+        undersampled,
+    )
+    from upgan.simulation.kspace import root_sum_of_squares, to_image
+
+    sampling = Sampling(kind.value, axis.value, plane.value, snr, seed)
+    volumes = {}
+    measurement: Measurement
+    if image.suffix == ".npy":
+        kspace = read_kspace(image)
+        measurement = measure_coils(kspace, sampling)
+        reference = root_sum_of_squares(to_image(kspace))
+        for name, magnitude in (
+            ("reference.nrrd", reference[None].repeat(2, axis=0)),
+            ("undersampled.nrrd", measurement.zero_filled()),
+        ):
+            volumes[name] = coil_image(magnitude, sampling.plane, spacing)
+        warn(volumes["undersampled.nrrd"].placement.sentence)
+    else:
+        volume = read_volume(image)
+        measurement = measure_volume(volume, sampling)
+        volumes["undersampled.nrrd"] = undersampled(volume, measurement)
+    provenance = {
+        "engine": "upgan",
+        "engine_version": upgan.__version__,
+        "command": "simulate undersampling",
+        "source": os.path.basename(os.path.abspath(image)),
+        **sampling._asdict(),
+        "measured_share": float(measurement.mask.mean()),
+        "coils": measurement.lines.shape[0],
+    }
+    with OutputFolder(output, measurement.lines.nbytes) as folder:
+        for name, made in volumes.items():
+            folder.add_volume(name, made)
+        measurement.save(folder.path("measured.npz"))
+        folder.add_json(PROVENANCE, provenance)
+    for name in (*volumes, "measured.npz", PROVENANCE):
+        echo(output / name)
+
+
 class Motions(StrEnum):
     """How the patient moves."""
 
     sudden = "sudden"
     drifting = "drifting"
     periodic = "periodic"
-
-
-class Axes(StrEnum):
-    """The phase-encoding direction."""
-
-    rows = "rows"
-    columns = "columns"
 
 
 class Orders(StrEnum):
@@ -104,19 +207,21 @@ def simulate_motion(
         Orders, typer.Option(help="Of the lines: end to end, every second and then the others, or the middle first.")
     ] = Orders.sequential,
     seed: Annotated[int, typer.Option(min=0, help="With the same, more severity is the same way, only farther.")] = 0,
-    plane: Annotated[str, typer.Option(help="Of the slices: axial, coronal or sagittal.")] = "axial",
+    plane: Annotated[SlicePlanes, typer.Option(help="Of the slices.")] = SlicePlanes.axial,
     series: Annotated[str | None, typer.Option(help="Series UID, where a folder holds several.")] = None,
 ) -> None:
     """Move the patient within the slices of an MR image while they are measured; a table says how."""
     import numpy as np
 
+    from upgan.images.magnitude import mr_magnitude
     from upgan.images.orientation import Reorientation
+    from upgan.images.reading import read_volume
     from upgan.images.writing import suffix_of, write_volume
     from upgan.simulation.motion import move_slices
 
     table = output.with_name(f"{output.name[: -len(suffix_of(output))]}_trajectory.csv")
-    volume = _read_mr(image, series)
-    layout = Reorientation.of(volume.ijk_to_ras, cast("Plane", plane))
+    volume = mr_magnitude(read_volume(image, series=series))
+    layout = Reorientation.of(volume.ijk_to_ras, plane.value)
     with progress_bar(_messages, "moving") as progress:
         moved, trajectories = move_slices(
             layout.apply(volume.voxels),
@@ -132,26 +237,6 @@ def simulate_motion(
     _write_trajectories(trajectories, order.value, table)
     echo(output)
     echo(table)
-
-
-def _read_mr(image: Path, series: str | None) -> Volume:
-    """Read what can be a magnitude image of MR."""
-    import numpy as np
-
-    from upgan.errors import InputError
-    from upgan.images.nonfinite import count_nonfinite
-    from upgan.images.reading import read_volume
-    from upgan.images.scope import doubts_about_hu
-
-    volume = read_volume(image, series=series)
-    remedy = "Choose a magnitude image of MR."
-    if volume.modality not in (None, "MR"):
-        raise InputError("not_an_mr_image", f"The image is marked as {volume.modality}, not MR.", remedy)
-    if any(count_nonfinite(volume.voxels)):
-        raise InputError("not_finite", "The image holds NaN or infinite voxels.", "Replace them by the value of air.")
-    if not doubts_about_hu(volume.voxels, np.ones(volume.voxels.shape, dtype=bool)):
-        raise InputError("not_an_mr_image", "The image looks like a CT in HU.", remedy)
-    return volume
 
 
 def _write_trajectories(trajectories: list[Trajectory], order: Order, path: Path) -> None:

@@ -19,13 +19,16 @@ from upgan.errors import DeviceError, InputError, ResultError
 from upgan.images.nonfinite import finite
 from upgan.images.orientation import Plane, has_mirror_axis
 from upgan.images.volume import Volume
+from upgan.inference.consistency import Consistency
 from upgan.inference.devices import choose_device, choose_precision
 from upgan.inference.entrance import Entrance
+from upgan.inference.measurement import Measurement
 from upgan.inference.memory import default_batch, refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation, is_sound
 from upgan.networks.features import FeatureTap, feature_count
 from upgan.networks.folding import fold_batch_norm
 from upgan.progress import seconds_left
+from upgan.tasks import Task
 from upgan.uncertainty.distribution import GeneralizedNormal
 from upgan.uncertainty.familiarity import SliceFeatures
 
@@ -108,6 +111,7 @@ class InferenceEngine:
         replace_nonfinite: float | None = None,
         source: str = "",
         epistemic: bool = False,
+        measured: Measurement | None = None,
     ) -> Translation:
         """Translate a volume; the maps lie on exactly its grid.
 
@@ -120,10 +124,14 @@ class InferenceEngine:
             source: What names the input in the provenance, e.g. its file's name. Its content is there as a hash.
             epistemic: Whether to translate the mirror image, left to right, too, for the map of their disagreement; it
                 takes twice the time and changes no other map. Sagittal slices have no left and right: no map there.
+            measured: What was measured of the k-space of an undersampled image: it takes its place again in each
+                phase's image before that is handed on, on the pixels that were acquired (``inference.consistency``).
+                α, β and σ stay the network's.
 
         Raises:
             InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``absurd_field_of_view`` or
-                ``absurd_matrix``.
+                ``absurd_matrix``; with ``measured`` also ``not_a_restoration``, ``other_plane`` or
+                ``other_measurement``.
             DeviceError: ``out_of_memory`` when the maps, or even one slice, do not fit.
             ResultError: ``not_finite_output`` when image, α, β or σ is no number somewhere.
         """
@@ -138,7 +146,8 @@ class InferenceEngine:
         task = metadata.task
         entrance = self._entrance(volume, plane)
         last = metadata.architecture.phases
-        work = _SliceWork(self, volume.voxels.shape, entrance, range(last - kept + 1, last + 1), mirrors)
+        consistency = _consistency(measured, task, entrance.slices, plane) if measured is not None else None
+        work = _SliceWork(self, volume.voxels.shape, entrance, range(last - kept + 1, last + 1), mirrors, consistency)
         work.run(progress, started)
         warnings = self.warnings(volume, plane)
         if epistemic and not mirrors:
@@ -168,6 +177,8 @@ class InferenceEngine:
             "warnings": warnings,
             "familiarity": verdict.to_json() if verdict is not None else None,
         }
+        if consistency is not None:
+            provenance["data_consistency"] = consistency.to_json()
         if not volume.placement.is_certain:
             provenance["placement_note"] = volume.placement.sentence
         return Translation(
@@ -215,6 +226,16 @@ class InferenceEngine:
         return self.bundle.metadata.upgan.architecture.phases if phases == "all" else 1
 
 
+def _consistency(measured: Measurement, task: Task, slices: np.ndarray, plane: Plane) -> Consistency:
+    if not task.output.relative:
+        raise InputError(
+            "not_a_restoration",
+            f"Measured lines belong to an MR image, and this model makes {task.image_name} of it.",
+            "Choose a model that restores undersampled MR images, or translate without the measured lines.",
+        )
+    return Consistency(measured, slices, plane)
+
+
 def oddities(bundle: Bundle, volume: Volume, plane: Plane | None = None) -> list[str]:
     """Sentences on what is odd about a model, or about a volume for it: its place and its looks."""
     metadata = bundle.metadata
@@ -232,6 +253,7 @@ class _SliceWork:
         entrance: Its slices on their way to the networks.
         kept: The phases whose maps are kept; without any, the first phase alone runs, for its features.
         mirrors: Whether the mirror image is translated, too.
+        consistency: Puts what was measured back into each phase's image.
 
     Attributes:
         maps: By phase, [K, J, I].
@@ -246,9 +268,11 @@ class _SliceWork:
         entrance: Entrance,
         kept: Collection[int],
         mirrors: bool = False,
+        consistency: Consistency | None = None,
     ) -> None:
         self.engine = engine
         self.mirrors = mirrors
+        self.consistency = consistency
         self._layout = entrance.layout
         self.slices, self.intensities, self.grid = entrance.slices, entrance.intensities, entrance.grid
         self.phase_count = max(kept, default=1)
@@ -323,15 +347,21 @@ class _SliceWork:
             with torch.inference_mode():
                 if phase == 1 and is_tapped:
                     self._take_features(first, last, a)
-                if phase in self.views:
-                    self._keep(phase, first, last, prediction, begun_from)
+                if phase in self.views or self.consistency is not None:
+                    image = self._on_grid(phase, first, prediction.loc, begun_from)
+                    if phase in self.views:
+                        self._keep(phase, first, last, prediction, image)
             yield phase, False
         if self.mirrors:
             # The columns of axial and coronal slices run to the patient's left.
             for phase, mirrored in self._predictions(self.grid.mirrored(a)):
                 with torch.inference_mode():
-                    if phase == self.phase_count:
-                        self._compare(first, last, self.grid.mirrored(mirrored.loc), begun_from)
+                    if phase == self.phase_count or self.consistency is not None:
+                        turned = self.grid.mirrored(mirrored.loc)
+                        other = self._on_grid(None, first, turned, begun_from)
+                        mirrored.loc.copy_(self.grid.mirrored(turned))
+                        if phase == self.phase_count:
+                            self._compare(first, last, other)
                 yield phase, True
 
     def _predictions(self, a: Tensor) -> Iterator[tuple[int, GeneralizedNormal]]:
@@ -349,28 +379,37 @@ class _SliceWork:
             for kept, values in zip(self.features, taken, strict=True):
                 kept[first:last] = values.cpu().numpy()
 
-    def _on_grid(self, image: Tensor, begun_from: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Bring b̂ [N, 1, H, W] to the volume's pixels, [N, 1, J, I].
+    def _on_grid(
+        self, phase: int | None, first: int, loc: Tensor, begun_from: tuple[Tensor, Tensor] | None
+    ) -> np.ndarray:
+        """Bring a phase's b̂ [N, 1, H, W] to the volume's pixels, in output units, [N, J, I].
 
         A network that corrects its input has nothing to say of what is finer than its own pixels: the correction alone
-        changes pixels, and the input's detail stays.
+        is resampled, and the input's detail stays. So it is with what was measured, which is put back exactly on the
+        pixels that were acquired, and into ``loc``, in place, for the next phase to be given it.
 
         Args:
-            image: b̂ as the network gave it.
+            phase: Whose image it is; None for the mirror image's, turned back.
+            first: Number of its first slice.
+            loc: b̂ as the network gave it.
             begun_from: The input on the volume's pixels and on the network's, where b̂ corrects it.
         """
-        if begun_from is None:
-            return self.grid.leave(image.float())
-        outside, a = begun_from
-        return outside + self.grid.leave(image.float() - a)
+        found = self.grid.leave(loc.float() - (begun_from[1] if begun_from else 0))
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for where maps are kept
+            image = self.intensities.denormalise((found + (begun_from[0] if begun_from else 0)).cpu().numpy()[:, 0])
+            if self.consistency is None:
+                return image
+            settled = self.consistency.applied(phase, first, image)
+            change = (settled - image) / np.float32(self.intensities.factor)
+        loc.add_(self.grid.enter(torch.from_numpy(change)[:, None].to(loc.device)))
+        return settled
 
-    def _compare(self, first: int, last: int, mirrored: Tensor, begun_from: tuple[Tensor, Tensor] | None) -> None:
-        """Note how far the last phase's image is from that of the mirror image, turned back, [N, 1, H, W]."""
+    def _compare(self, first: int, last: int, other: np.ndarray) -> None:
+        """Note how far the last phase's image is from that of the mirror image, turned back, [N, J, I]."""
         assert self.epistemic is not None
-        other = self._on_grid(mirrored, begun_from).cpu().numpy()[:, 0]
         image, alpha, beta = (view[first:last] for view in self.views[self.phase_count])
         # The sample standard deviation of the two.
-        disagreement = np.abs(image - self.intensities.denormalise(other)) / np.float32(np.sqrt(2))
+        disagreement = np.abs(image - other) / np.float32(np.sqrt(2))
         if not np.isfinite(disagreement).all():
             raise _not_finite(self.phase_count, self.engine)
         self._layout.apply(self.epistemic)[first:last] = disagreement
@@ -379,20 +418,11 @@ class _SliceWork:
         for which, values in enumerate((disagreement, sigma)):
             self._sums[first:last, which] = np.where(is_object, values, 0).sum(axis=(1, 2), dtype=np.float64)
 
-    def _keep(
-        self,
-        phase: int,
-        first: int,
-        last: int,
-        prediction: GeneralizedNormal,
-        begun_from: tuple[Tensor, Tensor] | None,
-    ) -> None:
-        spread = self.grid.leave(torch.cat([prediction.scale, prediction.concentration], dim=1).float())
-        stacked = torch.cat([self._on_grid(prediction.loc, begun_from), spread], dim=1)
-        image, alpha, beta = stacked.cpu().numpy().swapaxes(0, 1)
+    def _keep(self, phase: int, first: int, last: int, prediction: GeneralizedNormal, image: np.ndarray) -> None:
+        spread = torch.cat([prediction.scale, prediction.concentration], dim=1).float()
+        alpha, beta = self.grid.leave(spread).cpu().numpy().swapaxes(0, 1)
         calibration = self.engine.bundle.metadata.upgan.calibration
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-            image = self.intensities.denormalise(image)
             if calibration is not None:
                 # On the way out only: a later phase is guided by σ over its mean, in which the factor cancels.
                 alpha = alpha * calibration.factor(phase, image)

@@ -16,12 +16,16 @@ from upgan.images.volume import Volume
 from upgan.inference.devices import choose_device, choose_precision
 from upgan.inference.engine import InferenceEngine, ProgressCallback, SlicesDone, oddities
 from upgan.inference.estimate import estimate
+from upgan.inference.measurement import Measurement
 from upgan.inference.memory import SUMS, refuse_beyond_memory
 from upgan.inference.translation import PhaseMaps, Translation
 from upgan.uncertainty.mixture import Mixture
 
 # Of a member's provenance, what may be another's: it is told of each. All else is the same in all of them.
-_OWN = ("bundle", "bundle_version", "bundle_sha256", "phases", "calibration", "input_reference", "familiarity")
+_OWN = (
+    *("bundle", "bundle_version", "bundle_sha256", "phases"),
+    *("calibration", "input_reference", "familiarity", "data_consistency"),
+)
 
 
 class Ensemble:
@@ -85,6 +89,7 @@ class Ensemble:
         replace_nonfinite: float | None = None,
         source: str = "",
         epistemic: bool = True,
+        measured: Measurement | None = None,
     ) -> Translation:
         """Translate a volume with each member; the maps lie on exactly its grid.
 
@@ -97,6 +102,7 @@ class Ensemble:
             replace_nonfinite: Value to put in place of NaN and Inf; they are refused where None.
             source: What names the input in the provenance.
             epistemic: Taken because the engine takes it: an ensemble always has the map, and it costs nothing.
+            measured: As the engine has it, for each member: of real images, the mean has the measured lines, too.
 
         Raises:
             BundleError: The weights of a member do not load.
@@ -119,6 +125,7 @@ class Ensemble:
                 progress=whole.of_member(number),
                 replace_nonfinite=replace_nonfinite,
                 source=source,
+                measured=measured,
             )
             _take_in(mixtures, member, whole)
             references.append(member.reference)

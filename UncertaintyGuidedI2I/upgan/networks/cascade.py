@@ -62,7 +62,10 @@ class Cascade(nn.Module):
         return [1, *relative, *([self.architecture.width] if self.architecture.features else [])]
 
     def phases(self, a: Tensor) -> Iterator[GeneralizedNormal]:
-        """Yield each phase's distribution of [N, 1, H, W] as soon as it is known."""
+        """Yield each phase's distribution of [N, 1, H, W] as soon as it is known.
+
+        What is written into its ``loc`` before the next one is asked for is what the next phase is given.
+        """
         for prediction, _ in self.looked_into(a):
             yield prediction
 

@@ -83,7 +83,10 @@ class PublishedCascade(nn.Module):
         return 3
 
     def phases(self, a: Tensor) -> Iterator[GeneralizedNormal]:
-        """Yield each phase's distribution of [N, 1, H, W] as soon as it is known."""
+        """Yield each phase's distribution of [N, 1, H, W] as soon as it is known.
+
+        What is written into its ``loc`` before the next one is asked for is what the next phase is given.
+        """
         for heads in self._heads(a):
             yield _distribution(heads)
 
