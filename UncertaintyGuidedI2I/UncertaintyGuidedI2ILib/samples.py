@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 RESOURCES = Path(__file__).parent.parent / "Resources"
 SAMPLES = RESOURCES / "SampleData"
+ICONS = RESOURCES / "Icons"
 CHECKSUMS = "SHA256SUMS"
 
 CATEGORY = "UncertaintyGuidedI2I"
-TITLES = {
-    "sample_nacpet.nrrd": "Simulated head: PET without attenuation correction",
-    "sample_ct.nrrd": "Simulated head: CT",
+
+
+class Sample(NamedTuple):
+    """What there is to know of an image that comes with the module.
+
+    Attributes:
+        title: What it is called in Sample Data.
+        modality: DICOM modality code; the files themselves do not say it.
+        model: Name of the model that it is for; empty for an image to compare with.
+    """
+
+    title: str
+    modality: str
+    model: str = ""
+
+
+# By file name, in the order in which they are offered; one that is not there is not.
+KNOWN = {
+    "sample_nacpet.nrrd": Sample("Simulated head: PET without attenuation correction", "PT", "pet-ct-phantom"),
+    "sample_ct.nrrd": Sample("Simulated head: CT", "CT"),
+    "sample_t1.nrrd": Sample("Simulated head: T1 MRI, for a pseudo-CT", "MR", "mr-ct-phantom"),
+    "sample_undersampled.nrrd": Sample("Real head: T1 MRI, undersampled", "MR", "mri-undersampled"),
+    "sample_motion.nrrd": Sample("Real head: T1 MRI with motion", "MR", "mri-motion"),
 }
 
 
@@ -19,18 +41,39 @@ def registerSampleData() -> None:
     """Add the samples to the Sample Data module; call it once the application has started."""
     import SampleData
 
-    thumbnail = str(RESOURCES / "Icons" / "UncertaintyGuidedI2I.png")
-    for fileName, checksum in checksums().items():
+    digests = checksums()
+    for fileName in (*KNOWN, *(name for name in digests if name not in KNOWN)):
         path = SAMPLES / fileName
+        if fileName not in digests or not path.is_file():
+            continue
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
-            sampleName=TITLES.get(fileName, path.stem),
-            thumbnailFileName=thumbnail,
+            sampleName=KNOWN[fileName].title if fileName in KNOWN else path.stem,
+            thumbnailFileName=str(thumbnail(fileName)),
             uris=path.as_uri(),
             fileNames=fileName,
             nodeNames=path.stem,
-            checksums=f"SHA256:{checksum}",
+            checksums=f"SHA256:{digests[fileName]}",
         )
+
+
+def thumbnail(fileName: str) -> Path:
+    """Return the picture of a sample, or the module's icon where it has none."""
+    picture = ICONS / f"{Path(fileName).stem}.png"
+    return picture if picture.is_file() else ICONS / "UncertaintyGuidedI2I.png"
+
+
+def sampleNamed(nodeName: str) -> Sample | None:
+    """Return what is known of the sample that a volume was loaded from, by the volume's name; None for any other.
+
+    A second copy in the scene is called "sample_t1_1".
+    """
+    for fileName, sample in KNOWN.items():
+        stem = Path(fileName).stem
+        copy = nodeName.removeprefix(stem)
+        if nodeName.startswith(stem) and (not copy or (copy[0] == "_" and copy[1:].isdecimal())):
+            return sample
+    return None
 
 
 def checksums() -> dict[str, str]:
