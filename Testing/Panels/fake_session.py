@@ -155,6 +155,11 @@ class FakeSession:
         self._answers = onResult, onError
         self.tell("checking")
 
+    def degrade(self, config: Mapping[str, Any], subject: str | None, onResult: Handler, onError: Handler) -> None:
+        self._ask("degrade", config, subject)
+        self._answers = onResult, onError
+        self.tell("checking")
+
     def start(self, config: Mapping[str, Any]) -> Path:
         self._ask("start", config)
         folder = self.newRun(config["name"], config)

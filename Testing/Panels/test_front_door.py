@@ -289,7 +289,7 @@ def test_the_choices_for_training_are_the_engines(module_widget):
 
     assert set(parameters.TASKS) == set(TASKS)
     assert {*parameters.LAYOUTS, "csv"} == set(get_args(Layout))
-    assert set(parameters.DEGRADATIONS) <= set(NAMES)
+    assert set(parameters.DEGRADATIONS) == set(NAMES)
     assert set(parameters.PRESETS) == set(get_args(PresetName))
 
 

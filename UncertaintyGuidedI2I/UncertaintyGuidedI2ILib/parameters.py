@@ -22,7 +22,22 @@ SOURCES = ["folder", "table", "scene"]
 # Those that read a folder; a table is a layout of its own.
 LAYOUTS = ["manifest", "pattern", "bids", "ixi"]
 TASKS = ["pet_to_ct", "mr_to_ct", "mri_undersampled", "mri_motion"]
-DEGRADATIONS = ["none", "central_lines", "motion"]
+DEGRADATIONS = [
+    "none",
+    "undersampling",
+    "central_lines",
+    "central_block",
+    "published_lines",
+    "regular_4x",
+    "regular_8x",
+    "random_4x",
+    "random_8x",
+    "any_motion",
+    "sudden_motion",
+    "drifting_motion",
+    "periodic_motion",
+    "motion",
+]
 PRESETS = ["quick", "fine-tune", "paper"]
 
 

@@ -12,7 +12,7 @@ from pydicom.data import get_testdata_file
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from Engine.made_images import save_series, save_slice
+from Engine.made_images import save_nifti, save_series, save_slice
 from upgan.errors import Cancelled, InputError
 from upgan.images.reading import read_volume
 from upgan.images.volume import Volume
@@ -22,6 +22,7 @@ from upgan.pairs.config import DataConfig, SplitConfig
 from upgan.pairs.finding import PairFiles, find_pairs
 from upgan.pairs.findings import CheckedPair, Problem
 from upgan.pairs.outliers import outliers
+from upgan.pairs.pictures import write_degraded
 from upgan.pairs.preparation import prepare_pair
 from upgan.pairs.registration import register
 from upgan.pairs.splitting import split_subjects
@@ -505,6 +506,27 @@ def test_thumbnails_are_written_for_what_can_be_read(pair, tmp_path):
     assert list(checked.thumbnails) == ["target"]
     picture = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(checked.thumbnails["target"])))
     assert (picture.shape, picture.dtype) == ((128, 110), np.uint8)
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_input_and_target_are_shown_at_one_slice_in_one_window(count, tmp_path):
+    target = np.zeros((count, 40, 40), dtype=np.float32)
+    # Each slice of a brightness of its own: a degradation that keeps the mean keeps the picture's.
+    target[:, 8:32, 8:32] = 100 + 100 * np.arange(count)[:, None, None]
+    save_nifti(tmp_path / "1_t1.nii", target.T)
+    data = DataConfig(
+        path=tmp_path, layout="pattern", target="{subject}_t1.nii", task="mri_undersampled", degradation="central_block"
+    )
+    (files,) = find_pairs(data)
+    (checked,) = check_pairs([files], data, MRI_UNDERSAMPLED, thumbnails=tmp_path)
+    large = write_degraded(files, data, tmp_path)
+    for paths, side in ((checked.thumbnails, 128), (large, 256)):
+        made, sharp = (SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(paths[s]))) for s in ("input", "target"))
+        assert made.shape == sharp.shape == (side, side)
+        assert (made != sharp).any()
+        inside = slice(side // 4, -side // 4)
+        # The slice beside it is darker by a fifth or more.
+        assert made[inside, inside].mean() == pytest.approx(sharp[inside, inside].mean(), rel=0.1)
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])

@@ -515,6 +515,7 @@ VALID: dict[str, dict[str, Any]] = {
     "import_model": {"path": PATH},
     "remove_model": {"name": "no-such-model"},
     "check_data": {"config": {}, "thumbnails": PATH},
+    "degrade": {"config": {}, "subject": "01", "folder": PATH},
     "train": {"config": {}, "folder": PATH},
     "resume_training": {"folder": PATH, "data": PATH},
     "finish_training": {"folder": PATH},
@@ -526,12 +527,13 @@ OPTIONAL = {
     "translate": {"modality", "source", "device", "precision", "plane", "phases", "replace_nonfinite"},
     "check": {"alpha", "beta"},
     "check_data": {"thumbnails"},
+    "degrade": {"subject"},
     "resume_training": {"data"},
     "create_model": {"checkpoint", "licence", "data"},
     "start_config": {"base"},
 }
 # Text that is looked up or shown, and so may be any text.
-FREE = {"modality", "source", "device", "unit", "licence"}
+FREE = {"modality", "source", "device", "unit", "licence", "subject"}
 
 
 def deep(levels):

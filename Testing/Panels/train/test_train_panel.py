@@ -209,6 +209,42 @@ def test_inputs_can_be_made_from_the_targets_for_mri_alone(ui, choices):
     assert shown(ui.inputPatternEdit, ui.targetPatternEdit) == [False, True]
 
 
+def test_all_tasks_and_all_degradations_are_offered_by_names_that_people_read(ui, choices):
+    from UncertaintyGuidedI2ILib import parameters
+    from upgan.tasks import TASKS
+
+    for selector, values in ((ui.taskSelector, TASKS), (ui.degradationSelector, parameters.DEGRADATIONS)):
+        assert [selector.itemData(i) for i in range(selector.count)] == list(values)
+        assert not set(items(selector)) & set(values)
+        assert len(set(items(selector))) == len(values)
+    for task, made in TASKS.items():
+        choices.task = task
+        assert shown(ui.degradationSelector, ui.degradeButton) == [made.output.relative] * 2
+
+
+def test_a_degraded_patient_is_shown_beside_his_target_until_something_else_is_chosen(
+    host, ui, choices, session, folder, tmp_path
+):
+    import qt
+
+    choices.task = "mri_undersampled"
+    assert not ui.degradeButton.enabled  # nothing is made
+    choices.degradation = "regular_4x"
+    picture = qt.QImage(40, 40, qt.QImage.Format_Grayscale8)
+    picture.fill(128)
+    assert picture.save(str(tmp_path / "a.png"))
+    ui.degradeButton.click()
+    name, config, subject = session.asked[-1]
+    assert (name, config["data"]["degradation"], subject) == ("degrade", "regular_4x", None)
+    assert (ui.checkButton.text, ui.degradeButton.enabled) == ("Cancel", False)
+    session.answer({"subject": "07", "input": str(tmp_path / "a.png"), "target": str(tmp_path / "a.png")})
+    assert shown(ui.degradedFrame) == [True]
+    assert "07" in ui.degradedTitle.text
+    assert ui.degradedInputLabel.pixmap.width() == 190
+    choices.degradation = "random_8x"
+    assert shown(ui.degradedFrame) == [False]
+
+
 def test_the_engine_is_asked_about_exactly_what_was_chosen(ui, choices, session, folder):
     choices.trainPatients, choices.testPatients = 20, 5
     for box, choice in (

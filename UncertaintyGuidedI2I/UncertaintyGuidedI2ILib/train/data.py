@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from UncertaintyGuidedI2ILib.train.degraded import DegradedPictures
 from UncertaintyGuidedI2ILib.train.export import exportPairs, pairIndex
 from UncertaintyGuidedI2ILib.train.pair_table import PairTable, Row, checkedRows, summary
 from UncertaintyGuidedI2ILib.train.pairs import ScenePair, addPair, removePair, scenePairs
@@ -43,7 +44,7 @@ SELECTORS: dict[str, tuple[str, Labels]] = {
         "task",
         {
             "pet_to_ct": _("PET → pseudo-CT"),
-            "mr_to_ct": _("MRI → pseudo-CT"),
+            "mr_to_ct": _("T1 MRI → pseudo-CT"),
             "mri_undersampled": _("undersampled MRI → full"),
             "mri_motion": _("MRI with motion → clean"),
         },
@@ -52,8 +53,20 @@ SELECTORS: dict[str, tuple[str, Labels]] = {
         "degradation",
         {
             "none": _("as they are given"),
-            "central_lines": _("made from the targets: 8 % of k-space"),
-            "motion": _("made from the targets: motion"),
+            # What is made is made from the targets.
+            "undersampling": _("made: undersampled, any mask, either axis"),
+            "central_lines": _("made: undersampled, central 8 % of the lines"),
+            "central_block": _("made: undersampled, central block of k-space"),
+            "published_lines": _("made: undersampled, lines of the authors' script"),
+            "regular_4x": _("made: undersampled, regular lines, 4×"),
+            "regular_8x": _("made: undersampled, regular lines, 8×"),
+            "random_4x": _("made: undersampled, random lines, 4×"),
+            "random_8x": _("made: undersampled, random lines, 8×"),
+            "any_motion": _("made: motion, sudden, drifting or periodic"),
+            "sudden_motion": _("made: motion, sudden"),
+            "drifting_motion": _("made: motion, drifting"),
+            "periodic_motion": _("made: motion, periodic"),
+            "motion": _("made: motion, as published (TorchIO)"),
         },
     ),
 }
@@ -80,6 +93,7 @@ class DataSection:
         self._choices = choices
         self._onChanged = onChanged
         self._table = PairTable(ui.pairsTable)
+        self._degraded = DegradedPictures(ui)
         # What was checked, and what the table shows now.
         self._checked: Any = None
         self._shown: Any = None
@@ -205,12 +219,23 @@ class DataSection:
             ((ui.subjectLabel, ui.subjectEdit, ui.targetVolumeLabel, ui.targetVolumeSelector), isScene),
             ((ui.inputVolumeLabel, ui.inputVolumeSelector), isScene and not isMade),
             ((ui.addPairButton, ui.removePairButton), isScene),
-            ((ui.degradationLabel, ui.degradationSelector), self.task in RESTORATIONS),
+            ((ui.degradationLabel, ui.degradationSelector, ui.degradeButton), self.task in RESTORATIONS),
         ):
             for widget in widgets:
                 widget.visible = visible
         self._showRows()
         self._showPairButtons()
+        self._degraded.show(self._asked())
+
+    @property
+    def subject(self) -> str | None:
+        """The patient whose row is chosen in the table, or None."""
+        row = self._table.selectedRow
+        return row.subject if row is not None else None
+
+    def showDegraded(self, result: Mapping[str, Any]) -> None:
+        """Show what the degradation makes of a patient, as long as it is of what is chosen."""
+        self._degraded.take(result, self._asked())
 
     @property
     def task(self) -> str:
@@ -233,6 +258,7 @@ class DataSection:
         """Know nothing of what was checked any more."""
         self._checked = self._shown = None
         self._table.show([])
+        self._degraded.show(None)
         self._ui.dataSummaryLabel.visible = False
 
     def onAddPair(self, checked: bool = False) -> None:

@@ -112,6 +112,11 @@ class TrainPanel(VTKObservationMixin):
         elif not self._whyNotAsk("check"):
             self._prepare(self._check)
 
+    def onDegrade(self, checked: bool = False) -> None:
+        """Show what the degradation makes of one patient: the one chosen in the table, or the first."""
+        if not self._whyNotDegrade():
+            self._prepare(self._degrade)
+
     def onStart(self, checked: bool = False) -> None:
         """Begin a new run."""
         if not self._whyNotStart():
@@ -140,6 +145,7 @@ class TrainPanel(VTKObservationMixin):
         ui.eventsEdit.maximumBlockCount = 2000
         bindText(ui.nameEdit, self._choices, "name")
         ui.checkButton.connect("clicked(bool)", self.onCheck)
+        ui.degradeButton.connect("clicked(bool)", self.onDegrade)
         ui.startButton.connect("clicked(bool)", self.onStart)
         ui.pauseButton.connect("clicked(bool)", self.onPause)
         ui.stopButton.connect("clicked(bool)", self.onStop)
@@ -175,6 +181,16 @@ class TrainPanel(VTKObservationMixin):
             self._showState()
 
         self._session.checkData(config, finish, self._showError)
+
+    def _degrade(self, config: dict[str, Any]) -> None:
+        assert self._preparation is not None
+        show = self._preparation.unlessDropped(self.data.showDegraded)
+
+        def finish(result: dict[str, Any]) -> None:
+            show(result)
+            self._showState()
+
+        self._session.degrade(config, self.data.subject, finish, self._showError)
 
     def _start(self, config: dict[str, Any]) -> None:
         self._session.start(config)
@@ -335,6 +351,8 @@ class TrainPanel(VTKObservationMixin):
         ui.checkButton.text = _("Cancel") if at is State.CHECKING else _("Check data")
         look = _("Look at every pair before training: is it complete, readable, of the right kind?")
         enable(ui.checkButton, self._whyNotAsk("check"), look)
+        degrade = _("Show what the networks will see of the chosen patient, or of the first: input beside target.")
+        enable(ui.degradeButton, self._whyNotDegrade(), degrade)
         enable(ui.startButton, self._whyNotStart(), _("Begin a new run with these data and settings."))
         ui.pauseButton.text = _("Pausing…") if at is State.PAUSING else _("Pause") if isOurs else _("Resume")
         pause = _("Write a checkpoint and rest; it can go on at any time, also after a restart of the computer.")
@@ -365,6 +383,12 @@ class TrainPanel(VTKObservationMixin):
             return ""
         why = self._packages.whyNot() or whyDead(button, self._session.at)
         return why or self.data.whyNot() or self.settings.whyNot()
+
+    def _whyNotDegrade(self) -> str:
+        if self._choices() is not None and self.data.degradation == "none":
+            return _("The inputs are read as they are given: choose what makes them from the targets.")
+        # Like a new run, it needs a session that rests.
+        return self._whyNotAsk("start")
 
     def _whyNotStart(self) -> str:
         why = self._whyNotAsk("start")

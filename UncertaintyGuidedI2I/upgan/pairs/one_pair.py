@@ -27,7 +27,7 @@ from upgan.pairs.preparation import (
     sides_read,
 )
 from upgan.pairs.registration import Registration, register
-from upgan.pairs.thumbnails import thumbnail, write_thumbnail
+from upgan.pairs.thumbnails import grey_window, middle_slices, thumbnail, write_thumbnail
 from upgan.tasks import Task
 
 # Outlines and histograms need no finer voxels than this.
@@ -142,14 +142,18 @@ class PairCheck:
             return
         hounsfield = side == "target" and self.task.unit == "HU"
         display = self.task.display
+        is_made = self.data.degradation != "none"
         window = (display.level - display.window / 2, display.level + display.window / 2) if hounsfield else None
+        if is_made:
+            # The input's, too: else it seems to be as bright, whatever it has lost.
+            window = grey_window(volume, self.data.plane)
         self.thumbnails[side] = self.folder / f"{file_stem(self.files.subject)}_{side}.png"
         write_thumbnail(thumbnail(volume, self.data.plane, window), self.thumbnails[side])
-        if self.data.degradation != "none":
+        if is_made:
             # Two slices cost no time, and the seed need not be that of the training.
-            part = _middle(volume.reoriented(self.data.plane))
+            part = middle_slices(volume, self.data.plane)
             self.thumbnails["input"] = self.folder / f"{file_stem(self.files.subject)}_input.png"
-            shown = thumbnail(degraded(part, self.files.subject, self.data), self.data.plane)
+            shown = thumbnail(degraded(part, self.files.subject, self.data), self.data.plane, window)
             write_thumbnail(shown, self.thumbnails["input"])
 
     def _look_at_target(self, target: Volume) -> None:
@@ -318,12 +322,6 @@ def _coarse(volume: Volume) -> Volume:
     ]
     voxels = standing.voxels[:: steps[2], :: steps[1], :: steps[0]]
     return Volume(np.ascontiguousarray(voxels), standing.ijk_to_ras @ np.diag([*steps, 1.0]), volume.modality)
-
-
-def _middle(volume: Volume) -> Volume:
-    """Return the two slices in the middle."""
-    first = (len(volume.voxels) - 1) // 2
-    return Volume(volume.voxels[first : first + 2], volume.ijk_to_ras)
 
 
 def _foreground(normalised: np.ndarray) -> np.ndarray:

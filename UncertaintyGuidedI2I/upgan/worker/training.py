@@ -35,6 +35,20 @@ class CheckDataArguments(Arguments):
     thumbnails: FilePath | None = None
 
 
+class DegradeArguments(Arguments):
+    """The patient whose input is to be made.
+
+    Attributes:
+        config: The training's configuration, as ``upgan.training.settings.config.TrainingConfig`` in JSON.
+        subject: The patient's label; the first one's where None.
+        folder: An existing folder for the pictures.
+    """
+
+    config: dict[str, Any]
+    subject: str | None = None
+    folder: FilePath
+
+
 class TrainArguments(Arguments):
     """The training to begin.
 
@@ -101,6 +115,7 @@ def training_commands() -> Mapping[str, Validated[Any]]:
     """Return the worker's commands that concern training, by name."""
     return {
         "check_data": Validated(CheckDataArguments, _check_data),
+        "degrade": Validated(DegradeArguments, _degrade),
         "train": Validated(TrainArguments, _train),
         "resume_training": Validated(ResumeArguments, _resume_training),
         "finish_training": Validated(RunArguments, _finish_training),
@@ -177,3 +192,25 @@ def _check_data(request: CheckDataArguments, progress: Progress) -> dict[str, An
     from upgan.training.settings.config_file import config_from
 
     return survey(config_from(request.config), request.thumbnails, progress)
+
+
+def _degrade(request: DegradeArguments, progress: Progress) -> dict[str, Any]:
+    """Return pictures of one patient: the input that the degradation makes, and the target that it is made from."""
+    from upgan.bundles.library import find_bundle
+    from upgan.errors import InputError
+    from upgan.pairs.finding import find_pairs
+    from upgan.pairs.pictures import write_degraded
+    from upgan.training.run.prepare import data_of
+    from upgan.training.settings.config_file import config_from
+
+    config = config_from(request.config)
+    data, _task = data_of(config, find_bundle(config.base) if config.base else None)
+    if data.degradation == "none":
+        raise InputError(
+            "no_degradation", "The inputs are read as they are given.", "Choose what makes them from the targets."
+        )
+    progress.tell(0.0, "making an input")
+    pairs = find_pairs(data)
+    files = next((pair for pair in pairs if pair.subject == request.subject), pairs[0])
+    paths = write_degraded(files, data, request.folder)
+    return {"subject": files.subject, **{side: str(path) for side, path in paths.items()}}

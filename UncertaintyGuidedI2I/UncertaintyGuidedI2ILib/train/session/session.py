@@ -44,7 +44,8 @@ class TrainingSession(TrainingCourse):
         self._drafts = PairDrafts()
         # Until it has reached something.
         self._begun: NewRun | None = None
-        self._thumbnails: Path | None = None
+        # Pictures of the pairs, and of one patient's degraded input.
+        self._pictures: dict[str, Path] = {}
         client.whenBusyChanges(self._onBusyChanged)
         # The application may quit without closing its modules first.
         slicer.app.connect("aboutToQuit()", self.close)
@@ -62,10 +63,24 @@ class TrainingSession(TrainingCourse):
             UpganError: ``training_busy``, ``package_missing``, or what ``Worker.request`` raises.
         """
         self._refuseUnlessReady(Event.CHECK)
-        self._removeThumbnails()
-        self._thumbnails = self._client.newFolder()
-        arguments = {"config": config, "thumbnails": str(self._thumbnails)}
+        arguments = {"config": config, "thumbnails": str(self._newPictures("check_data"))}
         self._work(Event.CHECK, "check_data", arguments, self._thenRest(onResult), self._thenRest(onError))
+
+    def degrade(self, config: Mapping[str, Any], subject: str | None, onResult: Handler, onError: Handler) -> None:
+        """Have pictures made of one patient: the input that a degradation makes, and its target; ``stop`` ends it.
+
+        Args:
+            config: The configuration, a ``upgan.training.settings.config.TrainingConfig`` in JSON.
+            subject: The patient's label; the first one's where None.
+            onResult: Called with {"subject", "input", "target"}: paths of pictures, which live until the next ones.
+            onError: Called with an ``UpganError``.
+
+        Raises:
+            UpganError: What ``checkData`` raises.
+        """
+        self._refuseUnlessReady(Event.CHECK)
+        arguments = {"config": config, "subject": subject, "folder": str(self._newPictures("degrade"))}
+        self._work(Event.CHECK, "degrade", arguments, self._thenRest(onResult), self._thenRest(onError))
 
     def start(self, config: Mapping[str, Any]) -> Path:
         """Begin a run in a folder of its own.
@@ -202,7 +217,9 @@ class TrainingSession(TrainingCourse):
         self._client.stop()
         self.at = self._watch.resting
         self._watch.stop()
-        self._removeThumbnails()
+        for folder in self._pictures.values():
+            self._client.removeFolder(folder)
+        self._pictures.clear()
         self._drafts.remove()
 
     def _train(self, command: str, arguments: dict[str, Any], run: Path) -> None:
@@ -296,10 +313,12 @@ class TrainingSession(TrainingCourse):
         self._refuse(event, at)
         dependencies.refuseMissing(*NEEDED)
 
-    def _removeThumbnails(self) -> None:
-        if self._thumbnails is not None:
-            self._client.removeFolder(self._thumbnails)
-            self._thumbnails = None
+    def _newPictures(self, of: str) -> Path:
+        """Return a new folder in the place of the one that a command had before."""
+        if of in self._pictures:
+            self._client.removeFolder(self._pictures.pop(of))
+        self._pictures[of] = self._client.newFolder()
+        return self._pictures[of]
 
 
 def _movedTo(data: Path | None) -> dict[str, str]:

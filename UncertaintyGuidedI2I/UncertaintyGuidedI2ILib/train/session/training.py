@@ -63,6 +63,9 @@ class Training(Protocol):
     def checkData(self, config: Mapping[str, Any], onResult: Handler, onError: Handler) -> None:
         """Find and check the pairs of a configuration."""
 
+    def degrade(self, config: Mapping[str, Any], subject: str | None, onResult: Handler, onError: Handler) -> None:
+        """Have pictures made of one patient's degraded input and its target."""
+
     def start(self, config: Mapping[str, Any]) -> Path:
         """Begin a run in a folder of its own, which is returned."""
 
