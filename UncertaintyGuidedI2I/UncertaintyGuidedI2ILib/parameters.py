@@ -48,6 +48,7 @@ class TranslateChoices:
     Attributes:
         inputVolume: The volume to translate.
         model: Name of an installed model; its selector is filled by what is installed, so it is no fixed choice.
+        preselected: The model that the panel has chosen for the input; where ``model`` is another, somebody chose it.
         together: Names of further models that translate together with it, as JSON: ["site-model"].
         device: "auto", "cpu" or a CUDA device; its selector is filled by what the worker finds.
         precision: Arithmetic of the networks' bodies.
@@ -62,6 +63,7 @@ class TranslateChoices:
 
     inputVolume: vtkMRMLScalarVolumeNode
     model: str = DEFAULT_MODEL
+    preselected: str = DEFAULT_MODEL
     together: str = "[]"
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = PRECISIONS[0]

@@ -13,7 +13,10 @@ from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.messages import plain
 from UncertaintyGuidedI2ILib.models import installedModels, modelLabel
+from UncertaintyGuidedI2ILib.samples import sampleNamed
+from UncertaintyGuidedI2ILib.scene.nodes import Stamp, modality
 from UncertaintyGuidedI2ILib.text import oneLine
+from UncertaintyGuidedI2ILib.translate.fit import misfit
 from UncertaintyGuidedI2ILib.translate.model_card import cardHtml
 from UncertaintyGuidedI2ILib.widgets import addMenu, enable, select
 
@@ -33,14 +36,29 @@ class ModelChooser:
         choices: Returns the panel's pack of choices, or None where there is no scene to save them in.
         askWorker: Asks the worker for an import or a removal: they verify weights, which only the worker can.
         canRead: Tells whether what reads models' metadata is imported; until then none is offered to join another.
+        inputVolume: Returns the volume to translate, or None: models that are made for such come first.
     """
 
-    def __init__(self, ui: Any, choices: Callable[[], Any], askWorker: AskWorker, canRead: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        choices: Callable[[], Any],
+        askWorker: AskWorker,
+        canRead: Callable[[], bool],
+        inputVolume: Callable[[], Any],
+    ) -> None:
         self._ui = ui
         self._choices = choices
         self._askWorker = askWorker
         self._canRead = canRead
+        self._input = inputVolume
         self._models: dict[str, InstalledModel] = {}
+        # In the order in which they are offered: those that are made for the input come first.
+        self._order: list[InstalledModel] = []
+        # By name, in a few words and in sentences, of those that are not; and for what this was found out.
+        self._misfits: dict[str, tuple[str, str]] = {}
+        self._judged: tuple[Any, ...] = ()
+        self._followed: Any = None
         # What may join the chosen model, and the menu that shows it.
         self._suitable: dict[str, list[InstalledModel]] = {}
         self._offered: list[InstalledModel] = []
@@ -56,6 +74,8 @@ class ModelChooser:
             ],
         )
         ui.modelSelector.connect("currentIndexChanged(int)", self._onSelected)
+        # By the user alone.
+        ui.modelSelector.connect("activated(int)", self._onChosen)
 
     @property
     def model(self) -> InstalledModel | None:
@@ -92,24 +112,67 @@ class ModelChooser:
     def refresh(self) -> None:
         """Look what is installed."""
         self._models = {model.name: model for model in installedModels()}
-        self._suitable = {}
-        selector = self._ui.modelSelector
-        blocked = selector.blockSignals(True)
-        selector.clear()
-        for model in self._models.values():
-            selector.addItem(modelLabel(model), model.name)
-        selector.blockSignals(blocked)
+        self._suitable, self._judged = {}, ()
+        self._arrange()
 
     def showChoice(self) -> None:
-        """Show the chosen model, or choose another where it is not here."""
+        """Show the chosen model, or choose another where it is not here; a new input may choose one that fits it."""
         choices = self._choices()
         if choices is None or not self._models:
             return
+        self._arrange()
+        self._followInput(choices)
         if choices.model not in self._models:
             # A scene from another installation may name a model that is not here.
-            choices.model = next(iter(self._models))
+            _preselect(choices, self._order[0].name)
         select(self._ui.modelSelector, choices.model)
         self._showTogether()
+
+    def _arrange(self) -> None:
+        """List the models anew where input or models have changed: those first that are made for the input."""
+        node = self._input()
+        hasVoxels = node is not None and node.GetImageData() is not None
+        image = (node.GetID(), node.GetName(), Stamp.of(node), modality(node)) if hasVoxels else None
+        canRead = self._canRead()
+        judged = (image, canRead, tuple(self._models))
+        if judged == self._judged and self._ui.modelSelector.count:
+            return
+        found = {
+            name: misfit(model, node, canRead) if hasVoxels and not model.problem else ("", "")
+            for name, model in self._models.items()
+        }
+        self._misfits = {name: why for name, why in found.items() if why[0]}
+        # What cannot be used stays last.
+        models = self._models.values()
+        self._order = sorted(models, key=lambda model: (model.problem != "", model.name in self._misfits))
+        self._judged = judged
+        selector = self._ui.modelSelector
+        blocked = selector.blockSignals(True)
+        selector.clear()
+        for model in self._order:
+            remark, sentences = self._misfits.get(model.name, ("", ""))
+            selector.addItem(modelLabel(model, remark), model.name)
+            selector.setItemData(selector.count - 1, plain(sentences), qt.Qt.ToolTipRole)
+        selector.blockSignals(blocked)
+
+    def _followInput(self, choices: Any) -> None:
+        """Choose a model that is made for a new input, unless somebody has chosen one himself.
+
+        A volume may be in the scene before its voxels are, and before it is marked.
+        """
+        image = self._judged[0] if self._judged else None
+        if image == self._followed:
+            return
+        self._followed = image
+        if image is None or choices.model != choices.preselected:
+            return
+        sample = sampleNamed(self._input().GetName())
+        usable = [model.name for model in self._order if not model.problem]
+        if sample is not None and sample.model in usable:
+            _preselect(choices, sample.model)
+        elif choices.model in self._misfits:
+            fitting = [name for name in usable if name not in self._misfits]
+            _preselect(choices, fitting[0] if fitting else choices.model)
 
     def showCard(self) -> None:
         """Show what the chosen model can and cannot do."""
@@ -186,10 +249,21 @@ class ModelChooser:
         if choices is not None:
             choices.model = result["name"]
 
+    def _onChosen(self, index: int) -> None:
+        choices = self._choices()
+        if choices is not None and index >= 0:
+            choices.preselected = ""
+
     def _onSelected(self, index: int) -> None:
         choices = self._choices()
         if choices is not None and index >= 0:
             choices.model = self._ui.modelSelector.itemData(index)
+
+
+def _preselect(choices: Any, name: str) -> None:
+    # In this order: in between somebody seems to have chosen, and nothing else is.
+    choices.preselected = name
+    choices.model = name
 
 
 def _companionsOf(model: InstalledModel, others: Iterable[InstalledModel]) -> list[InstalledModel]:

@@ -60,7 +60,7 @@ class TranslatePanel:
         self._choices = self._binding.choices
         self._upkeep = Upkeep()
         self.engine = EngineImports(self._onChoicesChanged)
-        self.models = ModelChooser(ui, self._choices, self._askWorker, self._canReadModels)
+        self.models = ModelChooser(ui, self._choices, self._askWorker, self._canReadModels, self._input)
         question = _("{refusal} Take them as 0 in what the engine sees? The image itself is not changed.")
         self._action = Action(
             ui,

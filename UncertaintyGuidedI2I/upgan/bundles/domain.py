@@ -160,9 +160,14 @@ def misfits(
         return found
     if plane is not None and plane != domain.plane:
         found.append(f"Slices are to be {plane}, but the model was trained on {domain.plane} ones.")
-    found += _geometry_misfits(domain, _SliceGrid.of(volume, domain.plane), sees_all)
+    found += grid_misfits(domain, volume, sees_all=sees_all)
     appearance = appearance_of(volume, domain.plane)
     return found if appearance is None else found + _appearance_misfits(domain, appearance)
+
+
+def grid_misfits(domain: Domain, volume: Volume, *, sees_all: bool = True) -> list[str]:
+    """Return those of the sentences of ``misfits`` that are on the slices' size and place: no voxel is looked at."""
+    return _geometry_misfits(domain, _SliceGrid.of(volume, domain.plane), sees_all)
 
 
 def appearance_of(volume: Volume, plane: Plane) -> Appearance | None:
