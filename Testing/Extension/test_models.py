@@ -263,11 +263,11 @@ def test_the_ssim_of_an_earlier_version_stays_readable_and_is_not_taken_for_the_
     assert "SSIM (3-D)" not in "\n".join(reader.lines)
 
 
-def test_a_model_in_the_inputs_own_unit_has_no_unit_on_its_card(models, bundled):
+def test_a_model_in_the_inputs_own_unit_says_so_on_its_card(models, bundled):
     model = changed(bundled, lambda content: content["upgan"]["task"].update(unit="", input_modality="MR"))
     reader = read(models, model)
-    assert reader.row("Translates") == "MRI → pseudo-CT"
-    assert reader.row("MAE").startswith("77.3")
+    assert reader.row("Translates") == "MRI → pseudo-CT (in the input’s own intensities, a.u.)"
+    assert reader.row("MAE (a.u.)").startswith("77.3")
 
 
 def test_published_networks_count_a_phase_per_chain(models, bundled):

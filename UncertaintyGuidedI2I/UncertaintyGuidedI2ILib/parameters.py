@@ -39,6 +39,10 @@ DEGRADATIONS = [
     "motion",
 ]
 PRESETS = ["quick", "fine-tune", "paper"]
+# Of a limit of intensities, whose unit may be any.
+LARGEST = 1e7
+# In HU: between soft tissue and bone, and beyond what is noise in soft tissue.
+THRESHOLD_HU, SIGMA_HU = 300.0, 200.0
 
 
 @parameterPack
@@ -89,12 +93,13 @@ class InspectChoices:
         legend: Whether the overlay's colours are explained in the views.
         opacity: The overlay's opacity, from 0 to 1.
         level: The level of the credible interval, in per cent.
-        threshold: The threshold of the probability overlay, in the image's unit (HU).
+        threshold: The threshold of the probability overlay, in the image's unit.
         relation: Whether the probability is that of lying above or below the threshold.
         rule: How uncertain regions are found.
         sigma: Lowest sigma of an uncertain region, in the image's unit.
         percentile: The percentile of sigma inside the body, above which a voxel is uncertain.
         minimumSize: The smallest volume of an uncertain region, in mL.
+        scale: The reference intensity of the result that threshold and sigma were chosen for; 0 where it has a unit.
         layersBefore: What the views showed before the overlay, to be shown again; empty where there is no overlay.
         layoutBefore: The layout before the comparison, to go back to.
     """
@@ -107,12 +112,13 @@ class InspectChoices:
     legend: bool = True
     opacity: Annotated[float, WithinRange(0, 1)] = 0.5
     level: Annotated[float, WithinRange(1, 99)] = 90.0
-    threshold: Annotated[float, WithinRange(-100000, 100000)] = 300.0
+    threshold: Annotated[float, WithinRange(-LARGEST, LARGEST)] = THRESHOLD_HU
     relation: Annotated[str, Choice(RELATIONS)] = RELATIONS[0]
     rule: Annotated[str, Choice(RULES)] = RULES[0]
-    sigma: Annotated[float, WithinRange(0, 100000)] = 200.0
+    sigma: Annotated[float, WithinRange(0, LARGEST)] = SIGMA_HU
     percentile: Annotated[float, WithinRange(0, 100)] = 95.0
     minimumSize: Annotated[float, WithinRange(0, 1000)] = 0.5
+    scale: float = 0.0
     layersBefore: str = ""
     layoutBefore: int = 0
 

@@ -7,6 +7,14 @@ import re
 # Control characters, and those that turn the direction of writing, with which a text can pretend to be another.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+# What stands for a unit that is the input's own, and no other image's.
+ARBITRARY = "a.u."
+
+
+def shownUnit(unit: str) -> str:
+    """Return a unit as people read it: "HU", or "a.u." where it is the input's own and no other's."""
+    return unit or ARBITRARY
+
 
 def formatValue(value: float) -> str:
     """Return four significant digits, and all of those before the decimal point."""

@@ -372,11 +372,36 @@ def test_sliders_end_where_the_intensities_do(host, ui, panel, result, phases, s
     panel.showResult(nodes["image"])
     settle()
     assert (ui.thresholdSlider.minimum, ui.thresholdSlider.maximum, ui.thresholdSlider.decimals) == (0, 2, 2)
-    assert ui.thresholdSlider.suffix == ""
+    assert ui.thresholdSlider.suffix == " a.u."
     ui.sigmaSpinBox.value = 0.25
     ui.segmentButton.click()
     settle()
-    assert "σ ≥ 0.25, ≥" in ui.regionsInfoLabel.text
+    assert "σ ≥ 0.25 a.u., ≥" in ui.regionsInfoLabel.text
+
+
+def test_limits_are_fractions_of_the_reference_where_the_unit_is_the_inputs_own(ui, panel, result, phases, choices):
+    from Scene.inspected import add_run
+
+    def restored(reference):
+        (nodes,) = add_run(result.input, {3: phases[3]}, input_reference=reference).values()
+        for node in nodes.values():
+            node.SetAttribute("UncertaintyGuidedI2I.Unit", "")
+        return nodes["image"]
+
+    choices.threshold, choices.sigma = 450, 90
+    choices.result = restored(20_000.0)
+    # At once: what a script writes next stays.
+    assert (choices.threshold, choices.sigma, ui.thresholdSlider.value) == (10_000, 1000, 10_000)
+    assert (ui.thresholdSlider.minimum, ui.thresholdSlider.maximum) == (0, 40_000)
+    choices.threshold = 5000
+    choices.result = restored(0.4)
+    assert (choices.threshold, choices.sigma, ui.sigmaSpinBox.value) == pytest.approx((0.1, 0.02, 0.02))
+    choices.result = result.nodes["image"]
+    assert (choices.threshold, choices.sigma, ui.thresholdSlider.suffix) == (300, 200, " HU")
+    choices.threshold = 450
+    choices.result = None
+    choices.result = result.nodes["image"]
+    assert choices.threshold == 450
 
 
 # Phases

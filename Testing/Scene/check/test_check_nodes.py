@@ -186,10 +186,17 @@ def test_charts_draw_the_numbers_of_the_comparison_beside_the_ideal(add):
     }
 
 
-def test_arbitrary_intensities_have_axes_without_unit(pair, add):
+def test_arbitrary_intensities_are_said_to_be_such_in_figures_and_axes(pair, add):
     pair[0].SetAttribute(scene.attributeName("unit"), "")
-    found = add()
-    assert found.charts["reliability"].GetXAxisTitle() == "Predicted sigma"
+    pair[0].SetAttribute(scene.attributeName("input_reference"), "800.0")
+    figures = [{**figure, "unit": ""} for figure in RESULT["figures"]]
+    found = add(result={**RESULT, "figures": figures})
+    shown = {name: (value, unit) for name, value, unit in rows(found.figures)}
+    assert "800 a.u." in shown["Unit of intensities"][0]
+    assert shown["Mean absolute error (MAE)"] == ("55.12", "a.u.")
+    assert shown["MAE / reference"] == ("6.89", "%")  # 55.1234 / 800
+    assert shown["SSIM (3-D), as SynthRAD 2023"] == ("0.9123", "")
+    assert found.charts["reliability"].GetXAxisTitle() == "Predicted sigma (a.u.)"
     assert found.error.GetName() == "PET pseudo-CT phase 3 vs CT error"
     # Three times the RMSE, rounded up.
     assert found.error.GetDisplayNode().GetWindowLevelMax() == 4000

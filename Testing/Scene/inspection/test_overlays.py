@@ -192,11 +192,13 @@ def test_a_title_names_map_unit_and_rule_in_letters_that_slicers_fonts_have(over
     assert title.isascii()
 
 
-def test_a_title_without_a_unit_names_none(result):
+def test_a_title_in_the_inputs_own_unit_says_so_and_names_the_tasks_image(result):
     for node in result.nodes.values():
         node.SetAttribute("UncertaintyGuidedI2I.Unit", "")
+        node.SetAttribute("UncertaintyGuidedI2I.ImageName", "restored MR")
     titles = [Overlay(quantity, threshold=0.5).title(result) for quantity in ("probability", "sigma", "image")]
-    assert titles == ["P(value > 0.5)", "sigma", "image"]
+    assert titles == ["P(value > 0.5 a.u.)", "sigma (a.u.)", "restored MR (a.u.)"]
+    assert Overlay("beta").title(result) == "beta"
 
 
 def test_a_probability_is_coloured_from_zero_to_one_and_clear_where_it_is_low(result):

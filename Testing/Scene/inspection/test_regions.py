@@ -75,7 +75,7 @@ def test_in_arbitrary_units_the_foreground_is_brighter_than_half_the_mean_of_wha
     expected = np.zeros(SHAPE, dtype=bool)
     expected[:, 2:10, 2:12] = True
     np.testing.assert_array_equal(bodyMask(result), expected)
-    assert segmentUncertainRegions(result, Rule(180), expected).name == "σ ≥ 180"
+    assert segmentUncertainRegions(result, Rule(180), expected).name == "σ ≥ 180 a.u."
 
 
 def test_a_voxel_has_the_volume_of_its_parallelepiped(result, mrml_scene):

@@ -123,7 +123,37 @@ def test_arbitrary_intensities_have_no_tissues(result, body):
     ((name, mask),) = tissueClasses(result, body).items()
     assert name == "foreground"
     assert mask is body
-    assert columns([], result.unit, 0.9)["mean"] == "Mean σ"
+    assert columns([], result.unit, 0.9)["mean"] == "Mean σ (a.u.)"
+
+
+def test_sigma_in_the_inputs_own_unit_is_a_share_of_the_inputs_reference_too(result, body, maps):
+    set_provenance(result, input_reference=811.0)
+    assert result.reference is None  # HU have no need of it
+    assert "share" not in columns(statisticsOf(result, {"body": body}, 0.9), "HU", 0.9)
+    for node in result.nodes.values():
+        node.SetAttribute("UncertaintyGuidedI2I.Unit", "")
+    (row,) = statisticsOf(result, {"body": body}, 0.9)
+    assert row.share == pytest.approx(100 * maps["sigma"][body].mean(dtype=np.float64) / 811)
+    assert list(columns([row], "", 0.9))[3:5] == ["mean", "share"]
+
+
+@pytest.mark.parametrize(
+    ("said", "reference"),
+    [
+        ({"input_reference": 2}, 2.0),
+        ({"members": [{"input_reference": 2.0}, {"input_reference": 4.0}]}, 3.0),
+        ({}, None),
+        ({"input_reference": "811"}, None),
+        ({"input_reference": True, "members": 7}, None),
+        ({"input_reference": -1.0, "members": [None]}, None),
+        ({"input_reference": float("nan")}, None),
+    ],
+)
+def test_a_results_reference_is_what_its_makers_measured_and_nothing_else(said, reference, result):
+    set_provenance(result, **said)
+    for node in result.nodes.values():
+        node.SetAttribute("UncertaintyGuidedI2I.Unit", "")
+    assert result.reference == reference
 
 
 def test_an_empty_region_and_a_missing_map_are_no_error(result, mrml_scene):

@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from UncertaintyGuidedI2ILib.text import formatValue
+from UncertaintyGuidedI2ILib.text import ARBITRARY, formatValue, shownUnit
 
 # Rows that are no figures, but without which no figure means anything.
 MASK, DATA_RANGE, DEFINITION, NOTE = "Mask", "Data range of PSNR and SSIM", "PSNR and SSIM", "Note"
+# The last where they are arbitrary: figures in HU say so themselves.
+UNIT_OF_INTENSITIES = "Unit of intensities"
+# Figures in the unit of the image, and those that are compared from one image to the next as shares of the reference.
+IN_UNIT = ("mae", "rmse", "bias", "sigma_rms")
+SHARES = {"mae": "MAE / reference", "rmse": "RMSE / reference", "sigma_rms": "RMS sigma / reference"}
 
 BLUE, GREY, RED, GREEN = (0.12, 0.35, 0.75), (0.45, 0.45, 0.45), (0.80, 0.20, 0.10), (0.10, 0.50, 0.25)
 
@@ -56,16 +61,32 @@ class Curve:
     yMaximum: float
 
 
-def figureRows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield figure, value and unit as text; where and over which range they were computed comes first."""
+def figureRows(result: Mapping[str, Any], unit: str, reference: float | None = None) -> Iterator[tuple[str, str, str]]:
+    """Yield figure, value and unit as text; in which unit, where and over which range comes first.
+
+    Args:
+        result: The answer of ``upgan.evaluation.check.run_check``.
+        unit: The unit of the image; empty for the input's own.
+        reference: The reference intensity of the translation's input, where the unit is the input's own; None else.
+    """
     yield MASK, result["mask"], ""
     yield DATA_RANGE, result["data_range"], ""
+    if not unit:
+        yield UNIT_OF_INTENSITIES, _arbitrary(reference), ""
     if "definition" in result:
         yield DEFINITION, result["definition"], ""
     for figure in result["figures"]:
-        yield figure["name"], formatValue(figure["value"]), figure["unit"]
+        key, value = figure["key"], figure["value"]
+        yield figure["name"], formatValue(value), shownUnit(figure["unit"]) if key in IN_UNIT else figure["unit"]
+        if reference and not unit and key in SHARES:
+            yield SHARES[key], f"{100 * value / reference:.2f}", "%"
     for note in result["notes"]:
         yield NOTE, note, ""
+
+
+def _arbitrary(reference: float | None) -> str:
+    text = f"the input's own ({ARBITRARY})"
+    return f"{text}; its reference intensity is {formatValue(reference)} {ARBITRARY}" if reference else text
 
 
 def curvesOf(result: Mapping[str, Any], unit: str) -> dict[str, Curve]:
@@ -73,7 +94,7 @@ def curvesOf(result: Mapping[str, Any], unit: str) -> dict[str, Curve]:
     found = result["curves"]
     if not found:
         return {}
-    suffix = f" ({unit})" if unit else ""
+    suffix = f" ({shownUnit(unit)})"
     return {
         "coverage": _coverage(found["coverage"]),
         "reliability": _reliability(found["reliability"], suffix),

@@ -15,7 +15,7 @@ import vtk
 from UncertaintyGuidedI2ILib.check.curves import Curve, Line, curvesOf, figureRows, roundUp
 from UncertaintyGuidedI2ILib.scene import nodes as mrml
 from UncertaintyGuidedI2ILib.scene.colors import colorNode
-from UncertaintyGuidedI2ILib.scene.results import PHASE, TRANSLATION, UNIT
+from UncertaintyGuidedI2ILib.scene.results import PHASE, TRANSLATION, UNIT, resultOf
 
 # What part of a check a node is: "figures", "error", "coverage chart", "coverage curve" and so on.
 PART = mrml.attributeName("check")
@@ -69,7 +69,9 @@ def addCheck(
     parts: dict[str, slicer.vtkMRMLNode] = {}
     with mrml.allOrNothing(scene):
         unit = image.GetAttribute(UNIT) or ""
-        parts["figures"] = _addTable(scene, f"{name} check", *_figureColumns(result))
+        made = resultOf(image)
+        columns = _figureColumns(result, unit, made.reference if made else None)
+        parts["figures"] = _addTable(scene, f"{name} check", *columns)
         parts["error"] = _addError(image, phase, name, errorImage, _errorWindow(result, unit))
         for key, curve in curvesOf(result, unit).items():
             table = _addTable(scene, f"{name} {key} data", curve.columns, vtk.vtkDoubleArray)
@@ -129,9 +131,9 @@ def _writeCSV(table: slicer.vtkMRMLTableNode, path: Path) -> None:
             writer.writerow([table.GetCellText(row, column) for column in columns])
 
 
-def _figureColumns(result: Mapping[str, Any]) -> tuple[dict[str, list[str]], type]:
+def _figureColumns(result: Mapping[str, Any], unit: str, reference: float | None) -> tuple[dict[str, list[str]], type]:
     # Slicer writes a quotation mark inside a cell as it is, and then cannot read the table any more.
-    rows = [[cell.replace('"', "'") for cell in row] for row in figureRows(result)]
+    rows = [[cell.replace('"', "'") for cell in row] for row in figureRows(result, unit, reference)]
     return {name: [row[i] for row in rows] for i, name in enumerate(("figure", "value", "unit"))}, vtk.vtkStringArray
 
 

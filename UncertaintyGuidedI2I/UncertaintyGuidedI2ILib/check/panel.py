@@ -10,15 +10,17 @@ import slicer
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib import dependencies
-from UncertaintyGuidedI2ILib.check.curves import DATA_RANGE, DEFINITION, MASK, NOTE
+from UncertaintyGuidedI2ILib.check.curves import DATA_RANGE, DEFINITION, MASK, NOTE, UNIT_OF_INTENSITIES
 from UncertaintyGuidedI2ILib.check.job import CheckJob
 from UncertaintyGuidedI2ILib.check.nodes import Check, checkOf, exportCheck
 from UncertaintyGuidedI2ILib.messages import plain
 from UncertaintyGuidedI2ILib.parameters import Binding
 from UncertaintyGuidedI2ILib.scene.display import showOverlay
 from UncertaintyGuidedI2ILib.scene.legends import showLegend
+from UncertaintyGuidedI2ILib.scene.nodes import modality
 from UncertaintyGuidedI2ILib.scene.results import UNIT, Result, resultOf, results
 from UncertaintyGuidedI2ILib.scene.watch import NodeWatch
+from UncertaintyGuidedI2ILib.text import oneLine, shownUnit
 from UncertaintyGuidedI2ILib.widgets import enable
 from UncertaintyGuidedI2ILib.work.action import Action, Consent
 from UncertaintyGuidedI2ILib.work.install_frame import InstallFrame
@@ -103,9 +105,8 @@ class CheckPanel:
         check, reference = self._check(), self._reference()
         if check and reference:
             showOverlay(reference, check.error, ERROR_OPACITY, slicer.app.applicationLogic())
-            unit = check.error.GetAttribute(UNIT)
-            title = _("Result - reference ({unit})") if unit else _("Result - reference")
-            showLegend(check.error, title.format(unit=unit))
+            title = _("Result - reference ({unit})")
+            showLegend(check.error, title.format(unit=shownUnit(check.error.GetAttribute(UNIT) or "")))
 
     def onExport(self, checked: bool = False) -> None:
         """Write figures and curves into a folder that the user chooses."""
@@ -181,7 +182,7 @@ class CheckPanel:
     def _showFigures(self) -> None:
         check = self._check()
         rows = _rows(check.figures) if check else []
-        figures = [row for row in rows if row[0] not in (MASK, DATA_RANGE, DEFINITION, NOTE)]
+        figures = [row for row in rows if row[0] not in (MASK, DATA_RANGE, DEFINITION, UNIT_OF_INTENSITIES, NOTE)]
         table = self.ui.figuresTable
         table.setRowCount(len(figures))
         for i, row in enumerate(figures):
@@ -195,6 +196,7 @@ class CheckPanel:
         scope = dict(row[:2] for row in rows if row[0] != NOTE)
         self.ui.maskLabel.text = scope.get(MASK, "")
         self.ui.rangeLabel.text = scope.get(DATA_RANGE, "")
+        self.ui.unitLabel.text = scope.get(UNIT_OF_INTENSITIES, (check.error.GetAttribute(UNIT) or "") if check else "")
         if DEFINITION in scope:
             self.ui.rangeLabel.toolTip = scope[DEFINITION]
         notes = [f"⚠ {text}" for name, text, unit in rows if name == NOTE]
@@ -233,10 +235,14 @@ class CheckPanel:
         if "image" not in result.nodes:
             return _("The translated image is no longer in the scene.")
         if reference is None:
-            return _("Choose the real image to compare with, e.g. a CT.")
+            if result.unit == "HU":
+                return _("Choose the real image to compare with, e.g. a CT.")
+            return _("Choose the real image to compare with: the undegraded one, in the input's own intensities.")
         other = resultOf(reference)
         if other is not None and other.translationID == result.translationID:
             return _("A result cannot be its own reference: choose the real image.")
+        if why := _whyOfAnotherKind(result, reference):
+            return why
         isBusy = _("The engine is at work for something else.") if self._client.isBusy else ""
         return self._packages.whyNot() or isBusy
 
@@ -253,6 +259,19 @@ class CheckPanel:
         if result is None or "image" not in result.nodes or reference is None:
             return None
         return checkOf(result.nodes["image"], result.phase, reference)
+
+
+def _whyOfAnotherKind(result: Result, reference: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Return why a reference has other intensities than the result, as far as it is marked, or nothing."""
+    marked = modality(reference)
+    if marked is None or (marked == "CT") == (result.unit == "HU"):
+        return ""
+    text = (
+        _("The reference is marked as {marked}, but the result is a {name} in HU: choose a CT.")
+        if result.unit == "HU"
+        else _("The reference is marked as {marked}, but the result is a {name}: choose the undegraded image.")
+    )
+    return text.format(marked=oneLine(marked), name=result.imageName)
 
 
 def _newestImage() -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -266,7 +266,7 @@ class FigureSections:
         fillStatistics(self.ui.statisticsTable, rows, result, level)
         text = _(
             "σ{unit} of phase {phase}: mean, median, 95th percentile, and mean width of the {level:g} % interval."
-        ).format(unit=f" ({result.unit})" if result.unit else "", phase=result.phase, level=100 * level)
+        ).format(unit=f" ({result.shownUnit})", phase=result.phase, level=100 * level)
         if areIntervalsWithheld(result):
             text += " " + withheldText()
         say(self.ui.statisticsInfoLabel, text)
@@ -281,7 +281,7 @@ class FigureSections:
 
     def _showSlices(self, result: Result, ranked: tuple[list[RankedSlice], float]) -> None:
         self._slices, threshold = ranked
-        fillSlices(self.ui.slicesTable, self._slices, result.unit, float(f"{threshold:.4g}"))
+        fillSlices(self.ui.slicesTable, self._slices, result.shownUnit, float(f"{threshold:.4g}"))
         text = _("{plane} slices, phase {phase}, inside the body.").format(
             plane=str(provenanceOf(result.nodes["sigma"]).get("plane", "axial")).capitalize(), phase=result.phase
         )

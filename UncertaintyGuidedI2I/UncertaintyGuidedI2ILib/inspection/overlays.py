@@ -47,7 +47,7 @@ class Overlay:
     Attributes:
         quantity: What the map shows, a key of ``NEEDS``.
         level: The level of the credible interval whose width is shown, in (0, 1).
-        threshold: The intensity that the probability refers to, in the image's unit (HU).
+        threshold: The intensity that the probability refers to, in the image's unit.
         above: Whether the probability is that of lying above the threshold; else it is that of lying below.
     """
 
@@ -65,15 +65,14 @@ class Overlay:
         return self.quantity == "interval_width" and areIntervalsWithheld(result)
 
     def title(self, result: Result) -> str:
-        """Return what a legend says, in ASCII and with the unit: "P(HU > 300)", "sigma (HU)"."""
-        unit = result.unit
+        """Return what a legend says, in ASCII and with the unit: "P(HU > 300)", "sigma (HU)", "sigma (a.u.)"."""
+        sign, unit = ">" if self.above else "<", result.shownUnit
         if self.quantity == "probability":
-            return f"P({unit or 'value'} {'>' if self.above else '<'} {self.threshold:g})"
-        name = {"interval_width": f"{100 * self.level:g} % interval width", "image": "pseudo-CT"}
+            threshold = f"{self.threshold:g}"
+            return f"P({unit} {sign} {threshold})" if result.unit else f"P(value {sign} {threshold} {unit})"
+        name = {"interval_width": f"{100 * self.level:g} % interval width", "image": result.imageName}
         text = name.get(self.quantity, self.quantity)
-        if self.quantity == "image" and not unit:
-            text = "image"
-        return f"{text} ({unit})" if unit and self.quantity != "beta" else text
+        return text if self.quantity == "beta" else f"{text} ({unit})"
 
 
 def overlayStepwise(result: Result, overlay: Overlay) -> Generator[None, None, slicer.vtkMRMLScalarVolumeNode]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import qt
@@ -12,10 +11,11 @@ from slicer.util import VTKObservationMixin
 
 from UncertaintyGuidedI2ILib.inspection import comparison as comparison_layout
 from UncertaintyGuidedI2ILib.inspection.figures import FigureSections
+from UncertaintyGuidedI2ILib.inspection.limits import adaptLimits, fitRanges
 from UncertaintyGuidedI2ILib.inspection.overlay_session import OverlaySession
 from UncertaintyGuidedI2ILib.inspection.overlays import Overlay, rememberLayers
 from UncertaintyGuidedI2ILib.inspection.readout_section import ReadoutSection
-from UncertaintyGuidedI2ILib.inspection.text import missingText, noResultText, say, verdictText, withheldText
+from UncertaintyGuidedI2ILib.inspection.text import missingText, noResultText, say, unitText, verdictText, withheldText
 from UncertaintyGuidedI2ILib.parameters import ANATOMIES, OVERLAYS, RELATIONS, Binding
 from UncertaintyGuidedI2ILib.scene.display import sliceComposites
 from UncertaintyGuidedI2ILib.scene.familiarity import Familiarity
@@ -31,10 +31,6 @@ OVERLAY_QUANTITIES = dict(
 )
 
 
-# From air to dense bone.
-HU_LIMITS = (-1000.0, 3000.0)
-
-
 class InspectPanel(VTKObservationMixin):
     """Shows a result's maps and what follows from them; changes views only where the user asks for it.
 
@@ -48,7 +44,7 @@ class InspectPanel(VTKObservationMixin):
     def __init__(self, ui: Any) -> None:
         VTKObservationMixin.__init__(self)
         self.ui = ui
-        self._binding = Binding(ui, "inspect", self._refreshSoon)
+        self._binding = Binding(ui, "inspect", self._onChoicesChanged)
         self._choices = self._binding.choices
         self._upkeep = Upkeep()
         self._session = OverlaySession(self._refreshSoon)
@@ -59,6 +55,7 @@ class InspectPanel(VTKObservationMixin):
         self._opened: comparison_layout.Opened | None = None
         # Whether the views need not be fitted to the overlay that comes.
         self._isFitted = True
+        self._isAdapting = False
         self._refreshTimer = qt.QTimer()
         self._refreshTimer.setSingleShot(True)
         self._refreshTimer.interval = 0
@@ -183,6 +180,24 @@ class InspectPanel(VTKObservationMixin):
         result = self._result()
         return (result, self._overlay("probability")) if result is not None else None
 
+    def _onChoicesChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Follow choices at once where others depend on them: what a script writes next must stay."""
+        scene = slicer.mrmlScene
+        if not (self._isAdapting or scene.IsClosing() or scene.IsBatchProcessing()):
+            self._adapt(self._result())
+        self._refreshSoon()
+
+    def _adapt(self, result: Result | None) -> None:
+        """Let limits of intensities, and the sliders that show them, be those of this result."""
+        choices = self._choices()
+        if choices is None or result is None:
+            return
+        self._isAdapting = True
+        try:
+            adaptLimits(self.ui, choices, result)
+        finally:
+            self._isAdapting = False
+
     def _refreshSoon(self, caller: Any = None, event: Any = None) -> None:
         self._refreshTimer.start()
 
@@ -198,6 +213,7 @@ class InspectPanel(VTKObservationMixin):
         self._upkeep.run(
             {
                 _("the result"): lambda: self._observe(result),
+                _("the limits"): lambda: self._adapt(result),
                 _("the figures"): lambda: self._figures.follow(result),
                 _("the overlay"): lambda: self._showOverlay(result),
                 _("the comparison"): lambda: self._showComparison(result),
@@ -350,7 +366,7 @@ class InspectPanel(VTKObservationMixin):
             _("Show input, translated image, sigma and probability in four linked views; click again to go back."),
         )
         self._figures.showState(noSigma)
-        _fitRanges(ui, result)
+        fitRanges(ui, result)
 
 
 def _whyNotShown(result: Result, overlay: Overlay) -> str:
@@ -362,32 +378,6 @@ def _noteOn(result: Result, overlay: Overlay) -> str:
     """Return what has to be known of a map that can be seen, or nothing."""
     isOfAnother = overlay.quantity == EPISTEMIC and result.epistemicNode is None
     return _("The epistemic map is that of the last phase.") if isOfAnother else ""
-
-
-def _fitRanges(ui: Any, result: Result | None) -> None:
-    """Let sliders of intensities end where the result's do: a choice as such may be in any unit."""
-    unit = result.unit if result is not None else "HU"
-    low, high = HU_LIMITS
-    if result is not None and unit != "HU":
-        shown = result.nodes["image"].GetDisplayNode() if "image" in result.nodes else None
-        brightest = shown.GetWindowLevelMax() if shown is not None else 0.0
-        low, high = 0.0, 2 * brightest if brightest > 0 else HU_LIMITS[1]
-    step = 10.0 ** round(math.log10((high - low) / 400))
-    for widget, minimum in ((ui.thresholdSlider, low), (ui.sigmaSpinBox, 0.0)):
-        ends = {"minimum": minimum, "maximum": high}
-        # A slider refuses a step that is larger than its range.
-        isWider = high - minimum > widget.maximum - widget.minimum
-        wanted = {
-            "suffix": f" {unit}" if unit else "",
-            "decimals": max(0, -round(math.log10(step))),
-            **(ends if isWider else {}),
-            "singleStep": step,
-            **ends,
-        }
-        for name, value in wanted.items():
-            # Writing decimals lets a slider say that its value has changed; a suffix rewrites what is being typed.
-            if getattr(widget, name) != value:
-                setattr(widget, name, value)
 
 
 def _describe(result: Result | None) -> str:
@@ -406,4 +396,5 @@ def _describe(result: Result | None) -> str:
         input=result.inputNode.GetName() if result.inputNode else _("a volume that is not in the scene any more"),
         model=model or _("an unknown model"),
     )
-    return " ".join([text, missingText([quantity for quantity in QUANTITIES if quantity not in result.nodes])]).strip()
+    missing = missingText([quantity for quantity in QUANTITIES if quantity not in result.nodes])
+    return " ".join(filter(None, [text, unitText(result), missing]))

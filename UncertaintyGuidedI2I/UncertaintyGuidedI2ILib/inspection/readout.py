@@ -22,7 +22,7 @@ class Reading:
 
     Attributes:
         phase: The first being 1.
-        image: The translated image's value, like sigma, epistemic, alpha, low and high in its unit (HU).
+        image: The translated image's value, like sigma, epistemic, alpha, low and high in its unit.
         sigma: Standard deviation of the predicted distribution.
         epistemic: Disagreement of the image with its mirrored twin; of the last phase alone.
         alpha: Scale of the predicted distribution.

@@ -23,7 +23,7 @@ class Rule:
     """What counts as uncertain.
 
     Attributes:
-        value: The lowest sigma in its unit (HU), or which percentile of sigma inside the body that is, from 0 to 100.
+        value: The lowest sigma in its unit, or which percentile of sigma inside the body that is, from 0 to 100.
         percentile: Whether ``value`` is a percentile; then regions outside the body do not count.
         minimumSize: The smallest volume of a region in mL; smaller ones are left out.
     """
@@ -90,7 +90,7 @@ def uncertainRegions(sigma: np.ndarray, body: np.ndarray, rule: Rule, voxelVolum
     """Return where sigma is high in large enough pieces, and how many pieces there are.
 
     Args:
-        sigma: Sigma in its unit (HU), [K, J, I].
+        sigma: Sigma in its unit, [K, J, I].
         body: Where the patient is, boolean [K, J, I].
         rule: What counts as uncertain.
         voxelVolume: The volume of one voxel in mL.
@@ -183,7 +183,7 @@ def segmentUncertainRegionsStepwise(result: Result, rule: Rule, body: np.ndarray
     labelmap = (yield from _labelmapStepwise(node, mask)) if count else None
     if not isInScene(node, scene) or node.GetImageData() is not image:
         raise ResultGoneError
-    name = ruleName(rule, lowest, result.unit)
+    name = ruleName(rule, lowest, result.shownUnit)
     segmentation = segmentationOf(result)
     if segmentation is not None:
         _removeSegment(segmentation, name)

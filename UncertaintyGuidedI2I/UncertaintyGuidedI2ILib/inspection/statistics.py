@@ -18,6 +18,7 @@ from UncertaintyGuidedI2ILib.inspection.regions import orientedLike, voxelVolume
 from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.nodes import ijkToRAS, placeBeside, provenanceOf
 from UncertaintyGuidedI2ILib.scene.results import Result
+from UncertaintyGuidedI2ILib.text import shownUnit
 
 # Upper HU of air and of soft tissue; bone is what lies above.
 AIR, SOFT = -300.0, 200.0
@@ -37,11 +38,12 @@ class Statistics:
         region: The region's name: a tissue class, or a segment of the user's.
         voxels: Number of voxels in the region.
         volume: Volume of the region in mL.
-        mean: Mean of sigma in the image's unit (HU), like the next three.
+        mean: Mean of sigma in the image's unit, like the next three.
         median: Median of sigma.
         percentile95: 95th percentile of sigma.
         width: Mean width of the credible interval; NaN where alpha or beta are not in the scene, or the input was
             unlike the training data.
+        share: Mean of sigma in per cent of the input's reference; NaN where the unit is not the input's own.
         epistemic: Mean of the epistemic map; NaN where there is none of the phase that is shown.
         enough: Mean width of the intervals that are enough for 9 of 10 patients; NaN where the model claims none.
     """
@@ -53,6 +55,7 @@ class Statistics:
     median: float
     percentile95: float
     width: float
+    share: float = math.nan
     epistemic: float = math.nan
     enough: float = math.nan
 
@@ -167,7 +170,7 @@ def statisticsStepwise(
     volume = voxelVolume(result.nodes["sigma"])
     voxels = {quantity: slicer.util.arrayFromVolume(node).reshape(-1) for quantity, node in result.nodes.items()}
     hasIntervals = "alpha" in voxels and "beta" in voxels and not areIntervalsWithheld(result)
-    widths = enoughWidths(result, result.phase, level)
+    widths, reference = enoughWidths(result, result.phase, level), result.reference
     rows = []
     for region, mask in masks.items():
         inside, sample = yield from _insideStepwise(voxels["sigma"], mask.reshape(-1))
@@ -187,7 +190,9 @@ def statisticsStepwise(
             disagreement, _sample = yield from _insideStepwise(voxels["epistemic"], mask.reshape(-1))
             epistemic = float(disagreement.mean(dtype=np.float64))
         size = inside.size
-        rows.append(Statistics(region, size, size * volume, mean, float(median), float(high), width, epistemic, enough))
+        share = 100 * mean / reference if reference else math.nan
+        found = (mean, float(median), float(high), width, share, epistemic, enough)
+        rows.append(Statistics(region, size, size * volume, *found))
         yield
     return rows
 
@@ -224,12 +229,13 @@ def _meanStepwise(
 
 def columns(rows: Iterable[Statistics], unit: str, level: float) -> dict[str, str]:
     """Return the titles of a table of ``Statistics`` by field, with units; only where there are figures at all."""
-    sigma = f" ({unit})" if unit else ""
+    sigma = f" ({shownUnit(unit)})"
     titles = {
         "region": "Region",
         "voxels": "Voxels",
         "volume": "Volume (mL)",
         "mean": f"Mean σ{sigma}",
+        "share": "Mean σ (% of the input's reference)",
         "median": f"Median σ{sigma}",
         "percentile95": f"95th percentile of σ{sigma}",
         "width": f"Mean {100 * level:g} % interval width{sigma}",
@@ -237,7 +243,7 @@ def columns(rows: Iterable[Statistics], unit: str, level: float) -> dict[str, st
         "enough": f"Mean width of the {100 * level:g} % interval that is enough for 9 of 10 patients{sigma}",
     }
     rows = list(rows)
-    for field in ("epistemic", "enough"):
+    for field in ("share", "epistemic", "enough"):
         if all(math.isnan(getattr(row, field)) for row in rows):
             del titles[field]
     return titles
@@ -267,7 +273,7 @@ class RankedSlice:
     Attributes:
         number: The slice's number in the order in which the voxels are stored, the first being 1.
         position: Where the slice lies, for people: "S 12.5 mm".
-        mean: Mean sigma inside the body in the image's unit (HU).
+        mean: Mean sigma inside the body in the image's unit.
         share: Share of the body's voxels in the slice whose sigma is at or above the threshold, from 0 to 1.
         point: The centre of the slice's most uncertain voxel inside the body, world RAS in mm.
     """

@@ -18,11 +18,13 @@ from UncertaintyGuidedI2ILib.scene.familiarity import areIntervalsWithheld
 from UncertaintyGuidedI2ILib.scene.results import Result
 
 NOTHING = "–"
+# Of the input's reference intensity, where the unit is the input's own.
+SHARE_TITLE = _("σ (% of reference)")
 
 
 def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overlay: Overlay) -> None:
     """Show one column a phase, so that one sees from left to right how the cascade refines."""
-    unit = result.unit
+    unit, reference = result.shownUnit, result.reference
     table.columnCount = len(readings)
     for column, reading in enumerate(readings):
         shown = reading.phase == result.phase and len(readings) > 1
@@ -32,8 +34,9 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
         table.setHorizontalHeaderItem(column, item)
     level = f"{100 * overlay.level:g} %"
     rows = [
-        (_withUnit(_("pseudo-CT") if unit == "HU" else _("image"), unit), [amount(r.image, unit) for r in readings]),
+        (_withUnit(result.imageName, unit), [amount(r.image, unit) for r in readings]),
         (_withUnit("σ", unit), [amount(r.sigma, unit) for r in readings]),
+        *([(SHARE_TITLE, [_share(r.sigma, reference) for r in readings])] if reference else []),
         (_withUnit(_("epistemic"), unit), [amount(r.epistemic, unit) for r in readings]),
         (_withUnit("α", unit), [amount(r.alpha, unit) for r in readings]),
         ("β", [_number(r.beta, ".2f") for r in readings]),
@@ -42,7 +45,7 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
         (overlay.title(result), [_probability(r.probability) for r in readings]),
     ]
     if all(math.isnan(reading.epistemic) for reading in readings):
-        del rows[2]
+        rows = [row for row in rows if row[0] != _withUnit(_("epistemic"), unit)]
     table.rowCount = len(rows)
     table.setVerticalHeaderLabels([title for title, _cells in rows])
     for row, (title, _cells) in enumerate(rows):
@@ -60,12 +63,13 @@ def fillReadings(table: Any, readings: Sequence[Reading], result: Result, overla
 
 def fillStatistics(table: Any, rows: Sequence[Statistics], result: Result, level: float) -> None:
     """Show one row a region; the tool tip of a column's header says in full what the column holds."""
-    unit = result.unit
+    unit = result.shownUnit
     short = {
         "region": _("Region"),
         "voxels": _("Voxels"),
         "volume": "mL",
         "mean": _("Mean"),
+        "share": _("% of ref."),
         "median": _("Median"),
         "percentile95": _("95th"),
         "width": _("Width"),
@@ -79,9 +83,10 @@ def fillStatistics(table: Any, rows: Sequence[Statistics], result: Result, level
     table.rowCount = len(rows)
     for row, entry in enumerate(rows):
         table.setItem(row, 0, qt.QTableWidgetItem(entry.region))
-        figures = [getattr(entry, field) for field in list(titles)[3:]]
         cells = [str(entry.voxels), f"{entry.volume:.3g}" if entry.volume < 100 else f"{entry.volume:.0f}"]
-        for column, text in enumerate([*cells, *(amount(figure, unit) for figure in figures)], start=1):
+        units = {"share": "%"}
+        cells += [amount(getattr(entry, field), units.get(field, unit)) for field in list(titles)[3:]]
+        for column, text in enumerate(cells, start=1):
             table.setItem(row, column, _right(text))
 
 
@@ -112,8 +117,12 @@ def clearTable(table: Any) -> None:
 
 
 def amount(value: float, unit: str) -> str:
-    """Return a value in its unit without the unit: whole HU, four digits of an arbitrary intensity."""
-    return _number(value, ".0f" if unit == "HU" else ".4g")
+    """Return a value in its unit without the unit: whole HU, a tenth of a per cent, four digits of any other."""
+    return _number(value, {"HU": ".0f", "%": ".1f"}.get(unit, ".4g"))
+
+
+def _share(value: float, reference: float) -> str:
+    return amount(100 * value / reference, "%")
 
 
 def _enough(readings: Sequence[Reading], level: str, unit: str) -> list[tuple[str, list[str]]]:

@@ -8,7 +8,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.scene.familiarity import Familiarity
-from UncertaintyGuidedI2ILib.text import oneLine
+from UncertaintyGuidedI2ILib.scene.results import Result
+from UncertaintyGuidedI2ILib.text import formatValue, oneLine
 
 # QWIDGETSIZE_MAX.
 NO_LIMIT = 16777215
@@ -30,6 +31,17 @@ def missingText(quantities: Sequence[str]) -> str:
 def noResultText() -> str:
     """Return a sentence that says that there is nothing to inspect, and what to do."""
     return _("There is no result in the scene. Translate a volume first.")
+
+
+def unitText(result: Result) -> str:
+    """Return a sentence on intensities that have no unit but the input's own, or nothing where they have one."""
+    if result.unit:
+        return ""
+    text = _("Intensities and σ are in the input's own unit (a.u.).")
+    if result.reference is None:
+        return text
+    reference = _("Its reference, about the brightness of the brightest tissue, is {reference} a.u.")
+    return f"{text} {reference.format(reference=formatValue(result.reference))}"
 
 
 def verdictText(familiarity: Familiarity) -> str:

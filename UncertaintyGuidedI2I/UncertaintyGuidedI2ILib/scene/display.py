@@ -24,7 +24,7 @@ EPISTEMIC_MAX, EPISTEMIC_THRESHOLD = 0.5, 0.25
 
 @dataclass(frozen=True)
 class DisplayHints:
-    """A task's display hints, all in the output's unit (HU): window and level of the image, limits of the maps."""
+    """A task's display hints, all in the output's unit: window and level of the image, limits of the maps."""
 
     window: float
     level: float

@@ -19,7 +19,7 @@ ATTRIBUTE_PREFIX = "UncertaintyGuidedI2I."
 INPUT_REFERENCE = "UncertaintyGuidedI2I.Input"
 
 # What an output node says of itself beside the provenance that all outputs of a translation share.
-NODE_KEYS = {"quantity", "unit", "phase", "place", "place_at"}
+NODE_KEYS = {"quantity", "unit", "phase", "image_name", "place", "place_at"}
 # Names and identifiers stay text even where they look like JSON: a digest of digits only, a volume called "12".
 TEXT_KEYS = {
     "engine",
@@ -187,7 +187,8 @@ def addOutput(
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(name)
     # Before it enters the scene: selectors look at a new node's attributes only then.
-    for key, value in {**provenance, "quantity": output.quantity, "phase": output.phase, "unit": output.unit}.items():
+    own = {"quantity": output.quantity, "phase": output.phase, "unit": output.unit, "image_name": imageName}
+    for key, value in {**provenance, **own}.items():
         node.SetAttribute(attributeName(key), value if isinstance(value, str) else json.dumps(value))
     doubt = Placement(provenance.get("placement", "certain"), provenance.get("placement_note", ""))
     for attribute, remark in remarks_of(doubt, ijkToRAS(inputNode)).items():

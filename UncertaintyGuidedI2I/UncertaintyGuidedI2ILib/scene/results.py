@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import slicer
 
-from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, attributeName
+from UncertaintyGuidedI2ILib.scene.nodes import INPUT_REFERENCE, attributeName, provenanceOf
+from UncertaintyGuidedI2ILib.text import shownUnit
 
 # What a translation puts into the scene of each phase; whatever is derived from it later carries other quantities.
 QUANTITIES = ("image", "alpha", "beta", "sigma")
@@ -19,6 +22,7 @@ TRANSLATION = attributeName("run")
 QUANTITY = attributeName("quantity")
 PHASE = attributeName("phase")
 UNIT = attributeName("unit")
+IMAGE_NAME = attributeName("image_name")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,35 @@ class Result:
     def unit(self) -> str:
         """Unit of image, alpha, sigma and the epistemic map: "HU", or nothing for the input's arbitrary intensities."""
         return next((node.GetAttribute(UNIT) or "" for quantity, node in self.nodes.items() if quantity != "beta"), "")
+
+    @property
+    def shownUnit(self) -> str:
+        """The unit as people read it: "HU", or "a.u." for the input's arbitrary intensities."""
+        return shownUnit(self.unit)
+
+    @property
+    def reference(self) -> float | None:
+        """The input's reference intensity v_ref, of which sigma is a fraction; None where the unit is not the input's.
+
+        It is what the networks took as 1: a percentile of the input's foreground. None also where the result, of an
+        earlier version or from elsewhere, does not say it.
+        """
+        if self.unit:
+            return None
+        provenance = provenanceOf(next(iter(self.nodes.values())))
+        # One model's, or the mean of the members of several that were taken as one.
+        members = provenance.get("members")
+        makers = members if isinstance(members, list) and members else [provenance]
+        stated: list[Any] = [each.get("input_reference") for each in makers if isinstance(each, dict)]
+        # What stands in a scene's file may be anything.
+        found = [float(each) for each in stated if type(each) in (int, float) and math.isfinite(each) and each > 0]
+        return sum(found) / len(found) if found else None
+
+    @property
+    def imageName(self) -> str:
+        """What people call the translated image: "pseudo-CT", "restored MR"."""
+        names = (node.GetAttribute(IMAGE_NAME) for node in self.nodes.values())
+        return next(filter(None, names), "pseudo-CT" if self.unit == "HU" else "image")
 
     @property
     def phase(self) -> int:

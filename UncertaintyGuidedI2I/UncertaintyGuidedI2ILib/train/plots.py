@@ -16,6 +16,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from UncertaintyGuidedI2ILib.scene.nodes import isInScene
+from UncertaintyGuidedI2ILib.text import shownUnit
 from UncertaintyGuidedI2ILib.train.history import MOST_POINTS, TrainingHistory, thinned
 
 CHARTS = ("loss", "validation", "coverage")
@@ -79,7 +80,7 @@ class TrainingPlots:
 
         Args:
             run: Name of the run, from which the nodes have theirs.
-            unit: The unit of the translated image; empty where it has none.
+            unit: The unit of the translated image; empty for the input's own.
             journal: All lines of the run's journal so far.
         """
         if (run, unit) != (self._run, self._unit):
@@ -177,7 +178,7 @@ class TrainingPlots:
             yield Drawn(f"ideal {nominal}%", ends, [nominal] * len(ends), GREY, dashed=True)
 
     def _makeChart(self, name: str) -> slicer.vtkMRMLPlotChartNode:
-        inUnit = f" ({self._unit})" if self._unit else ""
+        inUnit = f" ({shownUnit(self._unit)})"
         title, xTitle, yTitle = {
             "loss": ("Training loss", "Step", "Loss"),
             "validation": ("Error on the validation patients", "Epoch", f"MAE{inUnit}"),

@@ -18,6 +18,7 @@ from UncertaintyGuidedI2ILib.scene.display import DisplayHints, setUpDisplay, se
 from UncertaintyGuidedI2ILib.scene.legends import legends, refreshLegends, showLegend
 from UncertaintyGuidedI2ILib.scene.nodes import isInScene
 from UncertaintyGuidedI2ILib.scene.voxels import slabs
+from UncertaintyGuidedI2ILib.text import shownUnit
 
 QUANTITIES = ("input", "target", "image", "sigma")
 # Sigma beyond any that a training may come to: what is above the end of a display's threshold would be hidden.
@@ -71,8 +72,8 @@ class TrainingPreview:
         node = self._nodes[quantity]
         if quantity == "image":
             showOverlay(node, self._nodes["sigma"])
-            unit = self._about.get("unit", "")
-            showLegend(self._nodes["sigma"], f"sigma ({unit})" if unit else "sigma").SaveWithSceneOff()
+            unit = shownUnit(str(self._about.get("unit", "")))
+            showLegend(self._nodes["sigma"], f"sigma ({unit})").SaveWithSceneOff()
         else:
             for composite in sliceComposites(self._scene):
                 with slicer.util.NodeModify(composite):

@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.messages import plain
-from UncertaintyGuidedI2ILib.text import formatValue
+from UncertaintyGuidedI2ILib.text import formatValue, shownUnit
 from UncertaintyGuidedI2ILib.train.history import TrainingHistory
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.plots import TrainingPlots
@@ -274,7 +274,7 @@ class ResultsSection:
             return ""
         error, stage, epoch = found
         text = _("MAE {mae}, stage {stage}, epoch {epoch}") if stage else _("MAE {mae}, the base model itself")
-        return text.format(mae=f"{formatValue(error)} {self._unit}".rstrip(), stage=stage, epoch=epoch)
+        return text.format(mae=f"{formatValue(error)} {shownUnit(self._unit)}", stage=stage, epoch=epoch)
 
 
 def previewTitle(about: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.models import modelLabel
-from UncertaintyGuidedI2ILib.text import withoutHidden
+from UncertaintyGuidedI2ILib.text import shownUnit, withoutHidden
 
 if TYPE_CHECKING:
     from upgan.bundles.library import InstalledModel
@@ -78,7 +78,7 @@ def _translation(metadata: dict[str, Any]) -> str:
     target, unit = _escaped(_at(task, "image_name")), _escaped(_at(task, "unit"))
     if not shown or not target:
         return ""
-    return f"{_escaped(shown)} → {target}" + (f" ({unit})" if unit else "")
+    return f"{_escaped(shown)} → {target} ({unit or _escaped(_('in the input’s own intensities, a.u.'))})"
 
 
 def _trainingData(metadata: dict[str, Any]) -> str:
@@ -214,7 +214,7 @@ def _measured(metadata: dict[str, Any]) -> str:
     stated = _at(metadata, "upgan", "task", "unit")
     unit = stated if isinstance(stated, str) else ""
     lines = [
-        (_("MAE ({unit})").format(unit=unit) if unit else _("MAE"), "mae", "{:.1f}"),
+        (_("MAE ({unit})").format(unit=shownUnit(unit)), "mae", "{:.1f}" if unit == "HU" else "{:.3g}"),
         (_("PSNR (dB)"), "psnr", "{:.2f}"),
         (_("SSIM (3-D)"), "ssim_3d", "{:.3f}"),
         (_("SSIM (2-D)"), "ssim_2d", "{:.3f}"),
@@ -254,7 +254,7 @@ def _circumstances(test: object, unit: str) -> str:
     # Two numbers, or words where each image has a range of its own.
     stated = _at(test, "data_range")
     numbers = _range(stated, digits=6)
-    limits = stated if isinstance(stated, str) else f"{numbers} {unit}".rstrip() if numbers else _("not stated")
+    limits = stated if isinstance(stated, str) else f"{numbers} {shownUnit(unit)}" if numbers else _("not stated")
     if subjects is not None:
         sentences.append(_("on {count:g} held-out subjects, mean ± standard deviation").format(count=subjects))
     sentences.append(_("mask: {mask}").format(mask=mask if isinstance(mask, str) else _("not stated")))
