@@ -121,7 +121,7 @@ def _inspect(host, widget, choices, task, reference):
         half = float(f"{reference / 2:.3g}")
         assert (choices.inspect.threshold, ui.thresholdSlider.value) == (half, pytest.approx(half))
         assert choices.inspect.sigma == pytest.approx(0.05 * reference, rel=0.01)
-        assert ui.thresholdSlider.maximum == pytest.approx(2 * reference)
+        assert ui.thresholdSlider.maximum == pytest.approx(2 * reference, rel=0.01)
         probability = probability.format(half=f"{half:g}")
     else:
         assert (choices.inspect.threshold, ui.thresholdSlider.value, choices.inspect.sigma) == (300, 300, 200)

@@ -51,6 +51,8 @@ def fitRanges(ui: Any, result: Result | None) -> None:
     if result is not None and result.unit != "HU":
         low, high = 0.0, _highest(result)
     step = 10.0 ** round(math.log10((high - low) / 400))
+    # A slider keeps what its decimals can say.
+    high = round(high / step) * step
     for widget, minimum in ((ui.thresholdSlider, low), (ui.sigmaSpinBox, 0.0)):
         ends = {"minimum": minimum, "maximum": high}
         # A slider refuses a step that is larger than its range.
