@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 MODEL := UncertaintyGuidedI2I/Resources/Models/pet-ct-phantom
 EXPERIMENT := Testing/Experiments/pet-ct-phantom
 
-.PHONY: demo test nightly gui lint benchmark fuzz pictures model clean
+.PHONY: demo test nightly gui lint benchmark fuzz pictures model model-mr models-mri clean
 
 demo: $(VENV)/.demo  ## Translate the bundled sample; results in build/demo/
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
@@ -57,6 +57,18 @@ model: $(VENV)/.test  ## Train the bundled model anew from nothing; an hour and 
 	rm -rf $(MODEL)
 	$(BIN)/upgan bundle create build/pet-ct-phantom --checkpoint last --version 0.2.0 --output $(MODEL) \
 		--licence LICENSE --remark "$$(cat $(EXPERIMENT)/remark.txt)"
+
+model-mr: $(VENV)/.test  ## Train the model from T1 to pseudo-CT anew from nothing; an hour on one core
+	$(BIN)/upgan simulate mr-ct --subjects 118 --seed 2021 --output build/mr-heads
+	$(BIN)/python Testing/Experiments/mr-ct-phantom/sample.py build/mr-heads UncertaintyGuidedI2I/Resources/SampleData
+	$(BIN)/python $(EXPERIMENT)/table.py build/mr-heads
+	$(BIN)/upgan train Testing/Experiments/mr-ct-phantom/config.toml --output build/mr-ct-phantom
+
+models-mri: $(VENV)/.test  ## Train both models of the MRI tasks on real heads, in the folder UPGAN_SHARED_DATA; two hours on one core
+	$(BIN)/python Testing/Experiments/mri/sample.py "$(UPGAN_SHARED_DATA)" UncertaintyGuidedI2I/Resources/SampleData
+	$(BIN)/python Testing/Experiments/mri/table.py "$(UPGAN_SHARED_DATA)" build/mri-heads
+	$(BIN)/upgan train Testing/Experiments/mri/undersampled.toml --output build/mri-undersampled
+	$(BIN)/upgan train Testing/Experiments/mri/motion.toml --output build/mri-motion
 
 clean:
 	rm -rf build $(VENV)

@@ -32,8 +32,10 @@ KNOWN = {
     "sample_nacpet.nrrd": Sample("Simulated head: PET without attenuation correction", "PT", "pet-ct-phantom"),
     "sample_ct.nrrd": Sample("Simulated head: CT", "CT"),
     "sample_t1.nrrd": Sample("Simulated head: T1 MRI, for a pseudo-CT", "MR", "mr-ct-phantom"),
+    "sample_t1_ct.nrrd": Sample("Simulated head: CT of the same as the T1 MRI", "CT"),
     "sample_undersampled.nrrd": Sample("Real head: T1 MRI, undersampled", "MR", "mri-undersampled"),
     "sample_motion.nrrd": Sample("Real head: T1 MRI with motion", "MR", "mri-motion"),
+    "sample_head.nrrd": Sample("Real head: T1 MRI as it was scanned", "MR"),
 }
 
 
