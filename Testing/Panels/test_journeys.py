@@ -98,7 +98,7 @@ def _translate(host, widget, choices, image, model):
     selector = panel.ui.modelSelector
     labels = [selector.itemText(i) for i in range(selector.count)]
     # Those for MRI first, and one of them is chosen; the one for PET says that it is none.
-    assert labels[-1] == "pet-ct-phantom (bundled, for PET)"
+    assert labels[-1] == "pet-ct-phantom (for PET)"
     assert sorted(labels[:-1]) == [f"{name} (trained here)" for name in ("full", "still", "to-ct")]
     assert selector.currentData != "pet-ct-phantom"
     selector.currentIndex = selector.findData(model)

@@ -20,10 +20,11 @@ def installedModels() -> list[InstalledModel]:
 
 
 def modelLabel(model: InstalledModel, remark: str = "") -> str:
-    """Return one line for a selector: "pet-ct-phantom (bundled)"; with a remark "pet-ct-phantom (bundled, for PET)"."""
+    """Return one line for a selector: "pet-ct-phantom (bundled)"; with a remark "pet-ct-phantom (for PET)"."""
     # Scripts that ask for no label need no translations.
     from slicer.i18n import tr as _
 
     origins = {"bundled": _("bundled"), "trained": _("trained here"), "imported": _("imported")}
-    remarks = [origins[model.origin], *([_("cannot be used")] if model.problem else []), *filter(None, [remark])]
+    # A selector has room for one of the two.
+    remarks = [remark or origins[model.origin], *([_("cannot be used")] if model.problem else [])]
     return _("{name} ({remarks})").format(name=oneLine(model.name), remarks=", ".join(remarks))

@@ -89,12 +89,12 @@ def test_a_volumes_modality_is_told_by_its_mark_its_name_or_its_values(panel, ad
 
 def test_models_made_for_the_volume_come_first_and_the_others_say_what_they_are_for(panel, choices, add):
     add("scan", "MR")
-    assert offered(panel) == [(MRI, "trained here)"), (MOTION, "trained here)"), (PET, "bundled, for PET)")]
+    assert offered(panel) == [(MRI, "trained here)"), (MOTION, "trained here)"), (PET, "for PET)")]
     choices.inputVolume = None
     assert [name for name, _text in offered(panel)] == [PET, MRI, MOTION]
     assert not [text for _name, text in offered(panel) if "for" in text]
     add("thick", "PT", spacing=20.0)
-    assert {text.rpartition(", ")[2] for _name, text in offered(panel)} == {"for other slices)", "for MRI)"}
+    assert {text for _name, text in offered(panel)} == {"misfit)", "for MRI)"}
 
 
 def test_a_volume_chooses_a_model_that_fits_until_somebody_chooses_one(panel, choices, add):

@@ -63,6 +63,8 @@ def test_ranges_in_the_arbitrary_unit_of_the_input_are_scaled_to_the_input(add_v
     assert reference > 100
     np.testing.assert_allclose(range_of(nodes["restored_mr"]), (0, reference), atol=1e-9)
     np.testing.assert_allclose(nodes["sigma"].GetDisplayNode().GetLowerThreshold(), 0.02 * reference)
+    # Two digits, which a legend can show.
+    np.testing.assert_allclose(range_of(nodes["sigma"]), (0, float(f"{0.2 * reference:.2g}")), atol=1e-9)
     assert nodes["sigma"].GetName() == "T1 sigma"
 
 

@@ -57,14 +57,19 @@ def setUpDisplay(node: slicer.vtkMRMLScalarVolumeNode, quantity: str, hints: Dis
     """
     low, high = {
         "image": (hints.level - hints.window / 2, hints.level + hints.window / 2),
-        "alpha": (0.0, hints.alphaMax),
+        "alpha": (0.0, _round(hints.alphaMax)),
         "beta": BETA_RANGE,
-        "sigma": (0.0, hints.sigmaMax),
-        "epistemic": (0.0, EPISTEMIC_MAX * hints.sigmaMax),
+        "sigma": (0.0, _round(hints.sigmaMax)),
+        "epistemic": (0.0, _round(EPISTEMIC_MAX * hints.sigmaMax)),
     }[quantity]
     lowest = {"sigma": hints.sigmaThreshold, "epistemic": EPISTEMIC_THRESHOLD * hints.sigmaThreshold}.get(quantity)
     visible = (lowest, max(maximum, high)) if lowest is not None else None
     setUpMap(node, (low, high), COLOR_TABLES.get(quantity), visible)
+
+
+def _round(value: float) -> float:
+    """Round to two digits: shares of an input's reference are odd numbers, which nobody reads beside the colours."""
+    return float(f"{value:.2g}")
 
 
 def setUpMap(

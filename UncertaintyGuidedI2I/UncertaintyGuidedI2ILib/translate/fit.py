@@ -78,7 +78,7 @@ def misfit(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, canRead:
         )
         return _("for {made}").format(made=name), sentence
     sentences = _gridMisfits(model, node) if canRead else []
-    return (_("for other slices"), " ".join(sentences)) if sentences else ("", "")
+    return (_("misfit"), " ".join(sentences)) if sentences else ("", "")
 
 
 def _madeFor(model: InstalledModel) -> str:
