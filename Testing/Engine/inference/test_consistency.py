@@ -41,11 +41,18 @@ def slices_of(volume: Volume, plane: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("kind", "axis", "plane"),
-    [("random_4x", "rows", "axial"), ("central_lines", "columns", "coronal"), ("central_block", "rows", "sagittal")],
+    ("kind", "axis", "plane", "from_input"),
+    [
+        ("random_4x", "rows", "axial", False),
+        ("central_lines", "columns", "coronal", True),
+        ("central_block", "rows", "sagittal", True),
+    ],
 )
-def test_the_measured_lines_of_every_phase_are_the_measured_ones(restorer, kind, axis, plane):
+def test_the_measured_lines_of_every_phase_are_the_measured_ones(tmp_path, kind, axis, plane, from_input):
     volume = head()
+    restorer = write_tiny(
+        tmp_path / "restorer", seasoned_cascade(from_input=from_input), task=MRI_UNDERSAMPLED.model_dump()
+    )
     measurement = measure_volume(volume, Sampling(kind, axis, plane, seed=3))
     given = undersampled(volume, measurement)
     engine = InferenceEngine(restorer, "cpu", "float32")
