@@ -161,6 +161,7 @@ def child(pairs, run):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.nightly
 def test_a_process_that_is_killed_leaves_a_run_that_goes_on_to_the_same_weights(start, pairs, uninterrupted, tmp_path):
     """With the system's own SIGKILL, at a random moment of the training."""
     run = tmp_path / "run"

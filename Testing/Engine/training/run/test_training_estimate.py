@@ -49,6 +49,7 @@ for batch in map(int, sys.argv[4:]):
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak memory")
 def test_memory_is_within_a_factor_of_two_of_what_a_step_takes():
     command = [sys.executable, "-c", MEASURE, quick().model_dump_json(), *map(str, CANVAS), "2", "6"]
