@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ import typer
 
 import upgan
 from upgan.cli import training as cli_training
+from upgan.cli.options import Planes, finite
 from upgan.cli.progress_bar import progress_bar
 from upgan.cli.simulation import simulate_app
 from upgan.cli.terminal import echo, marked, warn
@@ -37,25 +37,11 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(simulate_app, name="simulate")
 
 
-def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter("it must be a finite number itself.")
-    return value
-
-
 class Phases(StrEnum):
     """Which phases' maps are written."""
 
     last = "last"
     all = "all"
-
-
-class Planes(StrEnum):
-    """Which way slices are cut."""
-
-    axial = "axial"
-    coronal = "coronal"
-    sagittal = "sagittal"
 
 
 class Formats(StrEnum):
@@ -93,7 +79,7 @@ def translate(
     series: Annotated[str | None, typer.Option(help="Series UID, where a folder holds several.")] = None,
     replace_nonfinite: Annotated[
         float | None,
-        typer.Option(callback=_finite, help="Put this value in place of NaN and Inf instead of refusing them."),
+        typer.Option(callback=finite, help="Put this value in place of NaN and Inf instead of refusing them."),
     ] = None,
     epistemic: Annotated[
         bool,

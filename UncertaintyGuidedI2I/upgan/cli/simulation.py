@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 from dataclasses import replace
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from upgan.cli.options import Planes, finite
 from upgan.cli.progress_bar import progress_bar
 from upgan.cli.terminal import echo, warn
 from upgan.cli.terminal import messages as _messages
@@ -81,20 +81,6 @@ class Axes(StrEnum):
     columns = "columns"
 
 
-class SlicePlanes(StrEnum):
-    """Which way slices are cut."""
-
-    axial = "axial"
-    coronal = "coronal"
-    sagittal = "sagittal"
-
-
-def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter("it must be a finite number itself.")
-    return value
-
-
 @simulate_app.command("undersampling")
 def simulate_undersampling(
     image: Annotated[
@@ -108,12 +94,12 @@ def simulate_undersampling(
     output: Annotated[Path, typer.Option(help="Folder for undersampled.nrrd and measured.npz.")],
     kind: Annotated[Masks, typer.Option(help="What is measured.")] = Masks.central_lines,
     axis: Annotated[Axes, typer.Option(help="What phase-encoding lines are of a slice.")] = Axes.rows,
-    plane: Annotated[SlicePlanes, typer.Option(help="Of the slices.")] = SlicePlanes.axial,
+    plane: Annotated[Planes, typer.Option(help="Of the slices.")] = Planes.axial,
     snr: Annotated[
         float | None,
         typer.Option(
             min=0.01,
-            callback=_finite,
+            callback=finite,
             help="Mean of the object over the noise's standard deviation, if all were measured. [default: no noise]",
         ),
     ] = None,
@@ -207,7 +193,7 @@ def simulate_motion(
         Orders, typer.Option(help="Of the lines: end to end, every second and then the others, or the middle first.")
     ] = Orders.sequential,
     seed: Annotated[int, typer.Option(min=0, help="With the same, more severity is the same way, only farther.")] = 0,
-    plane: Annotated[SlicePlanes, typer.Option(help="Of the slices.")] = SlicePlanes.axial,
+    plane: Annotated[Planes, typer.Option(help="Of the slices.")] = Planes.axial,
     series: Annotated[str | None, typer.Option(help="Series UID, where a folder holds several.")] = None,
 ) -> None:
     """Move the patient within the slices of an MR image while they are measured; a table says how."""
