@@ -349,14 +349,14 @@ def test_no_pattern_takes_long_or_leads_out_of_the_folder(tmp_path, pattern, out
         (tmp_path / "loop").symlink_to(".")
         (tmp_path / "a" / "up").symlink_to("..")
     data = DataConfig(path=tmp_path, layout="pattern", input=pattern, target="{subject}/ct.nii")
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         found = [pair.subject for pair in find_pairs(data) if pair.input]
     except InputError as error:
         found = error.code
     # The target alone is there where nothing matches.
     assert found == outcome or (outcome == "no_pairs" and found == [])
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_disk_full_of_names_is_not_looked_through(tmp_path, monkeypatch):

@@ -190,9 +190,9 @@ def test_a_long_training_is_drawn_with_a_few_hundred_points_in_less_than_20_ms(p
     took = []
     for step in range(200_001, 200_006):
         journal.append(steps(1, step, 0.5))
-        start = time.perf_counter()
+        start = time.process_time()
         plots.follow("heads", "HU", journal)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert min(took) < 0.02
 
 

@@ -218,15 +218,15 @@ def test_a_look_at_a_run_of_whatever_content_never_fails_nor_waits(name, content
         path.write_bytes(content)
     elif hasattr(os, "mkfifo"):
         os.mkfifo(path)
-    started = time.perf_counter()
+    started = time.process_time()  # of this process: other programs may use the computer meanwhile
     run, state = read_run(folder), read_run_state(folder)
     journal = JournalReader(folder).read(1 << 16)
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     assert run.state == ("damaged" if name.endswith("n") else "stopped")
     assert state == ("damaged" if name in ("config.json", "finished.json") else "stopped")
     assert [line["kind"] for line in journal.lines] in ([], ["stage", "steps"])
     assert run.best is None
-    assert took < 0.25  # on a computer that does other things beside; 20 ms otherwise
+    assert took < 0.25  # 20 ms as a rule; who waits for a pipe waits for ever
     assert [each.folder for each in list_runs()] == [folder]
 
 
@@ -375,9 +375,9 @@ def test_a_stretch_without_an_end_of_line_costs_its_length_once_and_is_passed_ov
     with (folder / "journal.jsonl").open("ab") as file:
         file.write(b"\xff" * (3 << 20) + b"\n")
     append(folder, validation(1, 1, [50], True))
-    started = time.perf_counter()
+    started = time.process_time()
     run = read_run(folder)
-    assert time.perf_counter() - started < 0.25
+    assert time.process_time() - started < 0.25
     assert (run.best["mae"], run.fraction, run.stage) == (50, 0.25, 1)
     reader, found, looks = JournalReader(folder), [], 0
     while True:
@@ -402,9 +402,9 @@ def test_a_journal_of_nothing_but_wrong_lines_is_soon_given_up():
     folder = begun(lines=[STAGE, STEPS])
     with (folder / "journal.jsonl").open("ab") as file:
         file.write(b'{"kind": "steps", "kind": "stage" "best": true\n' * 100_000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert read_run(folder).stage == 0
-    assert time.perf_counter() - started < 0.25
+    assert time.process_time() - started < 0.25
 
 
 def test_a_damaged_line_is_left_out():

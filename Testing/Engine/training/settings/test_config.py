@@ -458,12 +458,12 @@ DEEP = 20_000
 def test_a_configuration_of_whatever_content_is_refused_soon(tmp_path, text, code):
     path = tmp_path / "config.toml"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InputError) as refusal:
         read_config(path)
     assert refusal.value.code == code
     assert len(refusal.value.sentence) < 10_000
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
