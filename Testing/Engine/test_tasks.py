@@ -4,15 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from Engine.made_images import blob
 from upgan.errors import InputError
+from upgan.images.hounsfield import looks_like_hounsfield
 from upgan.images.volume import Volume
-from upgan.tasks import MRI_MOTION, MRI_UNDERSAMPLED, PET_TO_CT, TASKS, Display, InputScale, OutputScale, Task
+from upgan.tasks import MR_TO_CT, MRI_MOTION, MRI_UNDERSAMPLED, PET_TO_CT, TASKS, Display, InputScale, OutputScale, Task
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 shapes = st.tuples(*[st.integers(2, 9)] * 3)
@@ -130,6 +131,7 @@ def test_pet_is_seen_through_a_square_root_and_mri_as_it_is():
 @quick
 @given(intensities(low=-1e5), st.floats(0.1, 4))
 def test_normalised_intensities_are_finite_ordered_and_never_negative(voxels, power):
+    assume(not looks_like_hounsfield(voxels))  # such are refused
     found = task_with(power=power).measure(volume_of(voxels).voxels).normalise(voxels)
     assert np.isfinite(found).all()
     assert found.min() >= 0
@@ -193,11 +195,13 @@ def test_the_output_of_a_ct_does_not_depend_on_the_brightness_of_the_pet():
         (np.full((3, 4, 5), 2.5), "constant_image", "(2.5)"),
         (np.zeros((3, 4, 5)), "constant_image", "(0)"),
         (-blob((3, 4, 5)), "no_signal", "above zero"),
+        (40 * blob((3, 4, 5)) - 1000, "input_is_ct", "looks like a CT in HU"),
     ],
 )
-def test_images_without_contrast_or_signal_are_refused(voxels, code, words):
+@pytest.mark.parametrize("task", [PET_TO_CT, MR_TO_CT, MRI_UNDERSAMPLED, MRI_MOTION])
+def test_images_without_contrast_or_signal_and_cts_are_refused(task, voxels, code, words):
     with pytest.raises(InputError) as refusal:
-        PET_TO_CT.measure(volume_of(voxels).voxels)
+        task.measure(volume_of(voxels).voxels)
     assert refusal.value.code == code
     assert words in refusal.value.sentence
     assert refusal.value.remedy.endswith(".")

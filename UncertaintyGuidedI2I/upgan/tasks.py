@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from upgan.errors import InputError
+from upgan.images.hounsfield import looks_like_hounsfield
 from upgan.images.volume import Volume
 from upgan.schema import Label
 
@@ -125,7 +126,8 @@ class Task(_Frozen):
             voxels: [K, J, I] in the input's own intensities.
 
         Raises:
-            InputError: ``constant_image`` where there is no contrast, ``no_signal`` where nothing is above zero.
+            InputError: ``constant_image`` where there is no contrast, ``no_signal`` where nothing is above zero,
+                ``input_is_ct`` where the values are those of a CT in HU and another modality is expected.
         """
         sample = _sample(voxels)
         if sample.min() == sample.max() or not (sample > 0).any():
@@ -143,6 +145,12 @@ class Task(_Frozen):
                 "no_signal",
                 "No voxel of the image is above zero.",
                 f"A {self.input_modality} image in its usual intensities is expected; check units and rescaling.",
+            )
+        if self.input_modality != "CT" and looks_like_hounsfield(sample):
+            raise InputError(
+                "input_is_ct",
+                f"The image looks like a CT in HU, but {self.input_modality} is expected.",
+                f"Choose the patient's {self.input_modality} image.",
             )
         foreground = positive[positive > positive.mean(dtype=np.float64) / 2]
         return Intensities(self, float(np.percentile(foreground, self.input.percentile)))

@@ -82,6 +82,7 @@ BAD_IMAGES = {
     "NaN and infinity": (lambda p: with_holes(p / "pet.nii.gz"), "not_finite", "5 NaN and 2 infinite"),
     "constant": (lambda p: save_nifti(p / "pet.nii", np.full(SHAPE, 7, np.float32)), "constant_image", "7"),
     "nothing above zero": (lambda p: save_nifti(p / "pet.nii", -1 - blob(SHAPE)), "no_signal", "above zero"),
+    "a CT": (lambda p: save_nifti(p / "ct.nii", 40 * blob(SHAPE) - 1000), "input_is_ct", "a CT in HU, but PT"),
     "absurd spacing": (
         lambda p: save_nifti(p / "pet.nii", affine=np.diag([2000.0, 2000, 2000, 1])),
         "absurd_spacing",

@@ -36,5 +36,14 @@ def hounsfield(voxels: np.ndarray) -> np.ndarray:
     return voxels
 
 
+def looks_like_hounsfield(values: np.ndarray) -> bool:
+    """Return whether values, any shape, can be those of a CT in HU: there is air, and tissue.
+
+    Every CT has air in it or around it; scanners store down to -3024 outside their field of view.
+    """
+    low, high = np.percentile(values, (1, 99))
+    return bool(-4000 <= low <= -500 and -200 <= high <= 4000)
+
+
 # HU range over which PSNR and SSIM are computed (SynthRAD 2023).
 HU_RANGE = (-1024.0, 3000.0)

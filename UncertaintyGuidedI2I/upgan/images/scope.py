@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.images.hounsfield import HU_RANGE
+from upgan.images.hounsfield import HU_RANGE, looks_like_hounsfield
 from upgan.images.orientation import Reorientation
 from upgan.images.patient import BODY_TEXT, body_mask, foreground_mask
 from upgan.images.volume import Volume
@@ -90,7 +90,7 @@ def ct_scope(reference: np.ndarray, covered: np.ndarray, spacing_mm: tuple[float
         f"body of the reference: {BODY_TEXT}",
         HU_RANGE,
         f"{low:g} to {high:g} HU (SynthRAD 2023)",
-        doubts_about_hu(reference, covered),
+        _doubts_about_hu(reference, covered),
     )
 
 
@@ -122,12 +122,12 @@ def foreground_scope(reference: np.ndarray, covered: np.ndarray) -> Scope:
     )
 
 
-def doubts_about_hu(reference: np.ndarray, covered: np.ndarray) -> tuple[str, ...]:
+def _doubts_about_hu(reference: np.ndarray, covered: np.ndarray) -> tuple[str, ...]:
     """Say what speaks against an image being a CT in HU; nothing where nothing does."""
-    low, high = np.percentile(_sample(reference, covered), (1, 99))
-    # Every CT has air in it or around it, and tissue; scanners store up to -3024 outside their field of view.
-    if -4000 <= low <= -500 and -200 <= high <= 4000:
+    sample = _sample(reference, covered)
+    if looks_like_hounsfield(sample):
         return ()
+    low, high = np.percentile(sample, (1, 99))
     return (
         f"The reference does not look like a CT in HU: most of its values lie between {low:.4g} and {high:.4g}. "
         "Check its unit.",

@@ -129,9 +129,9 @@ class InferenceEngine:
                 α, β and σ stay the network's.
 
         Raises:
-            InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``absurd_field_of_view`` or
-                ``absurd_matrix``; with ``measured`` also ``not_a_restoration``, ``other_plane`` or
-                ``other_measurement``.
+            InputError: ``too_large``, ``not_finite``, ``constant_image``, ``no_signal``, ``input_is_ct``,
+                ``absurd_field_of_view`` or ``absurd_matrix``; with ``measured`` also ``not_a_restoration``,
+                ``other_plane`` or ``other_measurement``.
             DeviceError: ``out_of_memory`` when the maps, or even one slice, do not fit.
             ResultError: ``not_finite_output`` when image, α, β or σ is no number somewhere.
         """

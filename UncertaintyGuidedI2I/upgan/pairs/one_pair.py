@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from upgan.errors import InputError
-from upgan.images.hounsfield import HIGHEST_HU, LOWEST_HU
+from upgan.images.hounsfield import HIGHEST_HU, LOWEST_HU, looks_like_hounsfield
 from upgan.images.orientation import Reorientation
-from upgan.images.scope import doubts_about_hu, foreground_scope
+from upgan.images.scope import foreground_scope
 from upgan.images.volume import Volume
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import PairFiles, file_stem
@@ -339,8 +339,7 @@ def _foreground(normalised: np.ndarray) -> np.ndarray:
 
 
 def _looks_like_ct(volume: Volume) -> bool:
-    voxels = _coarse(volume).voxels
-    return not doubts_about_hu(voxels, np.ones(voxels.shape, dtype=bool))
+    return looks_like_hounsfield(_coarse(volume).voxels)
 
 
 def _zero_at_the_edge(voxels: np.ndarray) -> float:
