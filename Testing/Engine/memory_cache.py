@@ -23,15 +23,11 @@ class MemorySubject:
     shape: tuple[int, int]
     reference: float
     ijk_to_ras: np.ndarray
+    imaged: tuple[slice, slice]
     acquired_mm: tuple[float, float] = (1.0, 1.0)
 
     def grid(self, acquired: tuple[int, int]) -> InPlaneGrid:
         return InPlaneGrid(acquired, Window.whole(acquired), self.shape)
-
-    @property
-    def imaged(self) -> tuple[slice, slice]:
-        rows, columns = self.shape
-        return slice(0, rows), slice(0, columns)
 
 
 @dataclass
@@ -46,7 +42,9 @@ class MemoryCache:
 
     def add(self, subject: str, a: np.ndarray, b: np.ndarray, body: np.ndarray, reference: float = 1.0) -> None:
         affine = np.diag([-self.spacing_mm[1], -self.spacing_mm[0], 3.0, 1.0])
-        self.subjects[subject] = MemorySubject(len(a), a.shape[1:], reference, affine, self.spacing_mm)
+        rows, columns = a.shape[1:]
+        imaged = (slice(0, rows), slice(0, columns))
+        self.subjects[subject] = MemorySubject(len(a), (rows, columns), reference, affine, imaged, self.spacing_mm)
         half = b.astype(np.float16)
         self.slices[subject] = MemorySlices(a.astype(np.float16), half, body.astype(np.uint8), half)
 

@@ -23,7 +23,7 @@ from samples import add_samples
 HEAD = "t1/allineate_T1_head_2mm.nii.gz"
 DEGRADED = {
     "sample_undersampled.nrrd": Degradation(kinds=("random_4x",)),
-    "sample_motion.nrrd": Degradation(kinds=("sudden_motion",), severity=(4.0, 4.0)),
+    "sample_motion.nrrd": Degradation(kinds=("periodic_motion",), severity=(3.0, 3.0)),
 }
 SEED = 2021
 

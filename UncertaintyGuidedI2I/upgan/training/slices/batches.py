@@ -126,20 +126,21 @@ class Batches(Dataset[Batch]):
         rngs = [self._rng(draw) for draw in draws]
         changes = [self._change(rng) for rng in rngs]
         if self.config.data.degradation == "none":
-            a, b, body, imaged = self._moved(names, changes)
+            a, b, body, marked = self._moved(names, changes)
         else:
-            a, b, body, imaged = self._degraded(names, changes, rngs)
+            a, b, body, marked = self._degraded(names, changes, rngs)
         handed_on = self._kept(self.handed_on, names, changes) if self.handed_on is not None else None
         margin = self._margin
         if margin is not None:
             # Last of what is drawn: switching it on leaves all else as it was.
             surroundings = [draw_surroundings(margin, rng) for rng in rngs]
             frames = [self._frame(subject) for subject, _ in names]
-            a, b, body, imaged = surround(torch.cat([a, b, body, imaged], dim=1), frames, surroundings).split(1, dim=1)
+            a, b, body, marked = surround(torch.cat([a, b, body, marked], dim=1), frames, surroundings).split(1, dim=1)
             handed_on = surround(handed_on, frames, surroundings) if handed_on is not None else None
         a = change_intensity(a, changes)
         if self.restores:
             b = change_intensity(b, changes)
+        imaged = 1 - marked if self._marks_unknown else marked
         a, b, body, imaged = (part.contiguous() for part in (a, b, body, imaged))
         return Batch(a, b, body, imaged, names, handed_on)
 
@@ -153,20 +154,36 @@ class Batches(Dataset[Batch]):
         rows, columns = (int(drawn_mm / side) for side in self.cache.spacing_mm)
         return rows, columns
 
+    @property
+    def _marks_unknown(self) -> bool:
+        """Whether the mask that moves with the slices marks what is not known, instead of what is.
+
+        Around an object with a margin there is air, as far as the canvas reaches: a network that was never told so at
+        the canvas's edge makes up bone there. Without a margin nobody knows what lies beyond the field of view.
+        """
+        return self.cache.margin_mm is not None
+
+    def _marked(self, subject: str) -> Tensor:
+        """Return the mask of a subject's frame, [rows, columns]; zeros come in around it and as it moves."""
+        known = self.cache.subjects[subject]
+        imaged = torch.zeros(known.shape)
+        imaged[known.imaged] = 1
+        return 1 - imaged if self._marks_unknown else imaged
+
     def _change(self, rng: np.random.Generator) -> Change:
         change = draw_change(self.config.augmentation, rng)
         return change if mirrored_by_columns(self.cache.plane) else change._replace(flip=False)
 
     def _moved(self, names: list[SliceName], changes: list[Change]) -> tuple[Tensor, ...]:
         """Place the cached slices on the canvas and move them there."""
-        a, b, body, imaged = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
+        a, b, body, marked = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
         for n, (subject, index) in enumerate(names):
             slices, inside = self.cache.load(subject), (n, 0, *self._frame(subject))
             a[inside], b[inside], body[inside] = (_read(part, index) for part in (slices.a, slices.b, slices.body))
-            imaged[inside][self.cache.subjects[subject].imaged] = 1
+            marked[inside] = self._marked(subject)
         spacing = self.cache.spacing_mm
         images = move(torch.cat([a, b], dim=1), changes, spacing).split(1, dim=1)
-        masks = move(torch.cat([body, imaged], dim=1), changes, spacing, "nearest").split(1, dim=1)
+        masks = move(torch.cat([body, marked], dim=1), changes, spacing, "nearest").split(1, dim=1)
         return (*images, *(mask.contiguous() for mask in masks))
 
     def _degraded(
@@ -177,7 +194,7 @@ class Batches(Dataset[Batch]):
         A degradation acts on the pixels that a scanner acquires, here as where a volume is degraded: the network's
         pixel size comes afterwards, or other lines of k-space would be left.
         """
-        a, b, body, imaged = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
+        a, b, body, marked = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
         for n, ((subject, index), change, rng) in enumerate(zip(names, changes, rngs, strict=True)):
             slices, known, inside = (
                 self.cache.load(subject),
@@ -191,8 +208,8 @@ class Batches(Dataset[Batch]):
             a[inside] = known.grid((made.shape[-2], made.shape[-1])).resized(made[None])[0, 0]
             b[inside] = move(target, [change], spacing)[0, 0]
             body[inside] = move(mask, [change], spacing, "nearest")[0, 0]
-            imaged[inside][known.imaged] = 1
-        return a, b, body, imaged
+            marked[inside] = self._marked(subject)
+        return a, b, body, marked
 
     def _kept(self, handed_on: HandedOn, names: list[SliceName], changes: list[Change]) -> Tensor:
         """Place what is handed on of the slices on the canvas and move it there, as the slices are."""
