@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-MODEL := UncertaintyGuidedI2I/Resources/Models/pet-ct-phantom
-EXPERIMENT := Testing/Experiments/pet-ct-phantom
+MODELS := UncertaintyGuidedI2I/Resources/Models
+SAMPLES := UncertaintyGuidedI2I/Resources/SampleData
+EXPERIMENTS := Testing/Experiments
 
 .PHONY: demo test nightly gui lint benchmark fuzz pictures model model-mr models-mri clean
 
@@ -41,6 +42,9 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	if [ -d "$${UPGAN_SHARED_DATA:-../shared/data}" ]; then $(BIN)/python Testing/Pictures/simulated_mr.py; fi
 	$(BIN)/python Testing/Pictures/phases.py build/phases.png
 	$(BIN)/python Testing/Pictures/compress.py build/phases.png Documentation/phases.png
+	$(BIN)/python Testing/Pictures/samples.py
+	$(BIN)/python Testing/Pictures/tasks.py build/tasks.png
+	$(BIN)/python Testing/Pictures/compress.py build/tasks.png Resources/Screenshots/tasks.png
 	$(BIN)/python Testing/Demo/demo.py --output build/demo
 	$(BIN)/python Testing/Pictures/compress.py build/demo/views.png Resources/Screenshots/views.png
 	$(BIN)/python Testing/Pictures/panels.py build/panels
@@ -51,24 +55,30 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 
 model: $(VENV)/.test  ## Train the bundled model anew from nothing; an hour and a half on one core
 	$(BIN)/upgan simulate pet-ct --subjects 118 --seed 2021 --output build/phantom-heads
-	$(BIN)/python $(EXPERIMENT)/sample.py build/phantom-heads UncertaintyGuidedI2I/Resources/SampleData
-	$(BIN)/python $(EXPERIMENT)/table.py build/phantom-heads
-	$(BIN)/upgan train $(EXPERIMENT)/config.toml --output build/pet-ct-phantom
-	rm -rf $(MODEL)
-	$(BIN)/upgan bundle create build/pet-ct-phantom --checkpoint last --version 0.2.0 --output $(MODEL) \
-		--licence LICENSE --remark "$$(cat $(EXPERIMENT)/remark.txt)"
+	$(BIN)/python $(EXPERIMENTS)/pet-ct-phantom/sample.py build/phantom-heads $(SAMPLES)
+	$(BIN)/python $(EXPERIMENTS)/pet-ct-phantom/table.py build/phantom-heads
+	$(BIN)/upgan train $(EXPERIMENTS)/pet-ct-phantom/config.toml --output build/pet-ct-phantom
+	$(call bundle,pet-ct-phantom,0.2.0,$(EXPERIMENTS)/pet-ct-phantom/remark.txt)
 
 model-mr: $(VENV)/.test  ## Train the model from T1 to pseudo-CT anew from nothing; an hour on one core
 	$(BIN)/upgan simulate mr-ct --subjects 118 --seed 2021 --output build/mr-heads
-	$(BIN)/python Testing/Experiments/mr-ct-phantom/sample.py build/mr-heads UncertaintyGuidedI2I/Resources/SampleData
-	$(BIN)/python $(EXPERIMENT)/table.py build/mr-heads
-	$(BIN)/upgan train Testing/Experiments/mr-ct-phantom/config.toml --output build/mr-ct-phantom
+	$(BIN)/python $(EXPERIMENTS)/mr-ct-phantom/sample.py build/mr-heads $(SAMPLES)
+	$(BIN)/python $(EXPERIMENTS)/pet-ct-phantom/table.py build/mr-heads
+	$(BIN)/upgan train $(EXPERIMENTS)/mr-ct-phantom/config.toml --output build/mr-ct-phantom
+	$(call bundle,mr-ct-phantom,0.1.0,$(EXPERIMENTS)/mr-ct-phantom/remark.txt)
 
-models-mri: $(VENV)/.test  ## Train both models of the MRI tasks on real heads, in the folder UPGAN_SHARED_DATA; two hours on one core
-	$(BIN)/python Testing/Experiments/mri/sample.py "$(UPGAN_SHARED_DATA)" UncertaintyGuidedI2I/Resources/SampleData
-	$(BIN)/python Testing/Experiments/mri/table.py "$(UPGAN_SHARED_DATA)" build/mri-heads
-	$(BIN)/upgan train Testing/Experiments/mri/undersampled.toml --output build/mri-undersampled
-	$(BIN)/upgan train Testing/Experiments/mri/motion.toml --output build/mri-motion
+models-mri: $(VENV)/.test  ## Train both models of the MRI tasks on real heads, in the folder UPGAN_SHARED_DATA; three hours on one core
+	$(BIN)/python $(EXPERIMENTS)/mri/sample.py "$(UPGAN_SHARED_DATA)" $(SAMPLES)
+	$(BIN)/python $(EXPERIMENTS)/mri/table.py "$(UPGAN_SHARED_DATA)" build/mri-heads
+	$(BIN)/upgan train $(EXPERIMENTS)/mri/undersampled.toml --output build/mri-undersampled
+	$(BIN)/upgan train $(EXPERIMENTS)/mri/motion.toml --output build/mri-motion
+
+# A model of the run that has its name: version, and the file of the remark on its card.
+define bundle
+	rm -rf $(MODELS)/$(1)
+	$(BIN)/upgan bundle create build/$(1) --checkpoint last --version $(2) --output $(MODELS)/$(1) \
+		--licence LICENSE --remark "$$(cat $(3))"
+endef
 
 clean:
 	rm -rf build $(VENV)

@@ -70,7 +70,7 @@ def test_a_model_of_the_first_format_has_its_card(models, tmp_path):
 
 @pytest.fixture
 def bundled(models):
-    return models.installedModels()[0]
+    return next(model for model in models.installedModels() if model.name == BUNDLED)
 
 
 class Reader(HTMLParser):
@@ -131,7 +131,7 @@ def test_the_selector_says_where_each_model_came_from_and_keeps_broken_ones_last
         install(bundled, home, origin, name)
     (install(bundled, home, "trained", "broken – σ") / "LICENSE").unlink()
     assert [models.modelLabel(model) for model in models.installedModels()] == [
-        f"{BUNDLED} (bundled)",
+        *(f"{name} (bundled)" for name in ("mr-ct-phantom", BUNDLED)),
         "mine (trained here)",
         "theirs (imported)",
         "broken – σ (trained here, cannot be used)",

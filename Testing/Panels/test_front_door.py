@@ -295,8 +295,8 @@ def test_the_choices_for_training_are_the_engines(module_widget):
 
 def test_opening_the_module_waits_for_no_library_and_the_warnings_come_by_themselves(host, add_volume, monkeypatch):
     """With an image in the scene, as most users open it: what the panel then needs comes after it is there."""
-    node = add_volume("T1")
-    node.SetAttribute("DICOM.Modality", "MR")
+    node = add_volume("abdomen")
+    node.SetAttribute("DICOM.Modality", "CT")
     with monkeypatch.context() as absent:
         for name in [name for name in sys.modules if name.split(".")[0] == "upgan"]:
             absent.delitem(sys.modules, name)
@@ -312,5 +312,5 @@ def test_opening_the_module_waits_for_no_library_and_the_warnings_come_by_themse
     widget.enter()
     assert ui.applyButton.enabled
     assert (ui.warningLabel.text, ui.estimateLabel.text) == ("", "")
-    host.wait_until(lambda: "MR" in ui.warningLabel.text)
+    host.wait_until(lambda: "marked as CT" in ui.warningLabel.text)
     assert "memory" in ui.estimateLabel.text

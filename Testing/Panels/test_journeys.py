@@ -97,10 +97,11 @@ def _translate(host, widget, choices, image, model):
     host.wait_until(lambda: not panel._recheck.active)
     selector = panel.ui.modelSelector
     labels = [selector.itemText(i) for i in range(selector.count)]
-    # Those for MRI first, and one of them is chosen; the one for PET says that it is none.
-    assert labels[-1] == "pet-ct-phantom (for PET)"
-    assert sorted(labels[:-1]) == [f"{name} (trained here)" for name in ("full", "still", "to-ct")]
-    assert selector.currentData != "pet-ct-phantom"
+    # Those for such MRI first, and one of them is chosen; those that ship are for whole heads, or for PET, and say so.
+    assert sorted(labels[:3]) == [f"{name} (trained here)" for name in ("full", "still", "to-ct")]
+    assert "pet-ct-phantom (for PET)" in labels[3:]
+    assert {label.partition(" ")[2] for label in labels[3:]} == {"(misfit)", "(for PET)"}
+    assert selector.currentData in ("full", "still", "to-ct")
     selector.currentIndex = selector.findData(model)
     selector.activated.emit(selector.currentIndex)
     assert choices.translate.model == model

@@ -1,9 +1,10 @@
-"""The model that ships: what its card says it does, and what must not matter to it."""
+"""The models that ship: what their cards say they do, that they do it, and what must not matter to them."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from upgan.bundles.library import find_bundle, installed_models
 from upgan.images.hounsfield import TISSUES
@@ -13,23 +14,33 @@ from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine
 
 BUNDLED = "pet-ct-phantom"
+SHIPPED = [BUNDLED, "mr-ct-phantom"]
 SAMPLES = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "SampleData"
 
 
-def test_the_bundled_model_is_found_by_name_small_and_whole():
-    bundle = find_bundle(BUNDLED)
-    assert (BUNDLED, "bundled", bundle.folder) in [(m.name, m.origin, m.folder) for m in installed_models()]
+def sample(name: str, step: int = 1) -> Volume:
+    """Every so many of a sample's slices, as radiologists view them."""
+    volume = read_volume(SAMPLES / f"sample_{name}.nrrd").reoriented("axial")
+    return Volume(np.ascontiguousarray(volume.voxels[::step]), volume.ijk_to_ras @ np.diag([1.0, 1.0, step, 1.0]))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_model_that_ships_is_found_by_name_small_and_whole(name):
+    bundle = find_bundle(name)
+    assert (name, "bundled", bundle.folder) in [(m.name, m.origin, m.folder) for m in installed_models()]
     assert sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file()) < 10e6
-    assert bundle.metadata.upgan.architecture.phases == 2
+    assert bundle.metadata.upgan.architecture.phases == (1 if name == "mr-ct-phantom" else 2)
     bundle.load_cascade()
 
 
-def test_the_card_of_the_bundled_model_states_what_its_metadata_measured():
-    bundle = find_bundle(BUNDLED)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_of_a_model_that_ships_states_what_its_metadata_measured(name):
+    bundle = find_bundle(name)
     card = (bundle.folder / "docs" / "README.md").read_text(encoding="utf-8")
     phases = bundle.metadata.upgan.figures["test"]["phases"]
     for figures in phases.values():
         assert f"{figures['mae'][0]:.1f} ± {figures['mae'][1]:.1f}" in card
+        assert f"{figures['psnr'][0]:.2f} ± {figures['psnr'][1]:.2f}" in card
     assert "Not for patients" in card
 
 
@@ -44,6 +55,27 @@ def test_the_bundled_model_errs_least_in_its_last_phase_and_its_intervals_hold()
     for tissue in TISSUES:
         assert last[f"coverage_90%_predicted_{tissue}"][0] == pytest.approx(0.9, abs=0.01)
     assert last["spearman_error_sigma"][0] > 0.5
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_90_percent_intervals_of_each_model_that_ships_hold_about_as_often(name):
+    section = find_bundle(name).metadata.upgan
+    last = section.figures["test"]["phases"][str(section.architecture.phases)]
+    assert last["coverage_90%"][0] == pytest.approx(0.9, abs=0.05)
+    assert last["spearman_error_sigma"][0] > 0.2
+
+
+def test_the_pseudo_ct_of_a_t1_is_near_the_ct_and_has_no_bone_in_the_air_of_a_tight_field_of_view():
+    t1, ct = sample("t1", 8), sample("t1_ct", 8)
+    engine = InferenceEngine(find_bundle("mr-ct-phantom"), "cpu")
+    found = engine.translate(t1).last.image
+    body = body_mask(ct.voxels, (24.0, 2.0, 2.0))
+    assert np.abs(found - ct.voxels)[body].mean() < 120
+    rows, columns = (np.flatnonzero(body.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    tight = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    cut = engine.translate(Volume(np.ascontiguousarray(t1.voxels[tight]), t1.ijk_to_ras)).last.image
+    around = ~ndimage.binary_dilation(body, iterations=3)[tight]
+    assert (cut[around] > 300).mean() < 0.01
 
 
 @pytest.mark.parametrize("sides", [(48, 48, 48, 48), (0, 0, 0, 14), (64, 0, 7, 0), (-3, 0, -6, -2)])

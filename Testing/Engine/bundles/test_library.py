@@ -22,6 +22,7 @@ from upgan.bundles.library import find_bundle, import_model, installed_models, m
 from upgan.errors import BundleError, OutputError
 
 BUNDLED = "pet-ct-phantom"
+SHIPPED = ["mr-ct-phantom", BUNDLED]
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,7 @@ def test_trained_models_are_listed_between_bundled_and_imported_ones(home, tiny_
     import_model(tiny_bundle.folder)
     shutil.copytree(tiny_bundle.folder, home / "trained" / "zürich")
     assert [(model.name, model.origin) for model in installed_models()] == [
-        (BUNDLED, "bundled"),
+        *((name, "bundled") for name in SHIPPED),
         ("zürich", "trained"),
         ("tiny", "imported"),
     ]
@@ -111,7 +112,7 @@ def test_trained_models_are_listed_between_bundled_and_imported_ones(home, tiny_
 def test_what_is_hidden_or_no_folder_is_no_model(home):
     (home / "imported" / ".draft-x").mkdir(parents=True)
     (home / "imported" / "notes.txt").write_text("mine")
-    assert names() == [BUNDLED]
+    assert names() == [*SHIPPED]
 
 
 def nest(folder):
@@ -141,16 +142,16 @@ def test_a_broken_model_is_listed_with_its_problem_and_refused_and_can_be_remove
     assert model.to_json()["problem"] == model.problem
     refusal_of(find_bundle, "tiny")
     remove_model("tiny")
-    assert names() == [BUNDLED]
+    assert names() == [*SHIPPED]
 
 
 def test_a_name_that_two_homes_have_means_the_first_and_the_other_keeps_a_name(home, tiny_bundle):
     shutil.copytree(tiny_bundle.folder, home / "imported" / BUNDLED)
-    assert names() == [BUNDLED, f"imported/{BUNDLED}"]
+    assert names() == [*SHIPPED, f"imported/{BUNDLED}"]
     assert find_bundle(BUNDLED).metadata.name == BUNDLED
     assert find_bundle(f"imported/{BUNDLED}").metadata.name == "tiny"
     remove_model(f"imported/{BUNDLED}")
-    assert names() == [BUNDLED]
+    assert names() == [*SHIPPED]
 
 
 # Importing
@@ -229,7 +230,7 @@ def test_an_unfit_model_is_refused_and_nothing_of_it_remains(tiny_bundle, home, 
     assert [path for path in home.rglob("*") if path.name != "imported"] == []
     assert files_of(tiny_bundle.folder) == before
     assert not (tiny_bundle.folder.parent / "exploded").exists()
-    assert names() == [BUNDLED]
+    assert names() == [*SHIPPED]
 
 
 def test_an_archive_that_would_write_elsewhere_leaves_nothing(home, tmp_path, tiny_bundle):
@@ -361,7 +362,7 @@ def test_a_home_that_cannot_be_made_is_refused_with_the_way_out(tmp_path, tiny_b
     refusal = refusal_of(import_model, tiny_bundle.folder)
     assert refusal.code == "not_writable"
     assert "UPGAN_MODELS" in refusal.remedy
-    assert names() == [BUNDLED]
+    assert names() == [*SHIPPED]
 
 
 @pytest.mark.parametrize("action", [import_model, remove_model])
@@ -391,7 +392,7 @@ def test_a_home_that_may_only_be_read_is_refused_with_the_way_out(home, tiny_bun
             refusal = refusal_of(action, argument)
             assert refusal.code == "not_writable"
             assert "UPGAN_MODELS" in refusal.remedy
-        assert names() == [BUNDLED, "tiny"]
+        assert names() == [*SHIPPED, "tiny"]
     finally:
         (home / "imported").chmod(0o755)
 
@@ -444,7 +445,7 @@ def test_only_names_are_removed_never_paths(home, tiny_bundle):
     for path in paths:
         assert refusal_of(remove_model, str(path)).code == "bundle_not_found"
     assert tiny_bundle.folder.is_dir()
-    assert names() == [BUNDLED, "tiny"]
+    assert names() == [*SHIPPED, "tiny"]
 
 
 def test_of_a_model_that_is_a_link_only_the_link_is_removed(home, tiny_bundle):
@@ -452,7 +453,7 @@ def test_of_a_model_that_is_a_link_only_the_link_is_removed(home, tiny_bundle):
     (home / "imported" / "linked").symlink_to(tiny_bundle.folder, target_is_directory=True)
     before = files_of(tiny_bundle.folder)
     remove_model("linked")
-    assert names() == [BUNDLED]
+    assert names() == [*SHIPPED]
     assert files_of(tiny_bundle.folder) == before
 
 
@@ -461,7 +462,8 @@ def test_of_a_model_that_is_a_link_only_the_link_is_removed(home, tiny_bundle):
 
 def test_the_command_line_lists_what_it_installs_and_removes(run, home, tiny_bundle):
     assert run("bundle", "install", tiny_bundle.folder).out == "tiny\n"
-    bundled, line = run("bundle", "list").out.splitlines()
+    *shipped, bundled, line = run("bundle", "list").out.splitlines()
+    assert [each.partition("\t")[0] for each in shipped] == SHIPPED[:-1]
     assert bundled.startswith(f"{BUNDLED}\tbundled\t{find_bundle(BUNDLED).metadata.version}\t")
     assert line == f"tiny\timported\t1.2.3\t{home / 'imported' / 'tiny'}"
     assert f"model   tiny (imported): {home / 'imported' / 'tiny'}\n" in run("info").out
@@ -469,7 +471,7 @@ def test_the_command_line_lists_what_it_installs_and_removes(run, home, tiny_bun
     assert "has no LICENSE" in run("bundle", "list").out
     assert "has no LICENSE" in run("info").out
     assert run("bundle", "remove", "tiny") == (0, f"{home / 'imported' / 'tiny'}\n", "")
-    assert len(run("bundle", "list").out.splitlines()) == 1
+    assert len(run("bundle", "list").out.splitlines()) == len(SHIPPED)
 
 
 HIDDEN = "\x1b[2J\x1b]0;owned\x07\nfake\tbundled\t1.0\t/x\r\u202eevil\u2066\x9b31m\ud800"
@@ -482,7 +484,7 @@ def test_what_strangers_wrote_reaches_the_terminal_escaped_and_on_its_own_line(r
     edit_metadata(other, lambda content: content["upgan"]["architecture"].update(name=HIDDEN))
     (shutil.copytree(folder, home / "trained" / "z") / "docs" / "a\x1b[31m\nb.txt").touch()
     listed = run("bundle", "list")
-    assert len(listed.out.splitlines()) == 4
+    assert len(listed.out.splitlines()) == len(SHIPPED) + 3
     said = [listed.out, run("info").out, run("bundle", "verify", folder).err, run("bundle", "verify", other).err]
     said += [run("bundle", "remove", HIDDEN).err, run("bundle", "verify", home / "trained" / "z").err]
     for text in said:

@@ -172,7 +172,7 @@ def main(model: str, shared: Path, heads: Path, output: Path) -> None:
             rows.append({"head": f"simulated {pair.subject}, {kind}", **figures(parts[0], hu, np.array(spacing))})
         rows[-1]["sigma_hu"] = float(parts[2][outline(parts[0])].mean())
         familiarity = found.provenance["familiarity"] or {}
-        rows[-1]["unlike"] = familiarity.get("unlike", "")
+        rows[-1]["unlike"] = familiarity.get("is_unlike", "")
 
     folder = shared / "templates"
     average_t1 = SimpleITK.ReadImage(str(folder / "spm_OldNorm_T1_2mm.nii"), SimpleITK.sitkFloat32)
@@ -186,7 +186,7 @@ def main(model: str, shared: Path, heads: Path, output: Path) -> None:
         spacing = np.array(Reorientation.of(t1.ijk_to_ras, "axial").spacing[::-1])
         row = {"head": Path(name).name, **figures(parts[0], parts[1], spacing)}
         row["sigma_hu"] = float(parts[2][outline(parts[0])].mean())
-        row["unlike"] = (found.provenance["familiarity"] or {}).get("unlike", "")
+        row["unlike"] = (found.provenance["familiarity"] or {}).get("is_unlike", "")
         moved = affine_to(average_t1, image_of(t1, t1.voxels))
         pseudo = SimpleITK.Resample(image_of(t1, found.last.image), average_t1, moved, SimpleITK.sitkLinear, -1000.0)
         in_standard[row["head"]] = SimpleITK.GetArrayFromImage(pseudo)

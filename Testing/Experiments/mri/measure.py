@@ -3,10 +3,11 @@
     python Testing/Experiments/mri/measure.py build/mri-undersampled-model build/mri-heads/heads.csv results.csv
     python Testing/Experiments/mri/measure.py build/mri-motion-model build/mri-heads/heads.csv results.csv
 
-One line for every head, degradation and image: PSNR, SSIM and MAE in the foreground, over the range that evaluation
-uses (``upgan.images.scope``); MAE in per cent of that range; how often the 90 % intervals hold; RMSE over RMS σ; rank
-correlation of error and σ. Degradations act on axial slices, phase-encoding along the rows, seed 0. A table of means is
-printed.
+One line for every head, degradation and image; of an undersampled head also the images with the measured lines put back
+after each phase ("phase 2, lines kept"; α, β and σ are the network's all the same). PSNR, SSIM and MAE in the
+foreground, over the range that evaluation uses (``upgan.images.scope``); MAE in per cent of that range; how often the
+90 % intervals hold; RMSE over RMS σ; rank correlation of error and σ. Degradations act on axial slices, phase-encoding
+along the rows, seed 0. A table of means is printed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from upgan.images.reading import read_volume
 from upgan.images.scope import scope_of
 from upgan.images.volume import Volume
 from upgan.inference.engine import InferenceEngine
+from upgan.inference.undersampling import Sampling, measure_volume, undersampled
 from upgan.pairs.config import DataConfig
 from upgan.pairs.finding import find_pairs
 from upgan.simulation.degradation import Degradation, degrade_volume
@@ -63,8 +65,15 @@ def degradations(task: str) -> dict[str, Degradation]:
 
 def measured(engine: InferenceEngine, clean: Volume, degradation: Degradation) -> Iterator[tuple[str, list[float]]]:
     """Yield the name and the figures of the degraded image and of what each phase makes of it."""
-    degraded = degrade_volume(clean, degradation, "axial", SEED)
-    found = engine.translate(degraded, phases="all")
+    measurement = None
+    if degradation.kinds[0] in MASKS:
+        measurement = measure_volume(clean, Sampling(degradation.kinds[0], seed=SEED))
+        degraded = undersampled(clean, measurement)
+    else:
+        degraded = degrade_volume(clean, degradation, "axial", SEED)
+    translations = {"": engine.translate(degraded, phases="all")}
+    if measurement is not None:
+        translations[", lines kept"] = engine.translate(degraded, phases="all", measured=measurement)
     scope = scope_of(clean, "")
     axial = Reorientation.of(clean.ijk_to_ras, "axial")
     reference, mask = axial.apply(clean.voxels), axial.apply(scope.mask)
@@ -78,10 +87,11 @@ def measured(engine: InferenceEngine, clean: Volume, degradation: Degradation) -
         return [metrics.psnr, metrics.ssim_3d, metrics.ssim_2d, 100 * metrics.mae / width]
 
     yield "input", figures(plain(degraded.voxels))
-    for phase, maps in found.phases.items():
-        metrics = plain(maps.image, maps.alpha, maps.beta)
-        truth = [metrics.coverage((0.9,), most=200_000)[0.9], metrics.rmse / metrics.sigma_rms, metrics.spearman]
-        yield f"phase {phase}", figures(metrics) + truth
+    for remark, found in translations.items():
+        for phase, maps in found.phases.items():
+            metrics = plain(maps.image, maps.alpha, maps.beta)
+            truth = [metrics.coverage((0.9,), most=200_000)[0.9], metrics.rmse / metrics.sigma_rms, metrics.spearman]
+            yield f"phase {phase}{remark}", figures(metrics) + truth
 
 
 def main(model: str, table: Path, output: Path) -> None:
@@ -107,11 +117,24 @@ def main(model: str, table: Path, output: Path) -> None:
                     lines.writerow([pair.subject, name, image, *(f"{value:.4f}" for value in figures)])
                     means[name, image].append(figures)
             file.flush()
-    print(f"| {bundle.metadata.name}, {len(heads)} held-out images | " + " | ".join(COLUMNS[2:]) + " |")
-    print("|---" * len(COLUMNS[1:]) + "|")
-    for (name, image), rows in means.items():
-        values = np.mean(rows, axis=0)
-        print(f"| {name} | {image} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    print(f"{bundle.metadata.name}, {len(heads)} held-out images")
+    _print_means({key: np.mean(rows, axis=0) for key, rows in means.items()})
+
+
+def _print_means(means: dict[tuple[str, str], np.ndarray]) -> None:
+    """Print a row for each degradation: PSNR of every image, SSIM (3-D) before and after, worth of intervals and σ."""
+    images = list(dict.fromkeys(image for _name, image in means))
+    results = [image for image in images if image != "input" and image.startswith(images[-1].partition(",")[0])]
+    header = [f"PSNR, {image}" for image in images] + [f"SSIM, {image}" for image in ("input", *results)]
+    header += [f"{what}, {image}" for what in ("90 % hold", "RMSE/σ") for image in results]
+    print("| | " + " | ".join(header) + " |")
+    print("|---" * (len(header) + 1) + "|")
+    for name in dict.fromkeys(name for name, _image in means):
+        row = [f"{means[name, image][0]:.1f}" for image in images]
+        row += [f"{means[name, image][1]:.3f}" for image in ("input", *results)]
+        row += [f"{100 * means[name, image][4]:.0f} %" for image in results]
+        row += [f"{means[name, image][5]:.2f}" for image in results]
+        print(f"| {name} | " + " | ".join(row) + " |")
 
 
 DEFAULT = {"mri_undersampled": "central_lines", "mri_motion": "motion"}

@@ -17,14 +17,13 @@ PET, MRI, MOTION = "pet-ct-phantom", "mr-ct-phantom", "mri-motion"
 
 @pytest.fixture
 def models(models_home):
-    """The bundled model's files under other names, said to be for MRI."""
-    for name in (MOTION, MRI):
-        folder = Path(os.environ["UPGAN_MODELS"]) / "trained" / name
-        shutil.copytree(BUNDLED, folder)
-        path = folder / "configs" / "metadata.json"
-        said = json.loads(path.read_text())
-        said["upgan"]["task"]["input_modality"] = "MR"
-        path.write_text(json.dumps({**said, "name": name}))
+    """A bundled model's files under another name, said to be for MRI."""
+    folder = Path(os.environ["UPGAN_MODELS"]) / "trained" / MOTION
+    shutil.copytree(BUNDLED, folder)
+    path = folder / "configs" / "metadata.json"
+    said = json.loads(path.read_text())
+    said["upgan"]["task"]["input_modality"] = "MR"
+    path.write_text(json.dumps({**said, "name": MOTION}))
 
 
 @pytest.fixture
@@ -89,9 +88,9 @@ def test_a_volumes_modality_is_told_by_its_mark_its_name_or_its_values(panel, ad
 
 def test_models_made_for_the_volume_come_first_and_the_others_say_what_they_are_for(panel, choices, add):
     add("scan", "MR")
-    assert offered(panel) == [(MRI, "trained here)"), (MOTION, "trained here)"), (PET, "for PET)")]
+    assert offered(panel) == [(MRI, "bundled)"), (MOTION, "trained here)"), (PET, "for PET)")]
     choices.inputVolume = None
-    assert [name for name, _text in offered(panel)] == [PET, MRI, MOTION]
+    assert [name for name, _text in offered(panel)] == [MRI, PET, MOTION]
     assert not [text for _name, text in offered(panel) if "for" in text]
     add("thick", "PT", spacing=20.0)
     assert {text for _name, text in offered(panel)} == {"misfit)", "for MRI)"}

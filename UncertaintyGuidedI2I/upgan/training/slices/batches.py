@@ -53,7 +53,8 @@ class Batch(NamedTuple):
         a: Input in network units.
         b: Target in network units.
         body: 1 inside the body, else 0.
-        imaged: 1 where the slices are, 0 where they are padded to a common size or were moved away by augmentation.
+        imaged: 1 where it is known what is there: the slices and, around a margin, air as far as the canvas reaches;
+            0 beyond a field of view, also where augmentation moved that to.
         names: The subject and number of each slice.
         handed_on: What frozen phases hand on of them, [n, C, H, W] float32; None where that is not kept.
     """
