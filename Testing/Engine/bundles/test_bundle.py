@@ -367,7 +367,7 @@ def test_a_pipe_a_socket_and_a_link_are_refused_at_once_wherever_they_lie(
     Path(place).unlink(missing_ok=True)
     make(Path(place))
     assert within(20, lambda: codes(Path())) == ["bundle_unsafe"]
-    (_, listed) = within(20, installed_models)
+    *_, listed = within(20, installed_models)
     assert listed.metadata == {}
     assert "not a file" in listed.problem
 

@@ -70,7 +70,7 @@ def test_the_pseudo_ct_of_a_t1_is_near_the_ct_and_has_no_bone_in_the_air_of_a_ti
     engine = InferenceEngine(find_bundle("mr-ct-phantom"), "cpu")
     found = engine.translate(t1).last.image
     body = body_mask(ct.voxels, (24.0, 2.0, 2.0))
-    assert np.abs(found - ct.voxels)[body].mean() < 120
+    assert np.abs(found - ct.voxels)[body].mean() < 135
     rows, columns = (np.flatnonzero(body.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     tight = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     cut = engine.translate(Volume(np.ascontiguousarray(t1.voxels[tight]), t1.ijk_to_ras)).last.image
