@@ -90,7 +90,7 @@ def test_models_made_for_the_volume_come_first_and_the_others_say_what_they_are_
     add("scan", "MR")
     assert offered(panel) == [(MRI, "bundled)"), (MOTION, "trained here)"), (PET, "for PET)")]
     choices.inputVolume = None
-    assert [name for name, _text in offered(panel)] == [MRI, PET, MOTION]
+    assert [name for name, _text in offered(panel)] == [PET, MRI, MOTION]
     assert not [text for _name, text in offered(panel) if "for" in text]
     add("thick", "PT", spacing=20.0)
     assert {text for _name, text in offered(panel)} == {"misfit)", "for MRI)"}

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from UncertaintyGuidedI2ILib.messages import plain
-from UncertaintyGuidedI2ILib.models import installedModels, modelLabel
+from UncertaintyGuidedI2ILib.models import DEFAULT_MODEL, installedModels, modelLabel
 from UncertaintyGuidedI2ILib.samples import sampleNamed
 from UncertaintyGuidedI2ILib.scene.nodes import Stamp, modality
 from UncertaintyGuidedI2ILib.text import oneLine
@@ -142,9 +142,11 @@ class ModelChooser:
             for name, model in self._models.items()
         }
         self._misfits = {name: why for name, why in found.items() if why[0]}
-        # What cannot be used stays last.
-        models = self._models.values()
-        self._order = sorted(models, key=lambda model: (model.problem != "", model.name in self._misfits))
+        # What cannot be used stays last; of those that fit, the usual one is first.
+        self._order = sorted(
+            self._models.values(),
+            key=lambda model: (model.problem != "", model.name in self._misfits, model.name != DEFAULT_MODEL),
+        )
         self._judged = judged
         selector = self._ui.modelSelector
         blocked = selector.blockSignals(True)
