@@ -53,14 +53,14 @@ pictures: $(VENV)/.test  ## Draw the pictures in Documentation/ anew
 	for panel in comparison train; do \
 		$(BIN)/python Testing/Pictures/compress.py build/panels/$$panel-1600x1000.png Resources/Screenshots/$$panel.png; done
 
-model: $(VENV)/.test  ## Train the bundled model anew from nothing; an hour and a half on one core
+model: $(VENV)/.test  ## Train the model from PET to pseudo-CT anew from nothing; an hour and a half on one core
 	$(BIN)/upgan simulate pet-ct --subjects 118 --seed 2021 --output build/phantom-heads
 	$(BIN)/python $(EXPERIMENTS)/pet-ct-phantom/sample.py build/phantom-heads $(SAMPLES)
 	$(BIN)/python $(EXPERIMENTS)/pet-ct-phantom/table.py build/phantom-heads
 	$(BIN)/upgan train $(EXPERIMENTS)/pet-ct-phantom/config.toml --output build/pet-ct-phantom
 	$(call bundle,pet-ct-phantom,0.2.0,$(EXPERIMENTS)/pet-ct-phantom/remark.txt)
 
-model-mr: $(VENV)/.test  ## Train the model from T1 to pseudo-CT anew from nothing; an hour on one core
+model-mr: $(VENV)/.test  ## Train the model from T1 to pseudo-CT anew from nothing; an hour and a quarter on one core
 	$(BIN)/upgan simulate mr-ct --subjects 118 --seed 2021 --output build/mr-heads
 	$(BIN)/python $(EXPERIMENTS)/mr-ct-phantom/sample.py build/mr-heads $(SAMPLES)
 	$(BIN)/python $(EXPERIMENTS)/pet-ct-phantom/table.py build/mr-heads
@@ -68,7 +68,7 @@ model-mr: $(VENV)/.test  ## Train the model from T1 to pseudo-CT anew from nothi
 	$(call bundle,mr-ct-phantom,0.1.0,$(EXPERIMENTS)/mr-ct-phantom/remark.txt)
 
 models-mri: $(VENV)/.test  ## Train both models of the MRI tasks on real heads, in the folder UPGAN_SHARED_DATA; three hours on one core
-	$(BIN)/python $(EXPERIMENTS)/mri/sample.py "$(UPGAN_SHARED_DATA)" $(SAMPLES)
+	$(BIN)/python $(EXPERIMENTS)/mri/sample.py "$(UPGAN_SHARED_DATA)" build/mri-samples
 	$(BIN)/python $(EXPERIMENTS)/mri/table.py "$(UPGAN_SHARED_DATA)" build/mri-heads
 	$(BIN)/upgan train $(EXPERIMENTS)/mri/undersampled.toml --output build/mri-undersampled
 	$(BIN)/upgan train $(EXPERIMENTS)/mri/motion.toml --output build/mri-motion

@@ -1,6 +1,8 @@
 """Draws what the models that ship make of their samples: input, result, its σ, and what is true.
 
-python Testing/Pictures/tasks.py build/tasks.png
+With upgan installed, or PYTHONPATH=UncertaintyGuidedI2I, from the top of the checkout:
+
+    python Testing/Pictures/tasks.py build/tasks.png
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Makes the samples of the two models beside it, of a real head that none of them was trained on.
 
-    python Testing/Experiments/mri/sample.py SHARED_DATA UncertaintyGuidedI2I/Resources/SampleData
+    python Testing/Experiments/mri/sample.py SHARED_DATA build/mri-samples
 
 The head is `t1/allineate_T1_head_2mm` of README.md, CC0: it may be shipped.
 """
