@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from Engine.memory_cache import MemoryCache
 from upgan.errors import InputError
+from upgan.images.outline import Window
 from upgan.simulation.kspace import keep_central_lines
 from upgan.training.settings.config import AugmentationConfig, TrainingConfig
 from upgan.training.slices.augmentation import (
@@ -23,6 +24,7 @@ from upgan.training.slices.augmentation import (
     draw_change,
     draw_surroundings,
     move,
+    move_about,
     surround,
 )
 from upgan.training.slices.batches import Batches
@@ -293,6 +295,20 @@ def test_a_flip_exchanges_left_and_right_exactly_and_of_its_slice_only():
     moved = move(slices, [STILL, STILL._replace(flip=True)], (1, 1))
     assert torch.equal(moved[0], slices[0])
     np.testing.assert_array_equal(moved[1, 0], np.fliplr(slices[1, 0]))
+
+
+@given(window=st.builds(Window, st.integers(-4, 5), st.integers(-4, 5), st.integers(20, 30), st.integers(20, 30)))
+@settings(max_examples=30, deadline=None)
+def test_what_is_moved_about_a_window_and_cut_is_what_is_cut_and_moved(window):
+    """But where something comes in from beside the window, or where what is in it had left."""
+    rows, columns = np.mgrid[:27, :28]
+    middle = (window.top + window.rows / 2, window.left + window.columns / 2)
+    slices = np.exp(-((rows - middle[0]) ** 2 + (columns + 1 - middle[1]) ** 2) / 4)[None].astype(np.float32)
+    for change in (STILL._replace(flip=True), Change(True, 25.0, 1.15, 1.0), Change(False, -12.0, 0.9, 1.0)):
+        moved = move_about(window, torch.from_numpy(slices)[None], change, (1, 1.5))
+        assert moved.shape == (1, 1, 27, 28)
+        expected = move(torch.from_numpy(window.cut(slices))[None], [change], (1, 1.5))
+        np.testing.assert_allclose(window.cut(moved[0].numpy()), expected[0], atol=2e-3)
 
 
 def test_drawn_changes_stay_within_their_limits_and_reach_them():

@@ -30,7 +30,7 @@ from upgan.pairs.finding import PairFiles, find_pairs
 from upgan.pairs.preparation import prepare_pair
 from upgan.progress import SILENT, Progress
 from upgan.simulation.degradation import degrade_slices
-from upgan.tasks import MRI_UNDERSAMPLED, PET_TO_CT
+from upgan.tasks import MRI_MOTION, MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training.loop.validation import validate
 from upgan.training.settings.config import AugmentationConfig, ScheduleConfig, TrainingConfig
 from upgan.training.slices import cache as module
@@ -379,6 +379,36 @@ def test_the_motion_of_a_drawn_slice_is_that_of_acquired_pixels(tmp_path, folder
     artefact = (found - at_rest[0, 0]).abs().mean()
     assert artefact > 0.02 * at_rest.mean()
     assert (found - torch.from_numpy(of_other_pixels)[0]).abs().max() > 1e-3
+
+
+def test_wherever_the_patient_lies_a_degraded_slice_and_its_target_are_moved_alike(tmp_path, folder):
+    """Of a patient who lies aside and does not move, mirrored, turned and scaled: the input is the target."""
+    lying_aside = np.zeros((5, 52, 54), np.float32)
+    lying_aside[:, 8:26, 30:46] = np.hypot(*np.mgrid[-1:1:18j, -1:1:16j]) < 1
+    lying_aside = ndimage.gaussian_filter(lying_aside, (0, 1, 1))
+    write_volume(Volume(500 * lying_aside, affine_of(np.diag([-1, -1, 1]), (2, 2, 2))), tmp_path / "t1.nii")
+    still = {"kinds": ["sudden_motion"], "severity": [0, 0]}
+    data = DataConfig(path=tmp_path, layout="pattern", target="{subject}.nii", task="mri_motion", degradation=still)
+    cache = build(find_pairs(data), folder, data, MRI_MOTION, spacing_mm=(3.0, 3.0), margin_mm=4.0)
+    known = cache.subjects["t1"]
+    window = known.acquired_window
+    assert abs(2 * window.left + window.columns - 54) > 10  # of 54 columns
+
+    def batch_of(**augmentation):
+        schedule = ScheduleConfig(batch=4)
+        config = TrainingConfig(name="x", data=data, schedule=schedule, augmentation=AugmentationConfig(**augmentation))
+        return Batches(cache, ["t1"], config, 1, restores=True)[0]
+
+    turned = batch_of(flip=0.5, rotation_degrees=20, scale=0.2, intensity=0.3, surroundings=1)
+    # The object lies where its body is said to be.
+    assert float((turned.b * turned.body).sum() / turned.b.sum()) > 0.98
+    mirrored = batch_of(flip=1)
+    top, left = ((room - size) // 2 for room, size in zip(cache.canvas, known.shape, strict=True))
+    found = mirrored.b[:, 0, top : top + known.shape[0], left : left + known.shape[1]].numpy()
+    cached = cache.load("t1").b[[name.number for name in mirrored.names]].astype(np.float32)
+    np.testing.assert_allclose(found, cached[..., ::-1], atol=2e-3)
+    for batch in (turned, mirrored):
+        torch.testing.assert_close(batch.a, batch.b, atol=1e-6, rtol=0)
 
 
 # On disk

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from upgan.images.orientation import LAYOUTS, Plane
+from upgan.images.outline import Window
 from upgan.training.settings.config import AugmentationConfig
 
 
@@ -78,6 +79,19 @@ def move(
         grid = F.affine_grid(matrices.to(part), list(part.shape), align_corners=False)
         moved[turned] = F.grid_sample(part, grid, interpolation, padding_mode="zeros", align_corners=False)
     return moved
+
+
+def move_about(window: Window, slices: Tensor, change: Change, spacing_mm: tuple[float, float]) -> Tensor:
+    """Flip, turn and scale slices [N, C, J, I] about the centre of a window in them, which need not be their own.
+
+    What is cut out afterwards then shows the same as if it had been cut out and moved: the object stays in its window,
+    and is not mirrored to where the other side of the field of view was.
+    """
+    rows, columns = slices.shape[-2:]
+    below, right = 2 * window.top + window.rows - rows, 2 * window.left + window.columns - columns
+    above, left = max(-below, 0), max(-right, 0)
+    around = F.pad(slices, [left, max(right, 0), above, max(below, 0)])
+    return move(around, [change] * len(slices), spacing_mm)[..., above : above + rows, left : left + columns]
 
 
 class Surroundings(NamedTuple):

@@ -23,6 +23,7 @@ from upgan.training.slices.augmentation import (
     draw_surroundings,
     mirrored_by_columns,
     move,
+    move_about,
     surround,
 )
 
@@ -193,7 +194,8 @@ class Batches(Dataset[Batch]):
         """Make the inputs anew, each in its subject's own field of view, outside of which nothing is acquired.
 
         A degradation acts on the pixels that a scanner acquires, here as where a volume is degraded: the network's
-        pixel size comes afterwards, or other lines of k-space would be left.
+        pixel size comes afterwards, or other lines of k-space would be left. The target comes from the same moved
+        pixels, so that without a degradation it is the input: what differs otherwise, a network would learn as well.
         """
         a, b, body, marked = (torch.zeros(len(names), 1, *self.cache.canvas) for _ in range(4))
         for n, ((subject, index), change, rng) in enumerate(zip(names, changes, rngs, strict=True)):
@@ -202,12 +204,13 @@ class Batches(Dataset[Batch]):
                 self.cache.subjects[subject],
                 (n, 0, *self._frame(subject)),
             )
-            target, mask, clean = (_read(part, index)[None, None] for part in (slices.b, slices.body, slices.clean))
+            mask, clean = (_read(part, index)[None, None] for part in (slices.body, slices.clean))
             spacing, acquired_mm = self.cache.spacing_mm, known.acquired_mm
-            acquired = move(clean, [change], acquired_mm)[0].numpy()
-            made = torch.from_numpy(degrade_slices(acquired, self.config.data.degradation, rng, acquired_mm))
-            a[inside] = known.grid((made.shape[-2], made.shape[-1])).resized(made[None])[0, 0]
-            b[inside] = move(target, [change], spacing)[0, 0]
+            grid = known.grid((clean.shape[-2], clean.shape[-1]))
+            acquired = move_about(grid.window, clean, change, acquired_mm)
+            made = degrade_slices(acquired[0].numpy(), self.config.data.degradation, rng, acquired_mm)
+            a[inside] = grid.resized(torch.from_numpy(made)[None])[0, 0]
+            b[inside] = grid.resized(acquired)[0, 0]
             body[inside] = move(mask, [change], spacing, "nearest")[0, 0]
             marked[inside] = self._marked(subject)
         return a, b, body, marked
