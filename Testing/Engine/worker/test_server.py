@@ -214,6 +214,34 @@ def test_a_worker_that_somebody_else_ends_leaves_files_to_its_viewer_only(heard_
     viewer.remove()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+def test_a_signal_that_an_idle_worker_does_not_wake_up_for_is_handled_all_the_same():
+    """As one is that comes just before it begins to wait; here another thread takes it."""
+    read, write = os.pipe()
+    begun, closed_by_hand = threading.Event(), threading.Event()
+
+    def interrupt():
+        begun.wait()
+        time.sleep(0.2)  # until it waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        if not ended.wait(10):
+            closed_by_hand.set()
+            os.close(write)
+
+    ended, said = threading.Event(), SimpleNamespace(write=lambda line: begun.set(), flush=lambda: None)
+    with os.fdopen(read, "rb") as requests:
+        worker = Worker(requests, said, {}, abandon=lambda: None)
+        before = signal.signal(signal.SIGUSR1, lambda number, frame: threading.Thread(target=worker.end).start())
+        try:
+            threading.Thread(target=interrupt).start()
+            worker.run()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+            ended.set()
+        assert not closed_by_hand.is_set()
+        os.close(write)
+
+
 def test_a_shutdown_ends_the_worker(worker):
     worker.send({"id": 1, "command": "shutdown"})
     assert worker.process.wait(timeout=10) == 0

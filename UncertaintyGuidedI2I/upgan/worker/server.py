@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -30,6 +31,8 @@ from upgan.worker.protocol import ENDING_SIGNALS, GRACE_S, LONGEST_LINE, PROTOCO
 NICENESS = 5
 # A viewer needs no more progress than this, and a fast GPU would send thousands.
 PROGRESS_INTERVAL_S = 0.05
+# How long a signal may have to wait for an idle worker.
+_LOOKS_UP_S = 1.0
 
 
 class Request(NamedTuple):
@@ -90,12 +93,22 @@ class Worker:
         """Work until the input closes or a shutdown is asked for."""
         self._send({"event": "ready", "protocol": PROTOCOL, "engine_version": upgan.__version__, "pid": os.getpid()})
         threading.Thread(target=self._read, name="requests", daemon=True).start()
-        while (request := self._waiting.get()) is not None:
+        while (request := self._next()) is not None:
             if isinstance(request, _Refusal):
                 self._send({"event": "error", "id": request.id, **_described(request.error)})
             else:
                 self._answer(request)
         self._ended.set()
+
+    def _next(self) -> Request | _Refusal | None:
+        """Wait for what comes next, however long that takes, and look up on the way.
+
+        Python's handler of a signal that came just before the wait began, or that another thread took, runs only when
+        this thread does: a worker that somebody ended would else stay until its viewer asks for something.
+        """
+        while True:
+            with suppress(queue.Empty):
+                return self._waiting.get(timeout=_LOOKS_UP_S)
 
     def end(self) -> None:
         """End as when the input closes: work that looks at its progress ends in order, what does not is abandoned."""
