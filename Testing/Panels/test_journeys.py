@@ -91,6 +91,42 @@ def test_a_task_on_mri_goes_through_all_panels_in_its_own_units(host, widget, ta
     assert host.messages == []
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("task", "degradation", "unit"),
+    [("mr_to_ct", "", "HU"), ("mri_undersampled", "regular_4x", "a.u."), ("mri_motion", "any_motion", "a.u.")],
+)
+def test_a_model_of_each_task_on_mri_is_trained_in_the_panel_and_translates(
+    host, widget, task, degradation, unit, tmp_path
+):
+    choices = widget.logic.getParameterNode()
+    _train(host, widget, choices, task, degradation, tmp_path)
+    ui = widget.trainPanel.ui
+    if degradation:
+        ui.degradationSelector.currentIndex = ui.degradationSelector.findData(degradation)
+    ui.advancedGroup.collapsed = False
+    host.wait_until(lambda: ui.widthSpinBox.enabled, PATIENT_S)
+    ui.widthSpinBox.value = 4
+    ui.epochsEdit.text = "1"
+    ui.epochsEdit.editingFinished.emit()
+    ui.jointEpochsSpinBox.value = 0
+    host.wait_until(lambda: ui.startButton.enabled, PATIENT_S)
+    ui.startButton.click()
+    host.wait_until(lambda: ui.statusLabel.text.startswith("Finished.") or host.messages, 5 * PATIENT_S)
+    assert host.messages == []
+    assert ui.statusLabel.text.endswith(f" {unit}.")
+    host.wait_until(lambda: ui.saveModelButton.enabled)
+    ui.saveModelButton.click()
+    host.wait_until(lambda: not ui.savedLabel.isHidden() or host.messages, PATIENT_S)
+    assert host.messages == []
+    assert choices.translate.model == "mine"
+    choices.translate.inputVolume = add_volume("head", head(4), "MR")
+    host.wait_until(lambda: not widget.translatePanel._recheck.active)
+    widget.translatePanel.ui.applyButton.click()
+    host.wait_until(lambda: not widget.translatePanel.isBusy, PATIENT_S)
+    assert widget.translatePanel.ui.statusLabel.text.startswith("Done in"), host.messages
+
+
 def _translate(host, widget, choices, image, model):
     panel = widget.translatePanel
     choices.translate.inputVolume = add_volume("head", image, "MR")
@@ -160,6 +196,7 @@ def _check(host, widget, choices, task, image, reference):
     figures = cells_by_name(ui.figuresTable)
     assert figures["Mean absolute error (MAE)"][1] == unit
     assert figures["Root mean squared sigma"][1] == unit
+    assert figures["Calibration error of variance (UCE)"][1] == f"{unit}^2"
     if unit == "HU":
         assert ui.unitLabel.text == "HU"
         assert "HU" in ui.rangeLabel.text
@@ -186,7 +223,8 @@ def _train(host, widget, choices, task, degradation, folder):
     for number in range(1, 4):
         for side in ("input", "target"):
             voxels = head(number)
-            made = SimpleITK.GetImageFromArray(ct_of(voxels) if (side, task) == ("target", "mr_to_ct") else voxels)
+            is_ct = (side, task) == ("target", "mr_to_ct")
+            made = SimpleITK.GetImageFromArray(ct_of(voxels) + np.float32(number) if is_ct else voxels)
             made.SetSpacing([SPACING] * 3)
             SimpleITK.WriteImage(made, str(folder / f"{number}-{side}.nrrd"))
         lines.append(f"{number},{number}-input.nrrd,{number}-target.nrrd")

@@ -94,7 +94,8 @@ def test_a_model_is_trained_paused_resumed_and_saved(host, module_widget, ui, ch
     host.wait_until(lambda: ui.pauseButton.text == "Pause", PATIENT_S)
     host.wait_until(lambda: not session.isBusy, PATIENT_S)
     assert host.messages == []
-    assert ui.statusLabel.text.startswith("Finished.")
+    assert ui.statusLabel.text.startswith("Finished. Best mean absolute error on the validation patients: ")
+    assert ui.statusLabel.text.endswith(" HU.")
     assert "paused" in ui.eventsEdit.plainText
     host.wait_until(lambda: ui.saveModelButton.enabled)
     assert ui.checkpointSelector.currentText.startswith("best: MAE ")

@@ -13,8 +13,9 @@ from UncertaintyGuidedI2ILib.text import ARBITRARY, formatValue, shownUnit
 MASK, DATA_RANGE, DEFINITION, NOTE = "Mask", "Data range of PSNR and SSIM", "PSNR and SSIM", "Note"
 # The last where they are arbitrary: figures in HU say so themselves.
 UNIT_OF_INTENSITIES = "Unit of intensities"
-# Figures in the unit of the image, and those that are compared from one image to the next as shares of the reference.
-IN_UNIT = ("mae", "rmse", "bias", "sigma_rms")
+# Of the figures in the unit of the image, where that has no name.
+_ARBITRARY_UNITS = {**dict.fromkeys(("mae", "rmse", "bias", "sigma_rms"), ARBITRARY), "uce": f"{ARBITRARY}^2"}
+# Figures that are compared from one image to the next as shares of the reference.
 SHARES = {"mae": "MAE / reference", "rmse": "RMSE / reference", "sigma_rms": "RMS sigma / reference"}
 
 BLUE, GREY, RED, GREEN = (0.12, 0.35, 0.75), (0.45, 0.45, 0.45), (0.80, 0.20, 0.10), (0.10, 0.50, 0.25)
@@ -77,7 +78,7 @@ def figureRows(result: Mapping[str, Any], unit: str, reference: float | None = N
         yield DEFINITION, result["definition"], ""
     for figure in result["figures"]:
         key, value = figure["key"], figure["value"]
-        yield figure["name"], formatValue(value), shownUnit(figure["unit"]) if key in IN_UNIT else figure["unit"]
+        yield figure["name"], formatValue(value), figure["unit"] or _ARBITRARY_UNITS.get(key, "")
         if reference and not unit and key in SHARES:
             yield SHARES[key], f"{100 * value / reference:.2f}", "%"
     for note in result["notes"]:

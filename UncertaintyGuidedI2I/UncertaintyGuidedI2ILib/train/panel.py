@@ -17,7 +17,7 @@ from UncertaintyGuidedI2ILib.parameters import Binding
 from UncertaintyGuidedI2ILib.train.data import DataSection
 from UncertaintyGuidedI2ILib.train.moved_images import askForImages, isAboutMovedImages
 from UncertaintyGuidedI2ILib.train.preparation import Preparation
-from UncertaintyGuidedI2ILib.train.results import MODEL_NAME, ResultsSection
+from UncertaintyGuidedI2ILib.train.results import MODEL_NAME, ResultsSection, unitOf
 from UncertaintyGuidedI2ILib.train.session.states import Button, Event, State, sentBy
 from UncertaintyGuidedI2ILib.train.settings import SettingsSection
 from UncertaintyGuidedI2ILib.train.text import runLabel, runText, whyDead
@@ -370,7 +370,7 @@ class TrainPanel(VTKObservationMixin):
         if session.isBusy:
             self._progress.tell({"stage": _("preparing"), "fraction": 0.0, "remaining_s": None, **session.progress})
         elif run is not None:
-            self._progress.show(runText(run), run.fraction)
+            self._progress.show(runText(run, unitOf(run.folder)), run.fraction)
         elif session.at is State.GONE:
             self._progress.show(_("The training had not begun yet: nothing is left of its run."), fraction=0.0)
         else:

@@ -87,7 +87,7 @@ class ResultsSection:
         """Follow the session: charts grow in place, figures and checkpoints are those of now."""
         run = self._session.run
         if run != self._run:
-            self._run, self._unit, self._listed, self._checkpoint = run, _unitOf(run), None, ""
+            self._run, self._unit, self._listed, self._checkpoint = run, unitOf(run), None, ""
             self._plots.clear()
             self._stopLoading()
             self._preview.clear()
@@ -312,7 +312,7 @@ def _nameOf(run: Path | None) -> str:
     return str(_config(run).get("name", run.name if run is not None else ""))
 
 
-def _unitOf(run: Path | None) -> str:
+def unitOf(run: Path | None) -> str:
     """Return the unit of a run's images: its base model's, or else its task's."""
     config = _config(run)
     if config.get("base"):

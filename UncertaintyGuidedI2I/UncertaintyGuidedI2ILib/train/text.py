@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
+from UncertaintyGuidedI2ILib.text import shownUnit
 from UncertaintyGuidedI2ILib.train.session.states import OURS, Button, State, sentBy
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def runLabel(run: Run, state: str) -> str:
     return f"{run.folder.name} ({states[state]})"
 
 
-def runText(run: Run) -> str:
-    """Return one line on a run that is not under way here."""
+def runText(run: Run, unit: str) -> str:
+    """Return one line on a run that is not under way here; the unit of its images is empty for the inputs' own."""
     text = {
         "new": _("This run has hardly begun; it can go on."),
         "running": _("Another process trains this run; it can be watched, but not paused from here."),
@@ -62,5 +63,6 @@ def runText(run: Run) -> str:
     }[run.state].format(stage=run.stage, stages=run.stages)
     if run.best is None:
         return text
-    best = _("Best error on the validation patients: {mae:.4g}.").format(mae=run.best["mae"])
+    error = f"{run.best['mae']:.4g} {shownUnit(unit)}"
+    best = _("Best mean absolute error on the validation patients: {error}.").format(error=error)
     return f"{text} {best}"
