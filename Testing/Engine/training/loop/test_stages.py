@@ -17,14 +17,16 @@ from Engine.training_runs import STEPS, Onlooker, all_same, kept, same, tiny, tr
 from upgan.bundles.bundle import Bundle, write_bundle
 from upgan.errors import BundleError, Cancelled, InputError
 from upgan.networks.cascade import Cascade, CascadeArchitecture
-from upgan.tasks import PET_TO_CT
+from upgan.tasks import MRI_MOTION, MRI_UNDERSAMPLED, PET_TO_CT
 from upgan.training.loop.processes import make_fabric
 from upgan.training.loop.stage import Stage, plan_stages
 from upgan.training.model.trained_run import TrainedRun
 from upgan.training.record import checkpoint
 from upgan.training.record.layout import FORMAT
 from upgan.training.record.run_config import read_run_config, write_run_config
+from upgan.training.run.prepare import data_of
 from upgan.training.run.trainer import resume, train
+from upgan.training.settings.config import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +324,33 @@ def test_a_base_model_brings_its_weights_and_its_pixel_size_and_is_measured_firs
     learned = weights(tmp_path / "run", "all_phases")
     for name, tensor in Bundle.open(base.folder).load_cascade().named_parameters():
         torch.testing.assert_close(learned[name], tensor, rtol=0, atol=1e-6)
+
+
+SITES_OWN = MRI_UNDERSAMPLED.model_copy(update={"name": "dixon_undersampled"})
+
+
+@pytest.mark.parametrize(
+    ("of_base", "named", "expected"),
+    [
+        (MRI_UNDERSAMPLED, "mri_motion", "mri_motion"),
+        (MRI_MOTION, "mri_undersampled", "mri_undersampled"),
+        (MRI_UNDERSAMPLED, "pet_to_ct", "mri_undersampled"),  # which is what a configuration says that says nothing
+        (PET_TO_CT, "mri_motion", "pet_to_ct"),
+        (SITES_OWN, "mri_motion", "dixon_undersampled"),
+    ],
+)
+def test_a_model_goes_on_at_its_own_task_or_from_one_restoration_of_mri_to_the_other(
+    of_base, named, expected, tmp_path
+):
+    section = {"task": of_base.model_dump(mode="json"), "spacing_mm": [6.0, 6.0]}
+    cascade = Cascade(CascadeArchitecture(phases=1, width=4, deepest=2))
+    metadata = {"name": "base", "version": "1", "description": "for tests"}
+    other = write_bundle(tmp_path / "other", cascade, metadata, section, "card", "for tests")
+    config = TrainingConfig.model_validate(
+        {"name": "x", "base": "other", "data": {"path": "pairs.json", "task": named}, "schedule": {"epochs": [1]}}
+    )
+    data, task = data_of(config, other)
+    assert (task.name, data.spacing_mm) == (expected, (6, 6))
 
 
 def test_where_nothing_beats_the_base_model_it_is_the_best_checkpoint(base, pairs, tmp_path):

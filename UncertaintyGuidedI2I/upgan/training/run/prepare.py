@@ -91,11 +91,18 @@ class _Parts(BaseModel):
 
 
 def data_of(config: TrainingConfig, base: Bundle | None) -> tuple[DataConfig, Task]:
-    """Settings of the data and the task, which a base model brings along."""
+    """Settings of the data and the task, which a base model brings along.
+
+    A model for one of our restorations goes on as one for another where the configuration names that: what it knows of
+    images of this modality is of use there, and both are on the scale of their inputs.
+    """
+    named = TASKS[config.data.task]
     if base is None:
-        return config.data, TASKS[config.data.task]
+        return config.data, named
     model = base.metadata.upgan
-    return config.data.model_copy(update={"plane": model.plane, "spacing_mm": model.spacing_mm}), model.task
+    data = config.data.model_copy(update={"plane": model.plane, "spacing_mm": model.spacing_mm})
+    is_another = model.task == TASKS.get(model.task.name) and model.task.is_restoration and named.is_restoration
+    return data, named if is_another and named.input_modality == model.task.input_modality else model.task
 
 
 def architecture_of(config: TrainingConfig, base: Bundle | None) -> Architecture:

@@ -112,7 +112,8 @@ class TrainingConfig(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Name of the model that comes out: lower case, digits and hyphens."""
     base: str | None = None
-    """Model to go on from, by name or folder; it brings its architecture, task, plane and pixel size."""
+    """Model to go on from, by name or folder; it brings its architecture, plane, pixel size and task, which from one
+    restoration of MRI may become the other."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the first weights, the order of the slices and their augmentation."""
     architecture: Architecture = CascadeArchitecture()
