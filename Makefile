@@ -67,10 +67,11 @@ model-mr: $(VENV)/.test  ## Train the model from T1 to pseudo-CT anew from nothi
 	$(BIN)/upgan train $(EXPERIMENTS)/mr-ct-phantom/config.toml --output build/mr-ct-phantom
 	$(call bundle,mr-ct-phantom,0.1.0,$(EXPERIMENTS)/mr-ct-phantom/remark.txt)
 
-models-mri: $(VENV)/.test  ## Train both models of the MRI tasks on real heads, in the folder UPGAN_SHARED_DATA; three hours on one core
-	$(BIN)/python $(EXPERIMENTS)/mri/sample.py "$(UPGAN_SHARED_DATA)" build/mri-samples
+models-mri: $(VENV)/.test  ## Train the models of the MRI tasks on real heads, in the folder UPGAN_SHARED_DATA; five hours on one core
+	$(BIN)/python $(EXPERIMENTS)/mri/sample.py "$(UPGAN_SHARED_DATA)" $(SAMPLES)
 	$(BIN)/python $(EXPERIMENTS)/mri/table.py "$(UPGAN_SHARED_DATA)" build/mri-heads
 	$(BIN)/upgan train $(EXPERIMENTS)/mri/undersampled.toml --output build/mri-undersampled
+	$(call bundle,mri-undersampled,0.1.0,$(EXPERIMENTS)/mri/remark.txt)
 	$(BIN)/upgan train $(EXPERIMENTS)/mri/motion.toml --output build/mri-motion
 
 # A model of the run that has its name: version, and the file of the remark on its card.

@@ -131,7 +131,7 @@ def test_the_selector_says_where_each_model_came_from_and_keeps_broken_ones_last
         install(bundled, home, origin, name)
     (install(bundled, home, "trained", "broken – σ") / "LICENSE").unlink()
     assert [models.modelLabel(model) for model in models.installedModels()] == [
-        *(f"{name} (bundled)" for name in ("mr-ct-phantom", BUNDLED)),
+        *(f"{name} (bundled)" for name in ("mr-ct-phantom", "mri-undersampled", BUNDLED)),
         "mine (trained here)",
         "theirs (imported)",
         "broken – σ (trained here, cannot be used)",

@@ -37,9 +37,11 @@ class Row(NamedTuple):
 
 
 HU = (-700.0, 1300.0)
+SIGMA_HU = 600.0
 ROWS = (
     Row("pet-ct-phantom", "PET → pseudo-CT\n(simulated head)", "nacpet", "ct", 0.4),
     Row("mr-ct-phantom", "T1 → pseudo-CT\n(simulated head)", "t1", "t1_ct", 0.4),
+    Row("mri-undersampled", "undersampled → T1\n(real head, random 4x)", "undersampled", "head", 0.62),
 )
 TITLES = ("input", "result", "σ", "truth")
 
@@ -61,12 +63,15 @@ def main(path: Path) -> None:
     grid = figure.subplots(len(ROWS), 4)
     for axes, row in zip(grid, ROWS, strict=True):
         given, truth = sample(row.sample), sample(row.truth)
-        found = InferenceEngine(find_bundle(row.model)).translate(given).last
+        bundle = find_bundle(row.model)
+        found = InferenceEngine(bundle).translate(given).last
+        unit, bright = bundle.metadata.upgan.task.unit or "a.u.", (0.0, float(np.percentile(given.voxels, 99.7)))
+        window, most = (HU, SIGMA_HU) if unit == "HU" else (bright, 0.3 * bright[1])
         shown = (
-            (given.voxels, given, "gray", (0.0, float(np.percentile(given.voxels, 99.7)))),
-            (found.image, given, "gray", HU),
-            (found.sigma, given, "inferno", (0.0, 600.0)),
-            (truth.voxels, truth, "gray", HU),
+            (given.voxels, given, "gray", bright),
+            (found.image, given, "gray", window),
+            (found.sigma, given, "inferno", (0.0, most)),
+            (truth.voxels, truth, "gray", window),
         )
         for one, title, (voxels, like, colours, (low, high)) in zip(axes, TITLES, shown, strict=True):
             pixels, aspect = axial_slice(voxels, like, row.height)
@@ -77,7 +82,7 @@ def main(path: Path) -> None:
                 one.set_title(title, color="white", fontsize=12)
             if title == "σ":
                 bar = figure.colorbar(drawn, ax=one, orientation="horizontal", shrink=0.8, pad=0.02, aspect=30)
-                bar.set_label("HU", color="white", fontsize=8)
+                bar.set_label(unit, color="white", fontsize=8)
                 bar.ax.tick_params(colors="white", labelsize=8)
         axes[0].set_ylabel(row.title, color="white", fontsize=10)
     figure.savefig(path, dpi=100)

@@ -22,7 +22,7 @@ from upgan.bundles.library import find_bundle, import_model, installed_models, m
 from upgan.errors import BundleError, OutputError
 
 BUNDLED = "pet-ct-phantom"
-SHIPPED = ["mr-ct-phantom", BUNDLED]
+SHIPPED = ["mr-ct-phantom", "mri-undersampled", BUNDLED]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip
 
 BUNDLED = Path(__file__).parents[3] / "UncertaintyGuidedI2I" / "Resources" / "Models" / "pet-ct-phantom"
 PATIENT_S = 60
-PET, MRI, MOTION = "pet-ct-phantom", "mr-ct-phantom", "mri-motion"
+PET, MRI, MOTION, UNDERSAMPLED = "pet-ct-phantom", "mr-ct-phantom", "mri-motion", "mri-undersampled"
 
 
 @pytest.fixture
@@ -88,9 +88,14 @@ def test_a_volumes_modality_is_told_by_its_mark_its_name_or_its_values(panel, ad
 
 def test_models_made_for_the_volume_come_first_and_the_others_say_what_they_are_for(panel, choices, add):
     add("scan", "MR")
-    assert offered(panel) == [(MRI, "bundled)"), (MOTION, "trained here)"), (PET, "for PET)")]
+    assert offered(panel) == [
+        (MRI, "bundled)"),
+        (UNDERSAMPLED, "bundled)"),
+        (MOTION, "trained here)"),
+        (PET, "for PET)"),
+    ]
     choices.inputVolume = None
-    assert [name for name, _text in offered(panel)] == [PET, MRI, MOTION]
+    assert [name for name, _text in offered(panel)] == [PET, MRI, UNDERSAMPLED, MOTION]
     assert not [text for _name, text in offered(panel) if "for" in text]
     add("thick", "PT", spacing=20.0)
     assert {text for _name, text in offered(panel)} == {"misfit)", "for MRI)"}

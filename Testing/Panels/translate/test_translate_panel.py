@@ -193,7 +193,7 @@ def test_deleting_the_input_during_the_run_cancels_it_without_a_pop_up(host, pan
     slicer.mrmlScene.RemoveNode(pet)
     host.wait_until(lambda: idle(panel), 2)
     assert volumes() == []
-    assert nothing_is_left()
+    host.wait_until(nothing_is_left, 2)
     assert host.messages == []
 
 
@@ -202,7 +202,7 @@ def test_closing_the_scene_during_the_run_cancels_it_without_a_pop_up(host, pane
     host.close_scene()
     host.wait_until(lambda: idle(panel), 2)
     assert volumes() == []
-    assert nothing_is_left()
+    host.wait_until(nothing_is_left, 2)
     assert host.messages == []
     assert "Choose the volume" in panel.ui.applyButton.toolTip
 

@@ -76,7 +76,7 @@ def installed_models() -> list[InstalledModel]:
     Example:
         >>> from upgan import installed_models
         >>> [model.name for model in installed_models() if model.origin == "bundled"]
-        ['mr-ct-phantom', 'pet-ct-phantom']
+        ['mr-ct-phantom', 'mri-undersampled', 'pet-ct-phantom']
     """
     homes: list[tuple[Origin, Path]] = [("bundled", _bundled_home())]
     with contextlib.suppress(OutputError):  # Without a home folder there are the bundled models.
