@@ -135,8 +135,8 @@ def _translate(host, widget, choices, image, model):
     labels = [selector.itemText(i) for i in range(selector.count)]
     # Those for such MRI first, and one of them is chosen; those that ship are for whole heads, or for PET, and say so.
     assert sorted(labels[:3]) == [f"{name} (trained here)" for name in ("full", "still", "to-ct")]
-    assert "pet-ct-phantom (for PET)" in labels[3:]
-    assert {label.partition(" ")[2] for label in labels[3:]} == {"(misfit)", "(for PET)"}
+    assert "pet-ct-phantom (PET)" in labels[3:]
+    assert {label.partition(" ")[2] for label in labels[3:]} == {"(misfit)", "(PET)"}
     assert selector.currentData in ("full", "still", "to-ct")
     selector.currentIndex = selector.findData(model)
     selector.activated.emit(selector.currentIndex)

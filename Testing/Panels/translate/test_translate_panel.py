@@ -806,7 +806,8 @@ def test_a_volume_of_512_by_512_by_300_is_translated_with_the_viewer_live(host, 
     slicer.util.updateVolumeFromArray(node, voxels)
     choices.inputVolume = node
     choices.allPhases = False
-    host.process_events()
+    host.wait_until(lambda: not panel._recheck.active)
+    choices.model = "pet-ct-phantom"  # its grid is nearer to another's
 
     def run():
         panel.ui.applyButton.click()

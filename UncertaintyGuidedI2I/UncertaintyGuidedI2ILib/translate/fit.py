@@ -76,7 +76,7 @@ def misfit(model: InstalledModel, node: slicer.vtkMRMLScalarVolumeNode, canRead:
         sentence = _("It translates {made} images; this one is {known}, {how}.").format(
             made=name, known=MODALITIES.get(known.modality, known.modality), how=known.how
         )
-        return _("for {made}").format(made=name), sentence
+        return name, sentence
     sentences = _gridMisfits(model, node) if canRead else []
     return (_("misfit"), " ".join(sentences)) if sentences else ("", "")
 
