@@ -797,6 +797,7 @@ def test_the_choices_come_back_from_a_saved_scene(host, module_widget, panel, pe
     assert not panel.ui.allPhasesCheckBox.checked
 
 
+@pytest.mark.nightly
 def test_a_volume_of_512_by_512_by_300_is_translated_with_the_viewer_live(host, panel, apply, choices):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "large")
     node.SetSpacing(0.25, 0.25, 0.6)
